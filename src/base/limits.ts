@@ -1,0 +1,93 @@
+/**
+ * Every limit of the product, in one place, by room. Configuration may lower most of them; where it
+ * may raise one, the ceiling stands here too. Relations between limits are asserted on load.
+ */
+
+import { assert } from './assert.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** HTTP/1.1, public listener and upstream connections. */
+export const HTTP_LIMITS = {
+  /** Request or status line, bytes. */
+  startLineBytesMax: 8 * KIB,
+  /** The whole header section, bytes. */
+  headerSectionBytesMax: 32 * KIB,
+  headerFieldsMax: 128,
+  /** A request body, bytes. Images travel inside JSON as base64. */
+  requestBodyBytesMax: 32 * MIB,
+  /** A response body that is held whole (not streamed), bytes. */
+  responseBodyBytesMax: 64 * MIB,
+  /** One chunk-size line with its extensions, bytes. */
+  chunkLineBytesMax: 1 * KIB,
+  /** Trailer section, bytes. */
+  trailerBytesMax: 8 * KIB,
+  connectionsMax: 20_000,
+  connectionsPerAddressMax: 10_000,
+  /** From the first byte of a request to the end of its header section, ms. */
+  headerReadMs: 10_000,
+  /** From the end of the header section to the end of the body, ms. */
+  bodyReadMs: 60_000,
+  /** A kept-alive connection without a request, ms. */
+  keepAliveIdleMs: 75_000,
+  /** Bytes waiting for a client's socket before the upstream is paused. */
+  writeHighWaterBytes: 256 * KIB,
+  writeLowWaterBytes: 64 * KIB,
+  /** A client that reads nothing while bytes wait for it is dropped after, ms. */
+  writeStallMs: 60_000,
+  /** Idle upstream connections kept for each origin. */
+  upstreamIdleConnectionsMax: 256,
+  upstreamConnectionsMax: 4_096,
+  /** Shorter than the common server's 5 s, so that we close an idle connection first, ms. */
+  upstreamIdleMs: 4_000,
+} as const;
+
+/** Request bodies as JSON. */
+export const JSON_LIMITS = {
+  depthMax: 64,
+  /** Keys and array elements together. */
+  nodesMax: 1_000_000,
+} as const;
+
+/** Server-sent events. */
+export const SSE_LIMITS = {
+  /** One event, bytes. */
+  eventBytesMax: 8 * MIB,
+} as const;
+
+/** One exchange. */
+export const EXCHANGE_LIMITS = {
+  /** Attempts for one exchange, the first and forwarded ones included. */
+  attemptsMax: 8,
+  attemptsDefault: 4,
+  fallbackModelsMax: 8,
+  /** Output held back until the first content, bytes; past it the answer is passed on. */
+  heldBytesMax: 1 * MIB,
+  /** Exchanges under way in one node. */
+  exchangesMax: 20_000,
+  /** A comment keeps the client's connection awake while a model thinks, every, ms. */
+  keepAliveCommentMs: 10_000,
+  connectMsDefault: 2_000,
+  firstByteMsDefault: 60_000,
+  idleMsDefault: 30_000,
+  totalMsDefault: 600_000,
+  deadlineMsMax: 24 * 3600 * 1000,
+} as const;
+
+assert(
+  HTTP_LIMITS.writeLowWaterBytes < HTTP_LIMITS.writeHighWaterBytes,
+  'a paused upstream resumes below the mark that paused it',
+);
+assert(
+  HTTP_LIMITS.startLineBytesMax < HTTP_LIMITS.headerSectionBytesMax,
+  'a start line fits into the header section',
+);
+assert(
+  EXCHANGE_LIMITS.attemptsDefault <= EXCHANGE_LIMITS.attemptsMax,
+  'the default number of attempts is allowed',
+);
+assert(
+  EXCHANGE_LIMITS.keepAliveCommentMs < HTTP_LIMITS.keepAliveIdleMs,
+  'a thinking model keeps its connection awake',
+);

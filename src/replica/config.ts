@@ -1,0 +1,87 @@
+/**
+ * The configuration of one node, parsed and checked: plain data that the gateway is built from.
+ * `main/config` makes it from `banyan.yaml`; a new one replaces the old as a whole, and an exchange
+ * keeps the one that it began with.
+ */
+
+import type { HeaderList } from '../base/headers.ts';
+import type { ModelName, RegionName, TargetName } from '../base/names.ts';
+import type { RouteSpec } from '../routing/spec.ts';
+
+/** One API key. The key itself is never kept. */
+export interface KeyConfig {
+  /** For people: logs, metrics and limits speak of it. */
+  readonly name: string;
+  /** Lower-case hex SHA-256 of the key. */
+  readonly sha256: string;
+  /** Allowed models; `*` allows all, a trailing `*` a prefix. */
+  readonly models: readonly string[];
+  /** Null: unlimited. */
+  readonly requestsPerMinute: number | null;
+  /** Tokens in and out; null: unlimited. */
+  readonly tokensPerMinute: number | null;
+}
+
+/** The four deadlines of one exchange or attempt, milliseconds. */
+export interface Deadlines {
+  /** One attempt: to a usable connection. */
+  readonly connectMs: number;
+  /** One attempt: from the request's last byte to the first content. */
+  readonly firstByteMs: number;
+  /** One attempt: between pieces of a stream. */
+  readonly idleMs: number;
+  /** The exchange: all attempts together. */
+  readonly totalMs: number;
+}
+
+/** A place that can run models: provider, address, credentials. */
+export interface TargetConfig {
+  readonly name: TargetName;
+  /** The adapter's name: `openai`, `anthropic`, `llama`. */
+  readonly kind: string;
+  /** `http://host:port` or `https://host:port`. */
+  readonly origin: string;
+  readonly pathPrefix: string;
+  readonly query: string;
+  readonly apiKey: string | null;
+  readonly headers: HeaderList;
+  readonly options: Readonly<Record<string, string | number | boolean>>;
+  /** Path of an active probe that answers 2xx when healthy; null: no probes. */
+  readonly probePath: string | null;
+}
+
+/** One model that clients can ask for in this region. */
+export interface ModelConfig {
+  readonly name: ModelName;
+  readonly route: RouteSpec;
+  /** The model's name at each target; absent: the same name. */
+  readonly upstreamNames: Readonly<Record<TargetName, string>>;
+  /** Models to try when this one cannot be served. */
+  readonly fallbacks: readonly ModelName[];
+  readonly deadlines: Deadlines;
+  /** Attempts for one exchange, the first included. */
+  readonly attemptsMax: number;
+  /** Unix seconds shown by GET /v1/models. */
+  readonly createdSeconds: number;
+}
+
+/** Another region. */
+export interface PeerConfig {
+  readonly region: RegionName;
+  readonly address: string;
+}
+
+/** One node. */
+export interface NodeConfig {
+  readonly region: RegionName;
+  readonly node: string;
+  readonly keys: readonly KeyConfig[];
+  readonly targets: readonly TargetConfig[];
+  readonly models: readonly ModelConfig[];
+  readonly peers: readonly PeerConfig[];
+  /** Percent of live requests that may be retries, 0 to 100. */
+  readonly retryBudgetPercent: number;
+  /** Exchanges under way in this node; past it requests are shed. */
+  readonly exchangesMax: number;
+  readonly requestBodyBytesMax: number;
+}

@@ -1,0 +1,68 @@
+/**
+ * What the gateway tells about itself: one record an exchange and one an attempt, and changes of
+ * health. `io/observe` turns them into metrics and logs. No prompt, no answer, no secret is in them.
+ */
+
+import type { ErrorCode } from '../base/errors.ts';
+import type { Operation, Usage } from '../protocol/dialect.ts';
+
+/** How an exchange ended. */
+export type ExchangeEnd = 'answered' | 'refused' | 'failed' | 'client-gone';
+
+/** One exchange, told when it ends. Times in ms of the monotonic clock. */
+export interface ExchangeRecord {
+  readonly requestId: string;
+  readonly operation: Operation | 'models' | 'other';
+  /** The model asked for; empty where the request was refused before it was known. */
+  readonly model: string;
+  /** The model that answered; differs after a fallback. */
+  readonly modelServed: string;
+  readonly keyName: string;
+  readonly isStream: boolean;
+  readonly end: ExchangeEnd;
+  readonly status: number;
+  readonly errorCode: ErrorCode | null;
+  /** The provider's kind, the target and the region that answered; empty where none did. */
+  readonly providerKind: string;
+  readonly target: string;
+  readonly servedRegion: string;
+  /** The region that forwarded the request here; empty where a client sent it. */
+  readonly forwardedFrom: string;
+  readonly attempts: number;
+  readonly usage: Usage | null;
+  readonly totalMs: number;
+  /** From the request to the first content; null where none came. */
+  readonly firstContentMs: number | null;
+  /** Time in the gateway itself: total less the time spent waiting for targets. */
+  readonly overheadMs: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+}
+
+/** How an attempt ended. */
+export type AttemptEnd = 'answered' | 'rejected' | 'failed' | 'cancelled';
+
+/** One attempt, told when it ends. */
+export interface AttemptRecord {
+  readonly requestId: string;
+  readonly model: string;
+  readonly target: string;
+  readonly region: string;
+  readonly providerKind: string;
+  readonly end: AttemptEnd;
+  /** Why it failed: an UpstreamFailureKind, an UpstreamErrorClass or a deadline; empty: it did not. */
+  readonly reason: string;
+  readonly status: number;
+  readonly firstContentMs: number | null;
+  readonly totalMs: number;
+  readonly isRetry: boolean;
+}
+
+/** Receives records. Called on the request path: it must not block or throw. */
+export interface Observer {
+  exchangeStarted(operation: string, model: string): void;
+  exchangeDone(record: ExchangeRecord): void;
+  attemptDone(record: AttemptRecord): void;
+  targetHealth(model: string, target: string, state: string, reason: string): void;
+  retrySuppressed(model: string, why: string): void;
+}
