@@ -1,0 +1,134 @@
+/**
+ * Every sentence that the command line says, in English and Chinese. `{name}` stands for a value.
+ * Errors of the API and log lines are not here: programs read those, and they stay English.
+ */
+
+/** The languages of the command line. */
+export type Language = 'en' | 'zh';
+
+/** Chinese where LC_ALL, else LC_MESSAGES, else LANG starts with `zh`; English otherwise. */
+export function languageOf(env: Readonly<Record<string, string | undefined>>): Language {
+  // POSIX: the first of the three that is set and not empty decides alone.
+  const locale = [env['LC_ALL'], env['LC_MESSAGES'], env['LANG']].find(
+    (value) => value !== undefined && value !== '',
+  );
+  return locale?.toLowerCase().startsWith('zh') === true ? 'zh' : 'en';
+}
+
+/** The catalogue. */
+export const MESSAGES = {
+  'cli.about': {
+    en: 'A multi-region active-active gateway for LLM applications.',
+    zh: '面向大模型应用的多区域异地多活网关。',
+  },
+  'cli.usage': { en: 'Usage:', zh: '用法：' },
+  'cli.options': { en: 'Options:', zh: '选项：' },
+  'cli.commands': { en: 'Commands:', zh: '命令：' },
+  'cli.arguments': { en: 'Arguments:', zh: '参数：' },
+  'cli.help': { en: 'show this help', zh: '显示帮助' },
+  'cli.version': { en: 'show the version', zh: '显示版本' },
+  'cli.output': { en: 'how to print', zh: '输出格式' },
+  'cli.server': {
+    en: 'the admin API to ask (BANYAN_SERVER)',
+    zh: '要访问的管理接口（BANYAN_SERVER）',
+  },
+  'cli.exitCodes': {
+    en: 'Exit codes: {table}',
+    zh: '退出码：{table}',
+  },
+  'cli.bug': {
+    en: 'This is a bug in Banyan. Please report it with the lines below.',
+    zh: '这是 Banyan 的缺陷，请连同下面的内容一起报告。',
+  },
+  'client.unreachable': {
+    en: 'No answer from {server}: {why}. Is it running? "npm start" starts the demo.',
+    zh: '{server} 没有响应：{why}。它在运行吗？用 “npm start” 启动演示。',
+  },
+  'client.notAdmin': {
+    en: '{server} answers, but not as a Banyan admin API (HTTP {status}).',
+    zh: '{server} 有响应，但不是 Banyan 的管理接口（HTTP {status}）。',
+  },
+  'client.badServer': {
+    en: 'The server address must be http://HOST:PORT, not "{server}".',
+    zh: '服务器地址应写作 http://HOST:PORT，而不是 “{server}”。',
+  },
+  'client.partial': {
+    en: 'No answer from: {regions}. The table shows the others.',
+    zh: '以下区域没有响应：{regions}。表中只有其余区域。',
+  },
+  'config.about': { en: 'check and show configuration files', zh: '检查和查看配置文件' },
+  'config.check': { en: 'check a configuration file', zh: '检查配置文件' },
+  'config.schema': {
+    en: 'print the JSON Schema of configuration files',
+    zh: '输出配置文件的 JSON Schema',
+  },
+  'config.show': {
+    en: 'show what a file means: defaults filled in, secrets masked',
+    zh: '显示配置的完整含义：填入默认值，隐去密钥',
+  },
+  'config.file': { en: 'the configuration file', zh: '配置文件' },
+  'config.good': {
+    en: '{file}: good. Region {region}, {targets} targets, {models} models, {keys} keys.',
+    zh: '{file}：正确。区域 {region}，后端 {targets} 个，模型 {models} 个，密钥 {keys} 个。',
+  },
+  'config.bad': { en: '{count} problems.', zh: '共 {count} 处问题。' },
+  'serve.about': { en: 'run one node', zh: '运行一个节点' },
+  'serve.config': { en: 'the configuration file', zh: '配置文件' },
+  'get.about': { en: 'list what a running Banyan has', zh: '列出运行中的 Banyan 的各部分' },
+  'get.regions': { en: 'regions and how they see one another', zh: '各区域及其相互所见的状态' },
+  'get.nodes': { en: 'nodes', zh: '节点' },
+  'get.targets': { en: 'targets and their health', zh: '后端及其健康状况' },
+  'get.models': { en: 'models and where they run', zh: '模型及其所在' },
+  'get.region': { en: 'this region only', zh: '只看此区域' },
+  'route.about': { en: 'ask about routing', zh: '查询路由' },
+  'route.explain': {
+    en: 'where a request would go now, and why',
+    zh: '此刻一个请求会去哪里，为什么',
+  },
+  'route.model': { en: 'the model', zh: '模型' },
+  'route.region': { en: 'the region that is asked', zh: '收到请求的区域' },
+  'route.chosen': {
+    en: 'A request for {model} in {region} goes to {chosen} ({algorithm}).',
+    zh: '{region} 收到的 {model} 请求会去往 {chosen}（{algorithm}）。',
+  },
+  'route.none': {
+    en: 'A request for {model} in {region} has nowhere to go ({algorithm}).',
+    zh: '{region} 收到的 {model} 请求无处可去（{algorithm}）。',
+  },
+  'head.region': { en: 'REGION', zh: '区域' },
+  'head.state': { en: 'STATE', zh: '状态' },
+  'head.api': { en: 'API', zh: '接口' },
+  'head.inFlight': { en: 'IN FLIGHT', zh: '进行中' },
+  'head.targets': { en: 'TARGETS', zh: '后端' },
+  'head.seenBy': { en: 'SEEN BY', zh: '各方所见' },
+  'head.node': { en: 'NODE', zh: '节点' },
+  'head.version': { en: 'VERSION', zh: '版本' },
+  'head.pid': { en: 'PID', zh: '进程' },
+  'head.uptime': { en: 'UPTIME', zh: '运行时间' },
+  'head.config': { en: 'CONFIG', zh: '配置' },
+  'head.target': { en: 'TARGET', zh: '后端' },
+  'head.kind': { en: 'KIND', zh: '类型' },
+  'head.origin': { en: 'ADDRESS', zh: '地址' },
+  'head.models': { en: 'MODELS', zh: '模型' },
+  'head.model': { en: 'MODEL', zh: '模型' },
+  'head.algorithm': { en: 'ALGORITHM', zh: '算法' },
+  'head.fallbacks': { en: 'FALLBACKS', zh: '备用模型' },
+  'head.reason': { en: 'REASON', zh: '原因' },
+  'head.rank': { en: 'RANK', zh: '次序' },
+  'head.place': { en: 'PLACE', zh: '去处' },
+  'head.score': { en: 'SCORE', zh: '得分' },
+  'head.weight': { en: 'WEIGHT', zh: '权重' },
+} as const satisfies Readonly<Record<string, Readonly<Record<Language, string>>>>;
+
+export type MessageKey = keyof typeof MESSAGES;
+
+/** The sentence of `key` in `language`, with `{name}` replaced by `values.name`. */
+export function text(
+  language: Language,
+  key: MessageKey,
+  values: Readonly<Record<string, string | number>> = {},
+): string {
+  return MESSAGES[key][language].replace(/\{(\w+)\}/g, (whole, name: string) =>
+    String(values[name] ?? whole),
+  );
+}
