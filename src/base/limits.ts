@@ -64,6 +64,12 @@ export const EXCHANGE_LIMITS = {
   fallbackModelsMax: 8,
   /** Output held back until the first content, bytes; past it the answer is passed on. */
   heldBytesMax: 1 * MIB,
+  /** What is read of a target's error body, bytes. */
+  errorBodyBytesMax: 64 * KIB,
+  /** Longest wait before a retry, whatever Retry-After says, ms. */
+  retryWaitMsMax: 5_000,
+  /** Decisions kept of one exchange. */
+  traceEntriesMax: 32,
   /** Exchanges under way in one node. */
   exchangesMax: 20_000,
   /** A comment keeps the client's connection awake while a model thinks, every, ms. */
@@ -73,6 +79,28 @@ export const EXCHANGE_LIMITS = {
   idleMsDefault: 30_000,
   totalMsDefault: 600_000,
   deadlineMsMax: 24 * 3600 * 1000,
+} as const;
+
+/** The configuration file and the command line. */
+export const CONFIG_LIMITS = {
+  fileBytesMax: 1 * MIB,
+  /** Nodes of the YAML tree, aliases counted each time they stand for something. */
+  nodesMax: 100_000,
+  depthMax: 16,
+  keysMax: 10_000,
+  targetsMax: 1_000,
+  modelsMax: 1_000,
+  targetsPerModelMax: 64,
+  regionsMax: 32,
+  headersPerTargetMax: 32,
+  textCharsMax: 4_096,
+  /** Problems shown of one file. */
+  problemsMax: 100,
+  /** Changes of the file within this time are one change, ms. */
+  reloadDebounceMs: 200,
+  /** A graceful stop lets streams finish within, ms. */
+  drainMsDefault: 30_000,
+  drainMsMax: 3_600_000,
 } as const;
 
 assert(

@@ -14,8 +14,10 @@ export type TargetName = Brand<string, 'TargetName'>;
 /** The name that a client asks for, e.g. `banyan-support`. */
 export type ModelName = Brand<string, 'ModelName'>;
 
-const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const FREE_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9/._:@+-]{0,126}[A-Za-z0-9])?$/;
+/** A DNS label: regions, nodes, targets. Exported for the published schema. */
+export const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Names of models. */
+export const FREE_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9/._:@+-]{0,126}[A-Za-z0-9])?$/;
 
 /** Parses a region name: a DNS label of 1 to 63 lower-case letters, digits and inner hyphens. */
 export function parseRegionName(text: string): Result<RegionName, 'malformed-region-name'> {
