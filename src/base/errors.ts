@@ -256,13 +256,15 @@ export interface Failure {
   readonly retryAfterMs: number | null;
   /** Overrides the catalogue's status where an upstream's own status is passed on; else null. */
   readonly status: number | null;
+  /** The provider's own error code, shown in place of ours where it is passed on; else null. */
+  readonly providerCode: string | null;
 }
 
 /** Makes a failure; `more` gives what differs from the plain case. */
 export function failure(
   code: ErrorCode,
   detail = '',
-  more: { param?: string; retryAfterMs?: number; status?: number } = {},
+  more: { param?: string; retryAfterMs?: number; status?: number; providerCode?: string } = {},
 ): Failure {
   return {
     code,
@@ -270,6 +272,7 @@ export function failure(
     param: more.param ?? null,
     retryAfterMs: more.retryAfterMs ?? null,
     status: more.status ?? null,
+    providerCode: more.providerCode ?? null,
   };
 }
 

@@ -48,6 +48,24 @@ export const JSON_LIMITS = {
   depthMax: 64,
   /** Keys and array elements together. */
   nodesMax: 1_000_000,
+  /** Members of the outermost object. */
+  topMembersMax: 256,
+  /** One number, bytes as written; and it must fit a double. */
+  numberBytesMax: 128,
+} as const;
+
+/** What a request may ask for, and what is kept of an upstream's error. */
+export const REQUEST_LIMITS = {
+  modelNameBytesMax: 256,
+  sessionKeyCharsMax: 256,
+  choicesMax: 128,
+  /** Bytes of the prompt's beginning that are hashed for prefix affinity. */
+  prefixBytesMax: 2048,
+  /** A provider's error message as shown, characters. */
+  upstreamMessageCharsMax: 2048,
+  retryAfterMsMax: 24 * 3600 * 1000,
+  /** Tool calls, content blocks and choices of one translated answer. */
+  answerBlocksMax: 4096,
 } as const;
 
 /** Server-sent events. */

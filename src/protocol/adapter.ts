@@ -16,6 +16,23 @@ export interface JsonObject {
   readonly [key: string]: Json;
 }
 
+/** Where the members of a body stand in its bytes, so that they can be edited without a parse. */
+export interface BodyLayout {
+  /** Just after the opening brace. */
+  readonly membersStart: number;
+  /** The value of `model`, quotes included; both -1 where it came as the first of `models`. */
+  readonly modelStart: number;
+  readonly modelEnd: number;
+  /** The value of `stream_options`; both -1: absent. */
+  readonly streamOptionsStart: number;
+  readonly streamOptionsEnd: number;
+  /** The keys (quotes included) of `max_tokens` and `max_completion_tokens`; -1: absent. */
+  readonly maxTokensKeyStart: number;
+  readonly maxCompletionTokensKeyStart: number;
+  /** Pairs of start and end to cut out: members that only a gateway understands. Ascending. */
+  readonly cuts: readonly number[];
+}
+
 /** One client request, read once (`protocol/request.ts`). */
 export interface ParsedRequest {
   readonly operation: Operation;
@@ -35,6 +52,11 @@ export interface ParsedRequest {
   readonly fallbacks: readonly string[];
   /** What keeps a session's requests together (`prompt_cache_key`, `user`, …), or null. */
   readonly sessionKey: string | null;
+  /** Answers asked for (`n`); 1 where the client set none. */
+  readonly choicesCount: number;
+  /** Fields of the client's request that a provider of its dialect should see (`anthropic-beta`). */
+  readonly providerHeaders: HeaderList;
+  readonly layout: BodyLayout;
   /** A hash of the prompt's beginning, for prefix-cache affinity; 0 where there is none. */
   readonly prefixHash: number;
   /** The body parsed, on first use. */
@@ -136,7 +158,12 @@ export interface Adapter {
     request: ParsedRequest,
     headers: HeaderList,
     body: Uint8Array,
+    createdSeconds?: number,
   ): Result<UnaryAnswer, UpstreamError>;
-  /** Opens the reader of a streamed response; `modelShown` is the model name the client sees. */
-  openStream(request: ParsedRequest, modelShown: string): StreamReader;
+  /**
+   * Opens the reader of a streamed response; `modelShown` is the model name the client sees where
+   * the answer is translated (a pass-through leaves the provider's own). `createdSeconds` (Unix)
+   * fills OpenAI's `created` in answers of a dialect that has no such field.
+   */
+  openStream(request: ParsedRequest, modelShown: string, createdSeconds?: number): StreamReader;
 }
