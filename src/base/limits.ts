@@ -41,6 +41,30 @@ export const HTTP_LIMITS = {
   upstreamConnectionsMax: 4_096,
   /** Shorter than the common server's 5 s, so that we close an idle connection first, ms. */
   upstreamIdleMs: 4_000,
+  /** Digits of a chunk size: a chunk is under 16^10 bytes. */
+  chunkSizeDigitsMax: 10,
+  /** Bytes after a request that wait for its answer (pipelining); past it reading pauses. */
+  pipelineBytesMax: 64 * KIB,
+  /** All request bodies together, from their first byte to the end of their exchange, bytes. */
+  requestBodiesBytesMax: 1024 * MIB,
+  /** Body buffer before the first byte of a body arrives, bytes; it grows with what comes. */
+  requestBodyBytesInitial: 64 * KIB,
+  /** How long a closing connection reads on, so that its last answer is not lost to a reset, ms. */
+  lingerMs: 1_000,
+  /** Closing connections that linger past the limit of connections; more are cut at once. */
+  lingeringMax: 1_000,
+  /** Calls of one origin that wait for a connection. */
+  upstreamWaitersMax: 4_096,
+  /** 1xx responses before the one that counts. */
+  interimResponsesMax: 16,
+  /** How long a target that left the configuration can still be called, ms. */
+  upstreamRetiredMs: 600_000,
+  /** How often time limits of connections are looked at; they hold to within this, ms. */
+  sweepMs: 500,
+  /** One read of a socket, bytes. */
+  readBufferBytes: 64 * KIB,
+  /** Staged output of one connection, bytes. */
+  writeBlockBytes: 16 * KIB,
 } as const;
 
 /** Request bodies as JSON. */
@@ -128,6 +152,14 @@ assert(
 assert(
   HTTP_LIMITS.startLineBytesMax < HTTP_LIMITS.headerSectionBytesMax,
   'a start line fits into the header section',
+);
+assert(
+  HTTP_LIMITS.sweepMs < HTTP_LIMITS.lingerMs && HTTP_LIMITS.sweepMs < HTTP_LIMITS.upstreamIdleMs,
+  'the shortest time limit of a connection is seen in time',
+);
+assert(
+  HTTP_LIMITS.requestBodyBytesMax <= HTTP_LIMITS.requestBodiesBytesMax,
+  'the largest body fits into what all bodies may take',
 );
 assert(
   EXCHANGE_LIMITS.attemptsDefault <= EXCHANGE_LIMITS.attemptsMax,
