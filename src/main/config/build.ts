@@ -1,0 +1,310 @@
+/** From a checked file to the node's configuration and that of the shell around it. */
+
+import { createHash } from 'node:crypto';
+import { dirname, resolve } from 'node:path';
+
+import type { RegionName, TargetName } from '../../base/names.ts';
+import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
+import { renderAddress, type Address, type BaseUrl } from './address.ts';
+import { isSecretHeader } from './crossCheck.ts';
+import type { ConfigPath } from './document.ts';
+import type { ConfigFile, KeyEntry, ModelEntry, TargetEntry } from './schema.ts';
+
+/** PEM files, absolute. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** The peer listener and links. */
+export interface PeerShell {
+  readonly cluster: string;
+  readonly listen: Address;
+  readonly tls: TlsFiles & { readonly ca: string };
+  readonly regions: readonly {
+    readonly region: RegionName;
+    readonly address: Address;
+    /** Artificial round trip of the link, ms; 0: none. */
+    readonly delayMs: number;
+  }[];
+}
+
+/** One embedded model server: a child process. */
+export interface LlamaShell {
+  readonly name: TargetName;
+  /** GGUF file, absolute. */
+  readonly modelFile: string;
+  /** Port on 127.0.0.1; 0: the shell picks a free one. */
+  readonly port: number;
+  readonly threads: number;
+  readonly sequences: number;
+  /** Null: the model's own. */
+  readonly contextTokens: number | null;
+  /** Null: full speed. */
+  readonly tokensPerSecondMax: number | null;
+}
+
+export type LogLevel = ConfigFile['log']['level'];
+
+/** What the process around the node needs; all but `logLevel` and `drainMs` needs a restart. */
+export interface ShellConfig {
+  readonly file: string;
+  readonly dataDir: string;
+  readonly api: Address;
+  readonly apiTls: TlsFiles | null;
+  /** Null: no admin listener. */
+  readonly admin: Address | null;
+  readonly peers: PeerShell | null;
+  readonly llamas: readonly LlamaShell[];
+  readonly logLevel: LogLevel;
+  readonly drainMs: number;
+  readonly hasFaults: boolean;
+}
+
+/** A whole configuration. */
+export interface LoadedConfig {
+  readonly shell: ShellConfig;
+  /** Twelve hex digits of the content, references resolved. */
+  readonly revision: string;
+  /** Files that it names, with the place that names them. */
+  readonly files: readonly { readonly path: ConfigPath; readonly file: string }[];
+  /** The node's configuration, given the port of each embedded target. */
+  node(llamaPorts: ReadonlyMap<TargetName, number>): NodeConfig;
+  /** What `banyan config show` prints: defaults filled in, secrets masked. */
+  masked(): object;
+}
+
+/** Builds the configuration of a checked file. */
+export function buildConfig(
+  file: ConfigFile,
+  path: string,
+  isReference: (path: ConfigPath) => boolean,
+): LoadedConfig {
+  const folder = dirname(path);
+  const shell = buildShell(file, path, folder);
+  const revision = createHash('sha256').update(JSON.stringify(file)).digest('hex').slice(0, 12);
+  return {
+    shell,
+    revision,
+    files: namedFiles(shell, file),
+    node: (llamaPorts) => buildNode(file, llamaPorts),
+    masked: () => maskConfig(file, isReference),
+  };
+}
+
+function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig {
+  const { listen, peers } = file;
+  const at = (name: string) => resolve(folder, name);
+  return {
+    file: path,
+    dataDir: at(file.dataDir),
+    api: listen.api,
+    apiTls:
+      listen.tls === undefined ? null : { cert: at(listen.tls.cert), key: at(listen.tls.key) },
+    admin: listen.admin === 'off' ? null : listen.admin,
+    peers:
+      peers === undefined
+        ? null
+        : {
+            cluster: peers.cluster,
+            listen: peers.listen,
+            tls: { ca: at(peers.tls.ca), cert: at(peers.tls.cert), key: at(peers.tls.key) },
+            regions: peers.regions.map(({ name, address, delayMs }) => ({
+              region: name,
+              address,
+              delayMs,
+            })),
+          },
+    llamas: file.targets.flatMap((target) => (target.kind === 'llama' ? [llama(target, at)] : [])),
+    logLevel: file.log.level,
+    drainMs: file.limits.drainMs,
+    hasFaults: file.demo.faults,
+  };
+}
+
+function llama(
+  target: Extract<TargetEntry, { kind: 'llama' }>,
+  at: (name: string) => string,
+): LlamaShell {
+  return {
+    name: target.name,
+    modelFile: at(target.modelFile),
+    port: target.port,
+    threads: target.threads,
+    sequences: target.sequences,
+    contextTokens: target.contextTokens ?? null,
+    tokensPerSecondMax: target.tokensPerSecondMax ?? null,
+  };
+}
+
+function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files'] {
+  const files: { path: ConfigPath; file: string }[] = [];
+  for (const [name, named] of Object.entries(shell.apiTls ?? {})) {
+    files.push({ path: ['listen', 'tls', name], file: named });
+  }
+  for (const [name, named] of Object.entries(shell.peers?.tls ?? {})) {
+    files.push({ path: ['peers', 'tls', name], file: named });
+  }
+  for (const { name, modelFile } of shell.llamas) {
+    const index = file.targets.findIndex((target) => target.name === name);
+    files.push({ path: ['targets', index, 'modelFile'], file: modelFile });
+  }
+  return files;
+}
+
+function buildNode(file: ConfigFile, llamaPorts: ReadonlyMap<TargetName, number>): NodeConfig {
+  return {
+    region: file.region,
+    node: file.node ?? `${file.region}-1`,
+    keys: file.keys.map(buildKey),
+    targets: file.targets.map((target) => buildTarget(target, llamaPorts)),
+    models: file.models.map((model) => buildModel(model)),
+    peers: (file.peers?.regions ?? []).map(({ name, address }) => ({
+      region: name,
+      address: renderAddress(address),
+    })),
+    retryBudgetPercent: file.retryBudgetPercent,
+    exchangesMax: file.limits.exchangesMax,
+    requestBodyBytesMax: file.limits.requestBodyBytesMax,
+  };
+}
+
+function buildKey(entry: KeyEntry): KeyConfig {
+  const { name, models, requestsPerMinute, tokensPerMinute } = entry;
+  return { name, sha256: keyHash(entry), models, requestsPerMinute, tokensPerMinute };
+}
+
+function keyHash(entry: KeyEntry): string {
+  if (entry.sha256 !== undefined) return entry.sha256;
+  return createHash('sha256')
+    .update(entry.key ?? '')
+    .digest('hex');
+}
+
+function buildTarget(
+  target: TargetEntry,
+  llamaPorts: ReadonlyMap<TargetName, number>,
+): TargetConfig {
+  if (target.kind === 'llama') {
+    return {
+      name: target.name,
+      kind: target.kind,
+      origin: `http://127.0.0.1:${llamaPorts.get(target.name) ?? target.port}`,
+      pathPrefix: '/v1',
+      query: '',
+      apiKey: null,
+      headers: [],
+      options: target.options,
+      probePath: '/health',
+    };
+  }
+  return {
+    name: target.name,
+    kind: target.kind,
+    origin: target.baseUrl.origin,
+    pathPrefix: target.baseUrl.pathPrefix,
+    query: target.baseUrl.query,
+    apiKey: target.apiKey ?? null,
+    headers: Object.entries(target.headers).flatMap(([name, value]) => [name.toLowerCase(), value]),
+    options: target.options,
+    probePath: target.probePath ?? null,
+  };
+}
+
+function buildModel(model: ModelEntry): ModelConfig {
+  const routes = model.targets.map((entry) =>
+    typeof entry === 'string'
+      ? { target: entry, model: undefined, weight: 1, priority: 0, inFlightMax: null }
+      : entry,
+  );
+  const upstreamNames: Record<TargetName, string> = {};
+  for (const { target, model: name } of routes) {
+    if (name !== undefined) upstreamNames[target] = name;
+  }
+  return {
+    name: model.name,
+    route: {
+      model: model.name,
+      algorithm: model.algorithm,
+      targets: routes.map(({ target, weight, priority, inFlightMax }) => ({
+        target,
+        weight,
+        priority,
+        inFlightMax,
+      })),
+      health: model.health,
+    },
+    upstreamNames,
+    fallbacks: model.fallbacks,
+    deadlines: model.deadlines,
+    attemptsMax: model.attemptsMax,
+    createdSeconds: model.createdSeconds,
+  };
+}
+
+const MASK = '***';
+
+/** The file with defaults; keys as hashes; credentials and what the environment gave masked. */
+function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean): object {
+  const { listen, peers } = file;
+  return {
+    ...file,
+    node: file.node ?? `${file.region}-1`,
+    listen: {
+      ...listen,
+      api: renderAddress(listen.api),
+      admin: listen.admin === 'off' ? 'off' : renderAddress(listen.admin),
+    },
+    ...(peers === undefined
+      ? {}
+      : {
+          peers: {
+            ...peers,
+            listen: renderAddress(peers.listen),
+            regions: peers.regions.map((region) => ({
+              ...region,
+              address: renderAddress(region.address),
+            })),
+          },
+        }),
+    keys: file.keys.map((entry) => {
+      const { key: _, ...shown } = entry;
+      return { ...shown, sha256: keyHash(entry) };
+    }),
+    targets: file.targets.map((target, index) => {
+      if (target.kind === 'llama') return target;
+      const isMasked = (field: string, name: string) =>
+        isSecretHeader(name) || isReference(['targets', index, field, name]);
+      return {
+        ...target,
+        baseUrl: maskUrl(target.baseUrl, isReference(['targets', index, 'baseUrl'])),
+        ...(target.apiKey === undefined ? {} : { apiKey: MASK }),
+        headers: maskEntries(target.headers, (name) => isMasked('headers', name)),
+        options: maskEntries(target.options, (name) => isMasked('options', name)),
+      };
+    }),
+  };
+}
+
+/** `api-version=…` is worth seeing; a query with a key, or from the environment, is not. */
+function maskUrl(baseUrl: BaseUrl, isReference: boolean): string {
+  const { origin, pathPrefix, query } = baseUrl;
+  if (query === '') return `${origin}${pathPrefix}`;
+  const shown = query
+    .split('&')
+    .map((pair) => {
+      const [name = ''] = pair.split('=', 1);
+      return isReference || isSecretHeader(name) ? `${name}=${MASK}` : pair;
+    })
+    .join('&');
+  return `${origin}${pathPrefix}?${shown}`;
+}
+
+function maskEntries<T>(
+  entries: Readonly<Record<string, T>>,
+  isMasked: (name: string) => boolean,
+): Record<string, T | string> {
+  return Object.fromEntries(
+    Object.entries(entries).map(([name, value]) => [name, isMasked(name) ? MASK : value]),
+  );
+}

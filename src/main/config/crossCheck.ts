@@ -1,0 +1,256 @@
+/**
+ * Checks that one field alone cannot make: names that must exist, be unique or differ, secrets that
+ * must come from the environment, deadlines that must fit into one another. They run over whatever
+ * parts of a file are well formed, so that a bad field elsewhere hides none of them.
+ */
+
+import { isLoopback, renderAddress, type Address } from './address.ts';
+import type { ConfigPath, Interpolation } from './document.ts';
+import { nearestWord } from './nearest.ts';
+import type { KeyEntry, ModelEntry, TargetEntry } from './schema.ts';
+
+/** An element of a list with its index. `value` holds those of its fields that are well formed. */
+export interface Listed<T> {
+  readonly index: number;
+  /** Its name where it has one that is text. */
+  readonly name: string | null;
+  readonly value: Partial<T>;
+}
+
+/** The fields of a target of any kind. */
+export type AnyTarget = { readonly kind: TargetEntry['kind'] } & Partial<
+  Omit<Extract<TargetEntry, { kind: 'openai' }>, 'kind'> &
+    Omit<Extract<TargetEntry, { kind: 'llama' }>, 'kind'>
+>;
+
+/** A model whose routes are told apart even where some are malformed. */
+export type CheckedModel = Omit<ModelEntry, 'targets' | 'fallbacks'> & {
+  readonly routes: readonly NamedPlace[];
+  readonly fallbacks: readonly NamedPlace[];
+};
+
+/** A name that refers to something, and where it stands. */
+export interface NamedPlace {
+  readonly name: string;
+  readonly path: ConfigPath;
+}
+
+/** The well-formed parts of a file. */
+export interface CheckView {
+  readonly region: string | null;
+  readonly listens: readonly { readonly path: ConfigPath; readonly address: Address }[];
+  /** Null: no peers in the file. */
+  readonly peerRegions:
+    | readonly Listed<{ readonly name: string; readonly address: Address }>[]
+    | null;
+  readonly keys: readonly Listed<KeyEntry>[];
+  readonly targets: readonly Listed<AnyTarget>[];
+  readonly models: readonly Listed<CheckedModel>[];
+  /** Nothing stands at this path of the file. */
+  readonly isAbsent: (path: ConfigPath) => boolean;
+  readonly interpolationOf: (path: ConfigPath) => Interpolation | null;
+}
+
+/** Takes one finding. */
+export type Complain = (severity: 'error' | 'warning', path: ConfigPath, message: string) => void;
+
+/** Header fields that carry credentials: `config show` masks them, and a file may not hold them. */
+export function isSecretHeader(name: string): boolean {
+  return /^(?:proxy-)?authorization$|cookie|secret|token|(?:^|-)(?:api-?)?key$/i.test(name);
+}
+
+/** Fields that the transport or the adapter owns. */
+const OWNED_HEADERS: ReadonlySet<string> = new Set([
+  'host',
+  'connection',
+  'content-length',
+  'content-type',
+  'transfer-encoding',
+  'te',
+  'upgrade',
+  'expect',
+]);
+
+/** Runs every check. */
+export function crossCheck(view: CheckView, complain: Complain): void {
+  for (const list of ['keys', 'targets', 'models'] as const) {
+    checkUnique(list, view[list], complain);
+  }
+  checkAddresses(view, complain);
+  checkPeers(view, complain);
+  checkKeys(view, complain);
+  checkTargets(view, complain);
+  checkModels(view, complain);
+}
+
+function checkUnique(list: string, items: readonly Listed<unknown>[], complain: Complain): void {
+  const first = new Map<string, number>();
+  for (const { index, name } of items) {
+    if (name === null) continue;
+    const earlier = first.get(name);
+    if (earlier === undefined) first.set(name, index);
+    else complain('error', [list, index, 'name'], `has the name of ${list}[${earlier}]`);
+  }
+}
+
+function checkAddresses(view: CheckView, complain: Complain): void {
+  const taken: { port: number; host: string; shown: string }[] = [];
+  const llamas = view.targets.flatMap(({ index, value }) =>
+    value.port === undefined
+      ? []
+      : [{ path: ['targets', index, 'port'], address: { host: '127.0.0.1', port: value.port } }],
+  );
+  for (const { path, address } of [...view.listens, ...llamas]) {
+    const clash = taken.find(({ port, host }) => port === address.port && overlap(host, address));
+    if (address.port !== 0 && clash !== undefined) {
+      complain('error', path, `port ${address.port} is taken by ${clash.shown}`);
+    }
+    taken.push({ port: address.port, host: address.host, shown: path.join('.') });
+    if (path[1] === 'admin' && !isLoopback(address.host)) {
+      complain('warning', path, 'the admin API has no keys: whoever reaches it reads it');
+    }
+  }
+}
+
+/** True where two listeners on one port would collide. */
+function overlap(host: string, address: Address): boolean {
+  const wild = ['0.0.0.0', '::'];
+  return host === address.host || wild.includes(host) || wild.includes(address.host);
+}
+
+function checkPeers(view: CheckView, complain: Complain): void {
+  const names = new Map<string, number>();
+  const addresses = new Map<string, number>();
+  for (const { index, name, value } of view.peerRegions ?? []) {
+    const at = ['peers', 'regions', index];
+    if (name !== null && name === view.region) {
+      complain('error', [...at, 'name'], 'is this region itself; list only the others');
+    }
+    const earlier = name === null ? undefined : names.get(name);
+    if (earlier !== undefined) {
+      complain('error', [...at, 'name'], `has the name of peers.regions[${earlier}]`);
+    } else if (name !== null) names.set(name, index);
+    if (value.address === undefined) continue;
+    const shown = renderAddress(value.address);
+    const same = addresses.get(shown);
+    if (value.address.port === 0) complain('error', [...at, 'address'], 'needs a port');
+    else if (same !== undefined) {
+      complain('error', [...at, 'address'], `has the address of peers.regions[${same}]`);
+    } else addresses.set(shown, index);
+  }
+}
+
+function checkKeys(view: CheckView, complain: Complain): void {
+  const hashes = new Map<string, number>();
+  const models = view.models.flatMap(({ name }) => (name === null ? [] : [name]));
+  for (const { index, value } of view.keys) {
+    const at = ['keys', index];
+    if (view.isAbsent([...at, 'sha256']) === view.isAbsent([...at, 'key'])) {
+      complain('error', at, 'needs exactly one of sha256 and key');
+    }
+    if (value.key !== undefined) checkSecret(view, [...at, 'key'], complain);
+    const earlier = value.sha256 === undefined ? undefined : hashes.get(value.sha256);
+    if (earlier !== undefined) {
+      complain('error', [...at, 'sha256'], `is the same key as keys[${earlier}]`);
+    } else if (value.sha256 !== undefined) hashes.set(value.sha256, index);
+    value.models?.forEach((pattern, place) => {
+      if (pattern.endsWith('*') || models.includes(pattern)) return;
+      const near = nearestWord(pattern, models);
+      const hint = near === null ? '' : `; did you mean "${near}"?`;
+      complain('warning', [...at, 'models', place], `names no model of this file${hint}`);
+    });
+  }
+  if (view.isAbsent(['keys'])) {
+    complain('warning', ['keys'], 'there are no keys: every request will be refused');
+  }
+}
+
+/** A secret is a reference to the environment and nothing else. */
+function checkSecret(view: CheckView, path: ConfigPath, complain: Complain): void {
+  const source = view.interpolationOf(path);
+  if (source !== null && source.isReference && !source.hasLiteral) return;
+  complain('error', path, 'a secret must not stand in the file; write ${NAME} and set it outside');
+}
+
+function checkTargets(view: CheckView, complain: Complain): void {
+  const used = new Set(
+    view.models.flatMap(({ value }) => (value.routes ?? []).map(({ name }) => name)),
+  );
+  for (const { index, name, value } of view.targets) {
+    const at = ['targets', index];
+    if (name !== null && !used.has(name)) {
+      complain('warning', [...at, 'name'], 'no model uses this target');
+    }
+    if (value.apiKey !== undefined) checkSecret(view, [...at, 'apiKey'], complain);
+    let hasSecret = value.apiKey !== undefined;
+    for (const field of Object.keys(value.headers ?? {})) {
+      const path = [...at, 'headers', field];
+      if (OWNED_HEADERS.has(field.toLowerCase())) {
+        complain('error', path, 'the gateway sets this field itself');
+      }
+      if (!isSecretHeader(field)) continue;
+      hasSecret = true;
+      checkSecretHeader(view, path, complain);
+    }
+    if (value.baseUrl === undefined) continue;
+    const isPlain = value.baseUrl.origin.startsWith('http:') && !isLoopback(value.baseUrl.host);
+    if (hasSecret && isPlain) {
+      complain('warning', [...at, 'baseUrl'], 'credentials go out unencrypted; use https');
+    }
+  }
+}
+
+/** `authorization: Bearer ${TOKEN}` has a literal scheme: text around the reference is fine. */
+function checkSecretHeader(view: CheckView, path: ConfigPath, complain: Complain): void {
+  if (view.interpolationOf(path)?.isReference === true) return;
+  complain('error', path, 'a secret must not stand in the file; write ${NAME} and set it outside');
+}
+
+function checkModels(view: CheckView, complain: Complain): void {
+  const targets = view.targets.flatMap(({ name }) => (name === null ? [] : [name]));
+  const models = view.models.flatMap(({ name }) => (name === null ? [] : [name]));
+  for (const { index, name, value } of view.models) {
+    const at = ['models', index];
+    const { routes = [], fallbacks = [], deadlines, health } = value;
+    if (view.peerRegions === null && routes.length === 0 && view.isAbsent([...at, 'targets', 0])) {
+      complain('error', at, 'has no targets, and there are no other regions to serve it');
+    }
+    checkNames(view, routes, targets, 'target', complain);
+    checkNames(view, fallbacks, models, 'model', complain);
+    const own = fallbacks.find((fallback) => fallback.name === name);
+    if (own !== undefined) complain('error', own.path, 'is the model itself');
+    if (deadlines !== undefined) {
+      const { connectMs, firstByteMs, idleMs, totalMs } = deadlines;
+      for (const [field, ms] of Object.entries({ connectMs, firstByteMs, idleMs })) {
+        if (ms <= totalMs) continue;
+        complain('error', [...at, 'deadlines', field], `is over totalMs (${totalMs})`);
+      }
+    }
+    if (health !== undefined && health.ejectBaseMs > health.ejectMaxMs) {
+      complain('error', [...at, 'health', 'ejectBaseMs'], 'is over ejectMaxMs');
+    }
+  }
+}
+
+/** Every name must be known and stand once. One from the environment is not repeated. */
+function checkNames(
+  view: CheckView,
+  entries: readonly NamedPlace[],
+  known: readonly string[],
+  what: string,
+  complain: Complain,
+): void {
+  const seen = new Set<string>();
+  for (const { name, path } of entries) {
+    const isReference = view.interpolationOf(path)?.isReference === true;
+    const shown = isReference ? `${what} of that name` : `${what} "${name}"`;
+    if (!known.includes(name)) {
+      const near = isReference ? null : nearestWord(name, known);
+      const hint = near === null ? '' : `; did you mean "${near}"?`;
+      complain('error', path, `no ${shown} in this file${hint}`);
+    } else if (seen.has(name)) {
+      complain('error', path, `the ${shown} stands here twice`);
+    }
+    seen.add(name);
+  }
+}

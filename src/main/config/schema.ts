@@ -1,0 +1,313 @@
+/**
+ * The shape of `banyan.yaml`, once: it checks files, gives the types of what was read, and is
+ * published as `docs/reference/config.schema.json`. What one field alone cannot tell (names that
+ * must exist, addresses that must differ) is in `crossCheck.ts`.
+ */
+
+import { z } from 'zod';
+
+import { CONFIG_LIMITS, EXCHANGE_LIMITS, HTTP_LIMITS } from '../../base/limits.ts';
+import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
+import { parseTargetName } from '../../base/names.ts';
+import type { AlgorithmName, HealthSpec } from '../../routing/spec.ts';
+import { parseAddress, parseBaseUrl } from './address.ts';
+import { nearestWord } from './nearest.ts';
+
+/** A mapping without unknown keys. Its message carries one line for each unknown key, in order. */
+function mapping<Shape extends z.core.$ZodLooseShape>(
+  shape: Shape,
+): z.ZodObject<Shape, z.core.$strict> {
+  const known = Object.keys(shape);
+  return z.strictObject(shape, {
+    error: (issue) => {
+      if (issue.code !== 'unrecognized_keys') return undefined;
+      return issue.keys.map((key) => unknownKey(key, known)).join('\n');
+    },
+  });
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const near = nearestWord(key, known);
+  const hint = near === null ? `known here: ${known.join(', ')}` : `did you mean "${near}"?`;
+  return `unknown key "${key.slice(0, 64)}"; ${hint}`;
+}
+
+const text = () => z.string().min(1).max(CONFIG_LIMITS.textCharsMax);
+
+const regionName = z
+  .string()
+  .regex(LABEL, 'must be 1 to 63 lower-case letters, digits and inner hyphens')
+  .transform((name) => {
+    const parsed = parseRegionName(name);
+    return parsed.ok ? parsed.value : z.NEVER;
+  });
+const label = z
+  .string()
+  .regex(LABEL, 'must be 1 to 63 lower-case letters, digits and inner hyphens');
+const targetName = label.transform((name) => {
+  const parsed = parseTargetName(name);
+  return parsed.ok ? parsed.value : z.NEVER;
+});
+const modelName = z
+  .string()
+  .regex(FREE_NAME, 'must be 1 to 128 letters, digits and inner / . _ : @ + -')
+  .transform((name) => {
+    const parsed = parseModelName(name);
+    return parsed.ok ? parsed.value : z.NEVER;
+  });
+
+const address = z
+  .string()
+  .max(300)
+  .transform((value, context) => {
+    const parsed = parseAddress(value);
+    if (parsed.ok) return parsed.value;
+    context.issues.push({ code: 'custom', message: 'must be HOST:PORT', input: value });
+    return z.NEVER;
+  });
+
+const baseUrl = text().transform((value, context) => {
+  const parsed = parseBaseUrl(value);
+  if (parsed.ok) return parsed.value;
+  context.issues.push({ code: 'custom', message: parsed.error, input: value });
+  return z.NEVER;
+});
+
+const whole = (least: number, most: number) => z.int().min(least).max(most);
+const percent = z.number().min(0).max(100);
+const deadlineMs = whole(1, EXCHANGE_LIMITS.deadlineMsMax);
+
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+const headers = z
+  .record(
+    z.string().regex(HEADER_NAME, 'is not a header name'),
+    z.string().max(CONFIG_LIMITS.textCharsMax).regex(HEADER_VALUE, 'is not a header value'),
+  )
+  .refine((map) => Object.keys(map).length <= CONFIG_LIMITS.headersPerTargetMax, {
+    message: `must hold at most ${CONFIG_LIMITS.headersPerTargetMax} fields`,
+  });
+
+const path = z
+  .string()
+  .max(1_024)
+  .regex(/^\/[\x21-\x7e]*$/, 'must be a path that begins with /');
+
+const tlsFiles = mapping({
+  cert: text().describe('PEM file: the certificate, then its intermediates'),
+  key: text().describe('PEM file: the private key'),
+});
+
+const listen = mapping({
+  api: address.prefault('127.0.0.1:8080').describe('the public API'),
+  admin: z
+    .union([z.literal('off'), address])
+    .prefault('127.0.0.1:9090')
+    .describe('health, metrics and the admin API; keep it on the loopback; "off": none'),
+  tls: tlsFiles.optional().describe('serve the public API over TLS'),
+});
+
+const peers = mapping({
+  cluster: label.default('banyan').describe('the same in all regions; others are refused'),
+  listen: address.describe('where the other regions connect'),
+  tls: mapping({
+    ca: text().describe('PEM file: the CA that signed all nodes; "banyan certs init" makes it'),
+    cert: text().describe("PEM file: this node's certificate"),
+    key: text().describe("PEM file: this node's private key"),
+  }),
+  regions: z
+    .array(
+      mapping({
+        name: regionName,
+        address: address.describe('HOST:PORT of its peer listener'),
+        delayMs: z
+          .number()
+          .min(0)
+          .max(10_000)
+          .default(0)
+          .describe('artificial round trip of the link, for demos and tests'),
+      }),
+    )
+    .max(CONFIG_LIMITS.regionsMax)
+    .describe('all other regions'),
+});
+
+const rate = whole(1, 1_000_000_000);
+/** One entry of `keys`. */
+export const keySchema = mapping({
+  name: label.describe('for people: logs, metrics and limits speak of it'),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits; "banyan keys hash" makes them')
+    .optional()
+    .describe('SHA-256 of the key; give this or key'),
+  key: text().optional().describe('the key itself, only as ${NAME} from the environment'),
+  models: z
+    .array(z.string().regex(/^[A-Za-z0-9/._:@+-]{0,128}\*?$/, 'must be a model, or a prefix and *'))
+    .min(1)
+    .max(CONFIG_LIMITS.modelsMax)
+    .default(['*'])
+    .describe('models that it may use; "*" all, "prefix*" all that begin so'),
+  requestsPerMinute: rate.nullable().default(null).describe('absent: no limit'),
+  tokensPerMinute: rate.nullable().default(null).describe('in and out; absent: no limit'),
+});
+
+const remote = {
+  name: targetName,
+  baseUrl: baseUrl.describe('up to what stands before the operation, e.g. https://host/v1'),
+  apiKey: text().optional().describe('only as ${NAME} from the environment'),
+  headers: headers.default({}).describe('fixed header fields of every call'),
+  options: z
+    .record(z.string().max(64), z.union([z.string().max(1_024), z.number(), z.boolean()]))
+    .default({})
+    .describe('options of the provider, e.g. maxTokensField'),
+  probePath: path.optional().describe('answers 2xx when healthy; absent: no active probes'),
+};
+/** One entry of `targets`, by its `kind`. */
+export const targetSchema = z.discriminatedUnion('kind', [
+  mapping({ kind: z.literal('openai').describe('OpenAI and all compatible servers'), ...remote }),
+  mapping({ kind: z.literal('anthropic').describe('Anthropic and compatible'), ...remote }),
+  mapping({
+    kind: z.literal('llama').describe('llama.cpp, in a child process of this node'),
+    name: targetName,
+    modelFile: text().describe('a GGUF file, relative to the configuration file'),
+    port: whole(0, 65_535).default(0).describe('loopback port of the child; 0: a free one'),
+    threads: whole(1, 256).default(1),
+    sequences: whole(1, 256).default(4).describe('answers at the same time'),
+    contextTokens: whole(64, 1_048_576).optional().describe("of each; absent: the model's own"),
+    tokensPerSecondMax: z
+      .number()
+      .positive()
+      .max(1_000_000)
+      .optional()
+      .describe('pace of each answer, so that a demo can be watched; absent: full speed'),
+    options: remote.options,
+  }),
+]);
+
+/** The algorithms, checked against `AlgorithmName` both ways. */
+const ALGORITHMS = {
+  'least-tokens': 0,
+  'smooth-weighted-round-robin': 0,
+  'weighted-least-connections': 0,
+  'p2c-peak-ewma': 0,
+  'bounded-load-consistent-hash': 0,
+  'weighted-random': 0,
+} as const satisfies Readonly<Record<AlgorithmName, 0>>;
+const algorithm = z.enum(Object.keys(ALGORITHMS) as [AlgorithmName, ...AlgorithmName[]]);
+
+const deadlines = mapping({
+  connectMs: deadlineMs.default(EXCHANGE_LIMITS.connectMsDefault),
+  firstByteMs: deadlineMs
+    .default(EXCHANGE_LIMITS.firstByteMsDefault)
+    .describe("from the request's last byte to the first content"),
+  idleMs: deadlineMs.default(EXCHANGE_LIMITS.idleMsDefault).describe('between pieces of a stream'),
+  totalMs: deadlineMs.default(EXCHANGE_LIMITS.totalMsDefault).describe('all attempts together'),
+});
+
+/** Five failures in a row eject for 10 s, doubling to 5 min, never below half of the targets. */
+const HEALTH_DEFAULTS = {
+  consecutiveFailuresMax: 5,
+  ejectBaseMs: 10_000,
+  ejectMaxMs: 300_000,
+  ejectedPercentMax: 50,
+  panicPercent: 50,
+  slowStartMs: 30_000,
+  probeIntervalMs: 5_000,
+} as const satisfies HealthSpec;
+
+const healthMs = whole(0, 24 * 3_600_000);
+const health = mapping({
+  consecutiveFailuresMax: whole(1, 1_000).default(HEALTH_DEFAULTS.consecutiveFailuresMax),
+  ejectBaseMs: healthMs.default(HEALTH_DEFAULTS.ejectBaseMs),
+  ejectMaxMs: healthMs.default(HEALTH_DEFAULTS.ejectMaxMs),
+  ejectedPercentMax: percent
+    .default(HEALTH_DEFAULTS.ejectedPercentMax)
+    .describe("of a model's targets that may be ejected at once"),
+  panicPercent: percent
+    .default(HEALTH_DEFAULTS.panicPercent)
+    .describe('with fewer healthy targets than this all are used'),
+  slowStartMs: healthMs.default(HEALTH_DEFAULTS.slowStartMs),
+  probeIntervalMs: whole(100, 24 * 3_600_000).default(HEALTH_DEFAULTS.probeIntervalMs),
+});
+
+/** One way to run a model: the name of a target, or a mapping. */
+const route = z.union([
+  targetName,
+  mapping({
+    target: targetName,
+    model: text().optional().describe("the model's name at the target; absent: the same"),
+    weight: whole(0, 1_000).default(1).describe('0 takes no new work'),
+    priority: whole(0, 1_000).default(0).describe('the lowest tier with a healthy target serves'),
+    inFlightMax: whole(1, 1_000_000).nullable().default(null),
+  }),
+]);
+/** One entry of `models`. */
+export const modelSchema = mapping({
+  name: modelName.describe('what clients ask for'),
+  algorithm: algorithm.default('least-tokens'),
+  targets: z
+    .array(route)
+    .max(CONFIG_LIMITS.targetsPerModelMax)
+    .default([])
+    .describe('where it runs in this region; empty: only in other regions'),
+  fallbacks: z
+    .array(modelName)
+    .max(EXCHANGE_LIMITS.fallbackModelsMax)
+    .default([])
+    .describe('models to try, in order, when this one cannot be served'),
+  deadlines: deadlines.prefault({}),
+  attemptsMax: whole(1, EXCHANGE_LIMITS.attemptsMax)
+    .default(EXCHANGE_LIMITS.attemptsDefault)
+    .describe('for one request, the first included'),
+  health: health.prefault({}),
+  createdSeconds: whole(0, 4_294_967_295)
+    .default(1_767_225_600)
+    .describe('Unix seconds that GET /v1/models shows'),
+});
+
+const limits = mapping({
+  exchangesMax: whole(1, EXCHANGE_LIMITS.exchangesMax)
+    .default(EXCHANGE_LIMITS.exchangesMax)
+    .describe('requests under way in this node; past it they are shed'),
+  requestBodyBytesMax: whole(1_024, HTTP_LIMITS.requestBodyBytesMax).default(
+    HTTP_LIMITS.requestBodyBytesMax,
+  ),
+  drainMs: whole(0, CONFIG_LIMITS.drainMsMax)
+    .default(CONFIG_LIMITS.drainMsDefault)
+    .describe('a stop lets running requests finish within this'),
+});
+
+/** A whole file. */
+export const configSchema = mapping({
+  region: regionName.describe('the failure domain that this node is in'),
+  node: label.optional().describe('absent: the region and -1'),
+  dataDir: text().default('data').describe('relative to the configuration file'),
+  listen: listen.prefault({}),
+  peers: peers.optional().describe('the other regions; absent: this one stands alone'),
+  keys: z.array(keySchema).max(CONFIG_LIMITS.keysMax).default([]).describe('API keys of clients'),
+  targets: z.array(targetSchema).max(CONFIG_LIMITS.targetsMax).default([]),
+  models: z.array(modelSchema).max(CONFIG_LIMITS.modelsMax).default([]),
+  limits: limits.prefault({}),
+  retryBudgetPercent: percent
+    .default(10)
+    .describe('of live requests that may be retries; past it failures are passed on'),
+  log: mapping({
+    level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  }).prefault({}),
+  demo: mapping({
+    faults: z.boolean().default(false).describe('lets POST /admin/v1/faults break things'),
+  }).prefault({}),
+});
+
+export type ConfigFile = z.output<typeof configSchema>;
+export type KeyEntry = z.output<typeof keySchema>;
+export type TargetEntry = z.output<typeof targetSchema>;
+export type ModelEntry = z.output<typeof modelSchema>;
+export type RouteEntry = z.output<typeof route>;
+
+/** The JSON Schema of `banyan.yaml`, for editors. */
+export function configJsonSchema(): object {
+  const schema = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+  return { title: 'banyan.yaml', description: 'The configuration of one Banyan node', ...schema };
+}
