@@ -87,6 +87,8 @@ export const REQUEST_LIMITS = {
   prefixBytesMax: 2048,
   /** A provider's error message as shown, characters. */
   upstreamMessageCharsMax: 2048,
+  /** Bytes of an error's body that are read. */
+  upstreamErrorBytesMax: 64 * KIB,
   retryAfterMsMax: 24 * 3600 * 1000,
   /** Tool calls, content blocks and choices of one translated answer. */
   answerBlocksMax: 4096,
@@ -123,6 +125,22 @@ export const EXCHANGE_LIMITS = {
   deadlineMsMax: 24 * 3600 * 1000,
 } as const;
 
+/** Logs, metrics and the admin API. */
+export const OBSERVE_LIMITS = {
+  /** Past it new label values are counted as `other`. */
+  seriesPerMetricMax: 2_000,
+  /** Text of one field of a log line. */
+  logFieldCharsMax: 1_024,
+  /** Lines waiting for a slow reader; past it they are dropped and counted. */
+  logBufferBytesMax: 4 * MIB,
+  adminBodyBytesMax: 64 * KIB,
+  adminConnectionsMax: 256,
+  /** One admin request, all of it, ms. */
+  adminRequestMs: 10_000,
+  /** An answer that the command line reads, bytes. */
+  adminAnswerBytesMax: 16 * MIB,
+} as const;
+
 /** The configuration file and the command line. */
 export const CONFIG_LIMITS = {
   fileBytesMax: 1 * MIB,
@@ -143,6 +161,29 @@ export const CONFIG_LIMITS = {
   /** A graceful stop lets streams finish within, ms. */
   drainMsDefault: 30_000,
   drainMsMax: 3_600_000,
+} as const;
+
+/** Routing: targets, health, retries, rate limits, the choice of a region. */
+export const ROUTING_LIMITS = {
+  /** Targets of one model in one region. */
+  targetsPerModelMax: 256,
+  weightMax: 1_000,
+  /** Sessions whose home target is remembered, per model; the oldest go first. */
+  sessionHomesMax: 65_536,
+  /** A session without requests forgets its home after, ms (most cache reuse is within 100 s). */
+  sessionHomeMs: 120_000,
+  /** Prefixes whose popularity is counted, per model. */
+  prefixesMax: 4_096,
+  /** An upstream's Retry-After is believed up to, ms. */
+  restMsMax: 300_000,
+  /** An exchange waits for the same target at most, ms. */
+  retryWaitMsMax: 5_000,
+  /** Regions known to one node. */
+  regionsMax: 64,
+  /** Requests remembered for the correction of an old digest, per region. */
+  sendsPerRegionMax: 1_024,
+  /** API keys with a rate limit in one node. */
+  limitedKeysMax: 100_000,
 } as const;
 
 assert(
