@@ -1,0 +1,197 @@
+/**
+ * Structured logs: one JSON object a line, bounded in length and in memory. No prompt, no answer and
+ * no secret is logged; field names that carry secrets are redacted should one slip in.
+ */
+
+import { pino } from 'pino';
+
+import { OBSERVE_LIMITS } from '../../base/limits.ts';
+import type { AttemptRecord, ExchangeRecord, Observer } from '../../replica/observer.ts';
+
+/** Values of a log line. */
+export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+/** Levels, from the most to the least talkative. */
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
+
+/** Where things are told. `event` is a constant in kebab case; what varies goes into fields. */
+export interface Log {
+  /** Guards lines on hot paths. */
+  readonly isDebug: boolean;
+  readonly isInfo: boolean;
+  debug(event: string, fields?: LogFields): void;
+  info(event: string, fields?: LogFields): void;
+  warn(event: string, fields?: LogFields): void;
+  error(event: string, fields?: LogFields): void;
+}
+
+/** A log with its owner's side. */
+export interface LogOwner extends Log {
+  setLevel(level: LogLevel): void;
+  /** Lines lost because the reader of our output was too slow. */
+  dropped(): number;
+  /** Writes what is still held, for the end of the process. */
+  flush(): void;
+}
+
+/** Where lines go: a file descriptor or, in tests, a function. */
+export type LogSink = { readonly fd: number } | { readonly write: (line: string) => void };
+
+const SECRET_FIELDS = ['key', 'apiKey', 'authorization', 'cookie', 'password', 'secret', 'token'];
+
+/** Makes a log. `base` is in every line: the region and the node. */
+export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogOwner {
+  let dropped = 0;
+  const destination =
+    'fd' in sink
+      ? pino.destination({ fd: sink.fd, sync: false, maxLength: OBSERVE_LIMITS.logBufferBytesMax })
+      : { write: sink.write };
+  if ('on' in destination) {
+    destination.on('drop', () => {
+      dropped += 1;
+    });
+    // Nobody reads our output any more (EPIPE). The gateway goes on without a log.
+    destination.on('error', () => {
+      dropped += 1;
+    });
+  }
+  const logger = pino(
+    {
+      level,
+      base,
+      messageKey: 'event',
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: SECRET_FIELDS, censor: '***' },
+    },
+    destination,
+  );
+  const line =
+    (name: 'debug' | 'info' | 'warn' | 'error') =>
+    (event: string, fields: LogFields = {}) => {
+      logger[name](bounded(fields), event);
+    };
+  return {
+    get isDebug() {
+      return logger.isLevelEnabled('debug');
+    },
+    get isInfo() {
+      return logger.isLevelEnabled('info');
+    },
+    debug: line('debug'),
+    info: line('info'),
+    warn: line('warn'),
+    error: line('error'),
+    setLevel: (next) => {
+      logger.level = next;
+    },
+    dropped: () => dropped,
+    flush: () => {
+      if (!('flushSync' in destination)) return;
+      try {
+        destination.flushSync();
+      } catch {
+        // The reader is gone; there is nobody left to tell.
+      }
+    },
+  };
+}
+
+/** Cuts long text: a line must not grow with what a client or an upstream sent. */
+function bounded(fields: LogFields): LogFields {
+  let copy: Record<string, LogFields[string]> | null = null;
+  for (const [name, value] of Object.entries(fields)) {
+    if (typeof value !== 'string' || value.length <= OBSERVE_LIMITS.logFieldCharsMax) continue;
+    copy ??= { ...fields };
+    copy[name] = `${value.slice(0, OBSERVE_LIMITS.logFieldCharsMax)}…`;
+  }
+  return copy ?? fields;
+}
+
+/** The log as an `Observer`: one line for each exchange, attempts at debug, health as it changes. */
+export function createLogObserver(log: Log): Observer {
+  return {
+    exchangeStarted: () => {},
+    exchangeDone: (record) => {
+      if (log.isInfo) log.info('exchange', exchangeFields(record));
+    },
+    attemptDone: (record) => {
+      if (log.isDebug) log.debug('attempt', attemptFields(record));
+    },
+    targetHealth: (model, target, state, reason) =>
+      log.warn('target-health', { model, target, state, reason }),
+    retrySuppressed: (model, why) => {
+      if (log.isDebug) log.debug('retry-suppressed', { model, why });
+    },
+  };
+}
+
+function exchangeFields(record: ExchangeRecord): LogFields {
+  const { usage } = record;
+  return {
+    requestId: record.requestId,
+    operation: record.operation,
+    model: record.model,
+    modelServed: record.modelServed === record.model ? undefined : record.modelServed,
+    keyName: record.keyName,
+    isStream: record.isStream,
+    end: record.end,
+    status: record.status,
+    errorCode: record.errorCode ?? undefined,
+    target: record.target,
+    servedRegion: record.servedRegion,
+    forwardedFrom: record.forwardedFrom === '' ? undefined : record.forwardedFrom,
+    attempts: record.attempts,
+    inputTokens: usage?.inputTokens,
+    outputTokens: usage?.outputTokens,
+    cachedInputTokens: usage?.cachedInputTokens,
+    isUsageExact: usage?.isExact,
+    totalMs: round(record.totalMs),
+    firstContentMs: record.firstContentMs === null ? undefined : round(record.firstContentMs),
+    overheadMs: round(record.overheadMs),
+    requestBytes: record.requestBytes,
+    responseBytes: record.responseBytes,
+    // A request that went straight through needs no story.
+    trace: record.attempts > 1 || record.end === 'failed' ? record.trace.join('; ') : undefined,
+  };
+}
+
+function attemptFields(record: AttemptRecord): LogFields {
+  return {
+    requestId: record.requestId,
+    model: record.model,
+    target: record.target,
+    servedRegion: record.region,
+    end: record.end,
+    reason: record.reason === '' ? undefined : record.reason,
+    status: record.status,
+    totalMs: round(record.totalMs),
+    firstContentMs: record.firstContentMs === null ? undefined : round(record.firstContentMs),
+    isRetry: record.isRetry,
+  };
+}
+
+/** Microseconds are enough, and fifteen digits are unreadable. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
+
+/** Tells several observers in order. */
+export function joinObservers(observers: readonly Observer[]): Observer {
+  return {
+    exchangeStarted: (operation, model) => {
+      for (const observer of observers) observer.exchangeStarted(operation, model);
+    },
+    exchangeDone: (record) => {
+      for (const observer of observers) observer.exchangeDone(record);
+    },
+    attemptDone: (record) => {
+      for (const observer of observers) observer.attemptDone(record);
+    },
+    targetHealth: (model, target, state, reason) => {
+      for (const observer of observers) observer.targetHealth(model, target, state, reason);
+    },
+    retrySuppressed: (model, why) => {
+      for (const observer of observers) observer.retrySuppressed(model, why);
+    },
+  };
+}
