@@ -7,38 +7,18 @@
  * R2: a member twice at the top is refused: two readers could take different ones (RFC 8259, 4).
  */
 
-import { decodeUtf8, indexOfBytes, encodeUtf8 } from '../base/bytes.ts';
+import { decodeUtf8, encodeUtf8 } from '../base/bytes.ts';
 import { failure, type Failure } from '../base/errors.ts';
 import { headerValue, type HeaderList } from '../base/headers.ts';
-import { EXCHANGE_LIMITS, JSON_LIMITS, REQUEST_LIMITS } from '../base/limits.ts';
+import { EXCHANGE_LIMITS, REQUEST_LIMITS } from '../base/limits.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { BodyLayout, JsonObject, ParsedRequest } from './adapter.ts';
 import { dialectOf, type Dialect, type Operation } from './dialect.ts';
+import { isRecord } from './json.ts';
 import { describeScanError, JsonScanner } from './jsonScan.ts';
+import { cutsOf, isSame, keyStart, Members, scanMembers, type MemberName } from './members.ts';
+import { hashPrefix } from './prefix.ts';
 
-/** Members that the gateway looks at, by their place in `MEMBERS`. */
-const MEMBER_NAMES = [
-  'model',
-  'stream',
-  'messages',
-  'max_tokens',
-  'max_completion_tokens',
-  'stream_options',
-  'fallbacks',
-  'models',
-  'user',
-  'prompt_cache_key',
-  'metadata',
-  'n',
-  'prompt',
-  'system',
-  'input',
-  'tools',
-  '__proto__',
-] as const;
-type MemberName = (typeof MEMBER_NAMES)[number];
-const NAME_BYTES: readonly Uint8Array[] = MEMBER_NAMES.map((name) => encodeUtf8(name));
-const USER_ROLE = encodeUtf8('"user"');
 const INCLUDE_USAGE = encodeUtf8('{"include_usage":true}');
 
 /** Header fields of a client that its provider should see. */
@@ -53,23 +33,6 @@ const SESSION_FIELDS = ['x-session-id', 'x-litellm-session-id', 'x-litellm-trace
 const BINARY_TOKENS = 1000;
 /** A `metadata` or `stream_options` larger than this is not looked into. */
 const SMALL_BYTES_MAX = 16 * 1024;
-
-/** The top-level members of one body. */
-class Members {
-  /** Start and end of the value of each known member; -1 where absent. */
-  readonly spans = new Int32Array(MEMBER_NAMES.length * 2).fill(-1);
-  /** Start of the key and end of the value of every member, in order. */
-  readonly bounds: number[] = [];
-  readonly hashes: number[] = [];
-
-  start(name: MemberName): number {
-    return this.spans[MEMBER_NAMES.indexOf(name) * 2] ?? -1;
-  }
-
-  end(name: MemberName): number {
-    return this.spans[MEMBER_NAMES.indexOf(name) * 2 + 1] ?? -1;
-  }
-}
 
 /**
  * Parses the body of `operation`. Refusals: `invalid_json` with byte, line and column;
@@ -88,105 +51,6 @@ export function parseRequest(
     return err(failure('invalid_json', describeScanError(body, scanner.error)));
   }
   return new RequestReader(operation, headers, scanner, members, text).read();
-}
-
-/** Scans the outermost object into `members`; false: `scanner.error` says why not. */
-function scanMembers(scanner: JsonScanner, members: Members): boolean {
-  const { bytes } = scanner;
-  let at = scanner.skipSpace(0);
-  if (bytes[at] !== 0x7b) {
-    if (bytes.length === 0) scanner.fail(0, 'the body is empty');
-    else if (bytes[0] === 0xef && bytes[1] === 0xbb) {
-      scanner.fail(0, 'the body begins with a byte-order mark');
-    } else scanner.fail(at, 'expected one JSON object');
-    return false;
-  }
-  at = scanner.skipSpace(at + 1);
-  let isFirst = true;
-  while (isFirst ? bytes[at] !== 0x7d : true) {
-    isFirst = false;
-    const keyStart = at;
-    const valueStart = scanner.skipKey(at);
-    if (valueStart === -1) return false;
-    const valueEnd = scanner.skipValue(valueStart, 1);
-    if (valueEnd === -1) return false;
-    if (!noteMember(scanner, members, keyStart, valueStart, valueEnd)) return false;
-    at = scanner.skipSpace(valueEnd);
-    if (bytes[at] === 0x7d) break;
-    if (bytes[at] !== 0x2c) {
-      if (at >= bytes.length) scanner.fail(at, 'the body ends inside an object');
-      else scanner.fail(at, 'expected a comma or the end of the object');
-      return false;
-    }
-    at = scanner.skipSpace(at + 1);
-  }
-  at = scanner.skipSpace(at + 1);
-  if (at === bytes.length) return true;
-  scanner.fail(at, 'data after the JSON object');
-  return false;
-}
-
-/** Files one member; false: it is one too many, or the second of its name. */
-function noteMember(
-  scanner: JsonScanner,
-  members: Members,
-  keyStart: number,
-  valueStart: number,
-  valueEnd: number,
-): boolean {
-  const key = keyBytes(scanner.bytes, keyStart);
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < key.length; index += 1) {
-    hash = Math.imul(hash ^ (key[index] ?? 0), 0x01000193);
-  }
-  const { hashes, bounds } = members;
-  for (let index = 0; index < hashes.length; index += 1) {
-    if (hashes[index] !== hash) continue;
-    if (!isSame(keyBytes(scanner.bytes, bounds[index * 2] ?? 0), key)) continue;
-    scanner.fail(keyStart, `the member ${nameOf(key)} stands twice`);
-    return false;
-  }
-  if (hashes.length === JSON_LIMITS.topMembersMax) {
-    scanner.fail(keyStart, `over ${JSON_LIMITS.topMembersMax} members at the top`);
-    return false;
-  }
-  hashes.push(hash);
-  bounds.push(keyStart, valueEnd);
-  for (let index = 0; index < NAME_BYTES.length; index += 1) {
-    const name = NAME_BYTES[index];
-    if (name === undefined || name.length !== key.length || !isSame(name, key)) continue;
-    members.spans[index * 2] = valueStart;
-    members.spans[index * 2 + 1] = valueEnd;
-    break;
-  }
-  if (members.start('__proto__') === -1) return true;
-  scanner.fail(keyStart, 'the member name __proto__ is not allowed');
-  return false;
-}
-
-/** The bytes of the key whose opening quote stands at `keyStart`, escapes resolved. */
-function keyBytes(bytes: Uint8Array, keyStart: number): Uint8Array {
-  let at = keyStart + 1;
-  while (bytes[at] !== 0x22) {
-    if (bytes[at] === 0x5c) return escapedKeyBytes(bytes, keyStart);
-    at += 1;
-  }
-  return bytes.subarray(keyStart + 1, at);
-}
-
-function escapedKeyBytes(bytes: Uint8Array, keyStart: number): Uint8Array {
-  const end = new JsonScanner(bytes).skipString(keyStart);
-  return encodeUtf8(String(JSON.parse(decodeUtf8(bytes.subarray(keyStart, end)))));
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let index = 0; index < a.length; index += 1) if (a[index] !== b[index]) return false;
-  return true;
-}
-
-function nameOf(key: Uint8Array): string {
-  return JSON.stringify(decodeUtf8(key.subarray(0, 64)));
 }
 
 /** Checks the known members and builds the request. Lives for one call. */
@@ -360,7 +224,7 @@ class RequestReader {
     const end = this.#members.end('stream_options');
     if (isSame(bytes.subarray(start, end), INCLUDE_USAGE)) return true;
     const options = this.#smallValue('stream_options');
-    return isObject(options) && options['include_usage'] === true;
+    return isRecord(options) && options['include_usage'] === true;
   }
 
   #sessionKey(): string | null {
@@ -371,12 +235,12 @@ class RequestReader {
       if (value !== null && value !== '') return cut(value);
     }
     const metadata = this.#first('metadata') === 0x7b ? this.#smallValue('metadata') : null;
-    if (isObject(metadata) && typeof metadata['session_id'] === 'string') {
+    if (isRecord(metadata) && typeof metadata['session_id'] === 'string') {
       return cut(metadata['session_id']);
     }
     const user = this.#text256('user');
     if (user !== null) return user;
-    if (isObject(metadata) && typeof metadata['user_id'] === 'string') {
+    if (isRecord(metadata) && typeof metadata['user_id'] === 'string') {
       return cut(metadata['user_id']);
     }
     return null;
@@ -420,45 +284,9 @@ class RequestReader {
   }
 }
 
-/** Where the key of a known member stands; -1: absent. */
-function keyStart(members: Members, name: MemberName): number {
-  const end = members.end(name);
-  if (end === -1) return -1;
-  for (let index = 0; index < members.bounds.length; index += 2) {
-    if (members.bounds[index + 1] === end) return members.bounds[index] ?? -1;
-  }
-  return -1;
-}
-
-const NO_CUTS: readonly number[] = [];
-
-/**
- * Spans to cut so that `fallbacks` and `models` go with exactly one comma each: a member goes
- * with the comma before it, or, where nothing before it stays, with the one after it.
- */
-function cutsOf(members: Members): readonly number[] {
-  if (members.start('fallbacks') === -1 && members.start('models') === -1) return NO_CUTS;
-  const gone = [members.end('fallbacks'), members.end('models')];
-  const { bounds } = members;
-  const cuts: number[] = [];
-  let isAnyKept = false;
-  for (let index = 0; index < bounds.length; index += 2) {
-    const start = bounds[index] ?? 0;
-    const end = bounds[index + 1] ?? 0;
-    if (!gone.includes(end)) isAnyKept = true;
-    else if (isAnyKept) cuts.push(bounds[index - 1] ?? 0, end);
-    else cuts.push(start, bounds[index + 2] ?? end);
-  }
-  return cuts;
-}
-
 function promptStart(members: Members): number {
   const messages = members.start('messages');
   return messages === -1 ? members.start('prompt') : messages;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function cut(text: string): string {
@@ -564,60 +392,4 @@ class ScannedRequest implements ParsedRequest {
     this.#json ??= JSON.parse(decodeUtf8(this.body)) as JsonObject;
     return this.#json;
   }
-}
-
-/**
- * Hashes `system` and the messages up to the first of the user, cut at the limit: all turns of a
- * conversation have these in common, and conversations with one long system prompt share them.
- */
-function hashPrefix(body: Uint8Array, systemStart: number, promptStart: number): number {
-  if (promptStart === -1 && systemStart === -1) return 0;
-  let hash = 0x2545f491;
-  const most = REQUEST_LIMITS.prefixBytesMax;
-  if (systemStart !== -1) {
-    const end = new JsonScanner(body).skipValue(systemStart, 0);
-    hash = hashBytes(body, systemStart, Math.min(end, systemStart + most), hash);
-  }
-  if (promptStart !== -1) {
-    hash = hashBytes(body, promptStart, prefixEnd(body, promptStart, promptStart + most), hash);
-  }
-  return hash >>> 0;
-}
-
-/** The end of the first message of the user, or of the prompt, but at most `most`. */
-function prefixEnd(body: Uint8Array, start: number, most: number): number {
-  const scanner = new JsonScanner(body);
-  if (body[start] !== 0x5b) return Math.min(scanner.skipValue(start, 0), most);
-  let at = scanner.skipSpace(start + 1);
-  while (at < most && body[at] !== 0x5d) {
-    const end = scanner.skipValue(at, 1);
-    if (end === -1 || end >= most) return most;
-    const role = indexOfBytes(body.subarray(at, end), USER_ROLE);
-    if (role !== -1) return end;
-    at = scanner.skipSpace(end);
-    if (body[at] !== 0x2c) return end;
-    at = scanner.skipSpace(at + 1);
-  }
-  return Math.min(at, most);
-}
-
-/** Mixes four bytes a step (murmur3's block step); not for secrets. */
-function hashBytes(bytes: Uint8Array, start: number, end: number, seed: number): number {
-  let hash = seed;
-  const stop = Math.min(end, bytes.length);
-  for (let at = start; at < stop; at += 4) {
-    const block =
-      (bytes[at] ?? 0) |
-      ((at + 1 < stop ? (bytes[at + 1] ?? 0) : 0) << 8) |
-      ((at + 2 < stop ? (bytes[at + 2] ?? 0) : 0) << 16) |
-      ((at + 3 < stop ? (bytes[at + 3] ?? 0) : 0) << 24);
-    let mixed = Math.imul(block, 0xcc9e2d51);
-    mixed = Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
-    hash ^= mixed;
-    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
-  }
-  hash ^= stop - start;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
 }

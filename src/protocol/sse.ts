@@ -24,13 +24,14 @@ export interface EventSink {
 
 /**
  * Cuts a stream into whole events. `push` tells each event that has become complete; the rest is
- * kept and told with what completes it. Bytes given to the sink are valid during the call only.
+ * kept and told with what completes it. Bytes given to the sink are valid until the next `push`.
  */
 export class EventFramer {
   readonly #sink: EventSink;
   /** Kept bytes: an event that has begun. */
   #held: Uint8Array = EMPTY_BYTES;
-  #heldLength = 0;
+  #heldStart = 0;
+  #heldEnd = 0;
   /** Where the scan for the end goes on, and whether the line there is empty so far. */
   #scanAt = 0;
   #isLineEmpty = true;
@@ -44,12 +45,12 @@ export class EventFramer {
 
   /** Bytes of an event that has begun and not ended. */
   get heldBytes(): number {
-    return this.#heldLength;
+    return this.#heldEnd - this.#heldStart;
   }
 
   /** The kept bytes themselves, e.g. an event without its blank line at the end of a body. */
   held(): Uint8Array {
-    return this.#held.subarray(0, this.#heldLength);
+    return this.#held.subarray(this.#heldStart, this.#heldEnd);
   }
 
   /** Feeds a chunk. False: the sink stopped the reading, or an event was too large. */
@@ -57,10 +58,10 @@ export class EventFramer {
     if (this.#isStopped) return false;
     let bytes = chunk;
     let length = chunk.length;
-    if (this.#heldLength > 0) {
+    if (this.#heldEnd > this.#heldStart) {
       this.#append(chunk);
       bytes = this.#held;
-      length = this.#heldLength;
+      length = this.#heldEnd;
     }
     const start = this.#scan(bytes, length);
     if (this.#isStopped) return false;
@@ -106,24 +107,30 @@ export class EventFramer {
     return start;
   }
 
+  /** Adds to the kept bytes, which move to the front first: nobody reads the ones before them. */
   #append(chunk: Uint8Array): void {
-    const needed = this.#heldLength + chunk.length;
+    const kept = this.#heldEnd - this.#heldStart;
+    const needed = kept + chunk.length;
     if (needed > this.#held.length) {
       const larger = new Uint8Array(Math.max(needed, this.#held.length * 2, 1024));
-      larger.set(this.#held.subarray(0, this.#heldLength));
+      larger.set(this.held());
       this.#held = larger;
+    } else if (this.#heldStart > 0) {
+      this.#held.copyWithin(0, this.#heldStart, this.#heldEnd);
     }
-    this.#held.set(chunk, this.#heldLength);
-    this.#heldLength = needed;
+    this.#held.set(chunk, kept);
+    this.#heldStart = 0;
+    this.#heldEnd = needed;
   }
 
   #keep(bytes: Uint8Array, start: number, length: number): void {
     if (bytes === this.#held) {
-      if (start > 0) this.#held.copyWithin(0, start, length);
-      this.#heldLength = length - start;
+      // In place: what the sink was told of stays where it is until the next chunk.
+      this.#heldStart = start;
       return;
     }
-    this.#heldLength = 0;
+    this.#heldStart = 0;
+    this.#heldEnd = 0;
     if (start < length) this.#append(bytes.subarray(start, length));
   }
 }
