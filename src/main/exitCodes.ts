@@ -13,14 +13,28 @@ export const EXIT = {
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** The table for people. */
-export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
-  ok: 'Done.',
-  failed: 'It was tried and failed; the message says why.',
-  usage: 'The command line or the configuration file is wrong; nothing was tried.',
-  unreachable: 'The server could not be reached or did not answer in time.',
-  notFound: 'The region, target or model that was named does not exist.',
-  refused: 'The server refused: not allowed, or not in this state.',
-  interrupted: 'Stopped by Ctrl-C.',
+export const EXIT_MEANINGS: Readonly<
+  Record<keyof typeof EXIT, { readonly en: string; readonly zh: string }>
+> = {
+  ok: { en: 'Done.', zh: '成功。' },
+  failed: { en: 'It was tried and failed; the message says why.', zh: '已尝试但失败，见提示。' },
+  usage: {
+    en: 'The command line or the configuration file is wrong; nothing was tried.',
+    zh: '命令行或配置文件有误，未执行任何操作。',
+  },
+  unreachable: {
+    en: 'The server could not be reached or did not answer in time.',
+    zh: '无法连接服务器，或服务器没有及时响应。',
+  },
+  notFound: {
+    en: 'The region, target or model that was named does not exist.',
+    zh: '指定的区域、后端或模型不存在。',
+  },
+  refused: {
+    en: 'The server refused: not allowed, or not in this state.',
+    zh: '服务器拒绝：不允许，或当前状态下不可行。',
+  },
+  interrupted: { en: 'Stopped by Ctrl-C.', zh: '被 Ctrl-C 中止。' },
 };
 
 /** A failure that a verb reports with its exit code; `message` is for people, in their language. */

@@ -29,12 +29,12 @@ export const MESSAGES = {
   'cli.version': { en: 'show the version', zh: '显示版本' },
   'cli.output': { en: 'how to print', zh: '输出格式' },
   'cli.server': {
-    en: 'the admin API to ask (BANYAN_SERVER)',
-    zh: '要访问的管理接口（BANYAN_SERVER）',
+    en: 'the admin API to ask',
+    zh: '要访问的管理接口',
   },
   'cli.exitCodes': {
-    en: 'Exit codes: {table}',
-    zh: '退出码：{table}',
+    en: 'Exit codes:\n{table}',
+    zh: '退出码：\n{table}',
   },
   'cli.bug': {
     en: 'This is a bug in Banyan. Please report it with the lines below.',

@@ -12,8 +12,9 @@ import { parseTargetName } from '../../base/names.ts';
 import { isLoopback, parseAddress, parseBaseUrl, renderAddress } from './address.ts';
 import { isSecretHeader } from './crossCheck.ts';
 import type { Environment } from './document.ts';
-import { loadConfig, parseConfig, renderProblems } from './load.ts';
+import { loadConfig, parseConfig } from './load.ts';
 import { editDistance, nearestWord } from './nearest.ts';
+import { renderProblems } from './render.ts';
 import { configJsonSchema } from './schema.ts';
 
 const FULL = `

@@ -8,7 +8,6 @@ import { resolve } from 'node:path';
 
 import { z } from 'zod';
 
-import { CONFIG_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { buildConfig, type LoadedConfig } from './build.ts';
 import type { Address } from './address.ts';
@@ -61,21 +60,26 @@ export function parseConfig(
   return err(inOrder(problems));
 }
 
+/** Reads and parses a file. What it names (certificates, models) need not exist. */
+export async function parseConfigFile(
+  file: string,
+  env: Environment,
+): Promise<Result<ParsedConfig, readonly ConfigProblem[]>> {
+  const text = await readText(file);
+  return text.ok ? parseConfig(text.value, file, env) : text;
+}
+
 /** Reads and parses a file. What it names (certificates, models) must exist. */
 export async function loadConfig(
   file: string,
   env: Environment,
 ): Promise<Result<ParsedConfig, readonly ConfigProblem[]>> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    return err([wholeFile(`cannot be read: ${systemError(cause)}`)]);
-  }
-  const parsed = parseConfig(text, file, env);
+  const text = await readText(file);
+  if (!text.ok) return text;
+  const parsed = parseConfig(text.value, file, env);
   if (!parsed.ok) return parsed;
   const missing: ConfigProblem[] = [];
-  const document = readDocument(text, env);
+  const document = readDocument(text.value, env);
   for (const { path, file: named } of parsed.value.config.files) {
     try {
       await access(named);
@@ -88,17 +92,12 @@ export async function loadConfig(
   return missing.length === 0 ? parsed : err(inOrder([...missing, ...parsed.value.warnings]));
 }
 
-/** Problems as lines `file:line:column: path: message`; warnings say so. */
-export function renderProblems(file: string, problems: readonly ConfigProblem[]): string {
-  const lines = problems.slice(0, CONFIG_LIMITS.problemsMax).map((problem) => {
-    const { line, column } = problem.place;
-    const warning = problem.severity === 'warning' ? 'warning: ' : '';
-    const path = problem.path === '' ? '' : `${problem.path}: `;
-    return `${file}:${line}:${column}: ${warning}${path}${problem.message}`;
-  });
-  const more = problems.length - lines.length;
-  if (more > 0) lines.push(`${file}: … and ${more} more`);
-  return lines.map((line) => `${line}\n`).join('');
+async function readText(file: string): Promise<Result<string, readonly ConfigProblem[]>> {
+  try {
+    return ok(await readFile(file, 'utf8'));
+  } catch (cause) {
+    return err([wholeFile(`cannot be read: ${systemError(cause)}`)]);
+  }
 }
 
 function wholeFile(message: string): ConfigProblem {

@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { parseConfig, renderProblems } from './load.ts';
+import { parseConfig } from './load.ts';
+import { renderProblems } from './render.ts';
 
 const file = join(import.meta.dirname, 'testdata/problems.txt');
 const env = { API_KEY: 'sk-environment-secret', EMPTY: '', NAME: 'environment-name' };

@@ -1,0 +1,69 @@
+/** The `banyan` command: builds the verbs, runs one, and gives its exit code. */
+
+import { Command, CommanderError } from 'commander';
+
+import { registerConfig } from './commands/config.ts';
+import { registerGet } from './commands/get.ts';
+import { registerRoute } from './commands/route.ts';
+import { registerServe } from './commands/serve.ts';
+import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
+import { language, reportFailure, say } from './verb.ts';
+import { VERSION } from './version.ts';
+
+/** Builds the program with all its verbs. */
+export function buildProgram(): Command {
+  const program = new Command('banyan')
+    .description(say('cli.about'))
+    .version(VERSION, '-V, --version', say('cli.version'))
+    .helpOption('-h, --help', say('cli.help'))
+    .addHelpText('after', () => `\n${say('cli.exitCodes', { table: exitTable() })}`);
+  registerServe(program);
+  registerConfig(program);
+  registerGet(program);
+  registerRoute(program);
+  localise(program);
+  return program;
+}
+
+function exitTable(): string {
+  const names = Object.keys(EXIT) as (keyof typeof EXIT)[];
+  const lines = names.map((name) => `  ${EXIT[name]}  ${EXIT_MEANINGS[name][language()]}`);
+  return lines.join('\n');
+}
+
+/** Headings of the help in the terminal's language; errors as exceptions. For all subcommands. */
+function localise(command: Command): void {
+  const titles: Readonly<Record<string, string>> = {
+    'Usage:': say('cli.usage'),
+    'Options:': say('cli.options'),
+    'Commands:': say('cli.commands'),
+    'Arguments:': say('cli.arguments'),
+  };
+  command
+    .exitOverride()
+    .helpCommand(false)
+    .helpOption('-h, --help', say('cli.help'))
+    .configureHelp({ styleTitle: (title) => titles[title] ?? title });
+  for (const child of command.commands) localise(child);
+}
+
+/** Runs one command line; sets the exit code and lets the process end by itself. */
+export async function main(args: readonly string[]): Promise<void> {
+  // The reader of a pipe may leave before we are done (`banyan get … | head -1`); that is no error.
+  process.stdout.on('error', (cause: NodeJS.ErrnoException) => {
+    process.exit(cause.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
+  });
+  try {
+    await buildProgram().parseAsync(args, { from: 'user' });
+  } catch (cause) {
+    if (cause instanceof CommanderError) {
+      // Commander has printed it. Help and version are wishes fulfilled; all else is usage.
+      const isWish = cause.code === 'commander.helpDisplayed' || cause.code === 'commander.version';
+      process.exitCode = isWish ? EXIT.ok : EXIT.usage;
+    } else {
+      reportFailure(cause);
+    }
+  }
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
