@@ -21,7 +21,7 @@ import type { Dialect, Usage } from '../protocol/dialect.ts';
 import { keepAliveComment, renderFailure, renderStreamFailure } from '../protocol/errorBody.ts';
 import { Attempt, type AttemptCall, type AttemptSink } from './attempt.ts';
 import type { AttemptReport, ExchangeHost, Place, PlaceChoice, PlaceQuery } from './place.ts';
-import { judgeDeadline, type Verdict } from './verdict.ts';
+import { judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
 
 /** The four deadlines, milliseconds; see `replica/config.ts`. */
 export interface ExchangeDeadlines {
@@ -123,6 +123,16 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.end(failure('draining', '', { retryAfterMs: 1_000 }));
   }
 
+  /** The place of the attempt under way is known to be gone: moves on without waiting. */
+  placeLost(kind: 'target' | 'region', name: string): void {
+    const attempt = this.current;
+    if (attempt === null || attempt.isOver) return;
+    const { place } = attempt;
+    if (place.kind !== kind || place.name !== name) return;
+    const detail = `The ${kind} was lost.`;
+    attempt.fail(judgeFailure({ kind: 'reset', bytesSent: 1, detail }, attempt.hasContent));
+  }
+
   // --- the client's side ---
 
   onGone(): void {
@@ -147,6 +157,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.firstContentMs = attempt.firstContentMs;
     if (!this.hasHead) this.sendStreamHead();
     this.send(bytes);
+    this.arm();
   }
 
   attemptPiece(_attempt: Attempt, bytes: Uint8Array): void {
@@ -388,9 +399,10 @@ export class Exchange implements ClientEvents, AttemptSink {
     } else {
       dueMs = Math.min(dueMs, attempt.lastPieceMs + deadlines.idleMs);
     }
-    const delayMs = Math.max(1, Math.ceil(dueMs - this.host.clock.nowMs()));
+    // What is due may come nearer while the timer runs (content began): look again in time.
+    const delayMs = Math.min(deadlines.idleMs, Math.ceil(dueMs - this.host.clock.nowMs()));
     this.disarm();
-    this.timer = this.host.timers.after(delayMs, () => {
+    this.timer = this.host.timers.after(Math.max(1, delayMs), () => {
       this.timer = null;
       this.onTimer();
     });

@@ -37,6 +37,8 @@ export interface ExchangeRecord {
   readonly overheadMs: number;
   readonly requestBytes: number;
   readonly responseBytes: number;
+  /** Decisions in order: places, reasons, waits. Bounded. */
+  readonly trace: readonly string[];
 }
 
 /** How an attempt ended. */

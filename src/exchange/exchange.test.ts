@@ -1,0 +1,518 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ErrorCode } from '../base/errors.ts';
+import { failure } from '../base/errors.ts';
+import { headerValue, type HeaderList } from '../base/headers.ts';
+import { EXCHANGE_LIMITS } from '../base/limits.ts';
+import type {
+  BodyFraming,
+  ClientReply,
+  Upstream,
+  UpstreamCall,
+  UpstreamFailureKind,
+  UpstreamHandler,
+} from '../base/ports.ts';
+import { createPrng } from '../base/prng.ts';
+import { ok } from '../base/result.ts';
+import { VirtualTime } from '../base/virtualTime.ts';
+import type {
+  Adapter,
+  ParsedRequest,
+  StreamReader,
+  StreamStep,
+  UpstreamError,
+} from '../protocol/adapter.ts';
+import type { AttemptOutcome } from '../routing/outcome.ts';
+import { Exchange, type ExchangeEnd, type ExchangeOwner } from './exchange.ts';
+import type { AttemptReport, ExchangeHost, Place } from './place.ts';
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
+
+/**
+ * A toy dialect, a line a piece: `role` is lifecycle, `done` the end, `error CLASS` an in-band
+ * error, anything else content.
+ */
+class ToyReader implements StreamReader {
+  private rest = '';
+  private readonly step: StreamStep = {
+    bytes: new Uint8Array(0),
+    hasContent: false,
+    isDone: false,
+    error: null,
+  };
+
+  push(chunk: Uint8Array): StreamStep {
+    this.rest += text(chunk);
+    let out = '';
+    for (let end = this.rest.indexOf('\n'); end !== -1; end = this.rest.indexOf('\n')) {
+      const line = this.rest.slice(0, end);
+      this.rest = this.rest.slice(end + 1);
+      if (line.startsWith('error ')) {
+        this.step.error = errorOf(line.slice(6) as UpstreamError['class']);
+        break;
+      }
+      out += `${line}\n`;
+      if (line === 'done') this.step.isDone = true;
+      else if (line !== 'role') this.step.hasContent = true;
+    }
+    this.step.bytes = bytes(out);
+    return this.step;
+  }
+
+  end(): StreamStep {
+    this.step.bytes = new Uint8Array(0);
+    return this.step;
+  }
+
+  usage(): null {
+    return null;
+  }
+}
+
+function errorOf(kind: UpstreamError['class'], status = 500): UpstreamError {
+  return { class: kind, status, message: 'no', code: null, param: null, retryAfterMs: null };
+}
+
+const STATUS_CLASSES: Readonly<Record<number, UpstreamError['class']>> = {
+  400: 'invalid-request',
+  401: 'unauthorized',
+  404: 'model-missing',
+  429: 'rate-limited',
+  500: 'server',
+  529: 'overloaded',
+};
+
+const TOY: Adapter = {
+  kind: 'toy',
+  dialect: 'openai',
+  refusal: () => null,
+  prepare: () => ok({ method: 'POST', path: '/', headers: [], body: new Uint8Array(0) }),
+  readError: (status) => errorOf(STATUS_CLASSES[status] ?? 'server', status),
+  readUnary: (_request, _headers, body) =>
+    text(body).endsWith('}')
+      ? ok({ body, usage: null, headers: [] })
+      : { ok: false, error: errorOf('malformed') },
+  openStream: () => new ToyReader(),
+};
+
+interface Call {
+  readonly call: UpstreamCall;
+  readonly handler: UpstreamHandler;
+  isCancelled: boolean;
+  pauses: number;
+  resumes: number;
+}
+
+/** Every call waits for the test to answer it. */
+class ToyUpstream implements Upstream {
+  readonly calls: Call[] = [];
+
+  start(call: UpstreamCall, handler: UpstreamHandler): ReturnType<Upstream['start']> {
+    const entry: Call = { call, handler, isCancelled: false, pauses: 0, resumes: 0 };
+    this.calls.push(entry);
+    return {
+      cancel: () => {
+        entry.isCancelled = true;
+      },
+      pause: () => {
+        entry.pauses += 1;
+      },
+      resume: () => {
+        entry.resumes += 1;
+      },
+    };
+  }
+}
+
+class ToyReply implements ClientReply {
+  status = 0;
+  headers: HeaderList = [];
+  framing: BodyFraming | null = null;
+  body = '';
+  end_: 'open' | 'ended' | 'aborted' = 'open';
+  accepts = true;
+
+  head(status: number, headers: HeaderList, framing: BodyFraming): void {
+    assert.equal(this.status, 0, 'one head a reply');
+    this.status = status;
+    this.headers = headers;
+    this.framing = framing;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    assert.notEqual(this.status, 0, 'a head before the body');
+    assert.equal(this.end_, 'open');
+    this.body += text(chunk);
+    return this.accepts;
+  }
+
+  end(last?: Uint8Array): void {
+    assert.equal(this.end_, 'open');
+    if (last !== undefined) this.body += text(last);
+    this.end_ = 'ended';
+  }
+
+  abort(): void {
+    assert.equal(this.end_, 'open');
+    this.end_ = 'aborted';
+  }
+}
+
+interface World {
+  readonly time: VirtualTime;
+  readonly upstream: ToyUpstream;
+  readonly reply: ToyReply;
+  readonly exchange: Exchange;
+  readonly outcomes: AttemptOutcome[];
+  readonly reports: AttemptReport[];
+  readonly ends: { end: ExchangeEnd; code: ErrorCode | null }[];
+}
+
+interface WorldOptions {
+  readonly isStream?: boolean;
+  readonly places?: readonly string[];
+  readonly attemptsMax?: number;
+  readonly retries?: number;
+}
+
+function open(options: WorldOptions = {}): World {
+  const time = new VirtualTime(1_000);
+  const upstream = new ToyUpstream();
+  const reply = new ToyReply();
+  const outcomes: AttemptOutcome[] = [];
+  const reports: AttemptReport[] = [];
+  const ends: World['ends'] = [];
+  let retriesLeft = options.retries ?? 100;
+  const host: ExchangeHost = {
+    clock: time,
+    timers: time,
+    prng: createPrng(7),
+    upstream,
+    takeRetry: () => {
+      retriesLeft -= 1;
+      return retriesLeft >= 0;
+    },
+  };
+  const request: ParsedRequest = {
+    operation: 'chat',
+    dialect: 'openai',
+    model: 'm',
+    isStream: options.isStream ?? true,
+    wantsUsage: false,
+    body: bytes('{}'),
+    promptTokensEstimate: 1,
+    outputTokensMax: null,
+    fallbacks: [],
+    sessionKey: null,
+    prefixHash: 0,
+    json: () => ({}),
+  };
+  const place = (name: string): Place => ({
+    kind: 'target',
+    name,
+    region: 'here',
+    origin: `http://${name}`,
+    model: 'm',
+    adapter: TOY,
+    target: null,
+    reason: 'test',
+    started: () => {},
+    firstContent: () => {},
+    finished: (outcome) => {
+      outcomes.push(outcome);
+    },
+  });
+  const owner: ExchangeOwner = {
+    choose: (query) => {
+      const names = query.modelIndex === 0 ? (options.places ?? ['a', 'b', 'c']) : ['other'];
+      const name = names.find((one) => !query.excluded.has(`target:${one}`));
+      return name === undefined || query.modelIndex > 1
+        ? { kind: 'none', failure: failure('no_target'), why: 'none left' }
+        : { kind: 'place', place: place(name), modelIndex: query.modelIndex };
+    },
+    prepare: () => ({
+      call: { method: 'POST', path: '/', headers: [], body: bytes('{}'), connectMs: 100 },
+    }),
+    replyHeaders: (exchange) => ['x-banyan-attempts', String(exchange.attempts)],
+    attemptOver: (_exchange, report) => {
+      reports.push(report);
+    },
+    exchangeOver: (_exchange, end, code) => {
+      ends.push({ end, code });
+    },
+  };
+  const info = {
+    requestId: 'req_1',
+    receivedMs: time.nowMs(),
+    deadlines: { connectMs: 100, firstByteMs: 5_000, idleMs: 2_000, totalMs: 60_000 },
+    attemptsMax: options.attemptsMax ?? 4,
+  };
+  const exchange = new Exchange(host, owner, info, request, reply);
+  exchange.start();
+  return { time, upstream, reply, exchange, outcomes, reports, ends };
+}
+
+const SSE: HeaderList = ['content-type', 'text/event-stream'];
+
+function last(world: World): Call {
+  const call = world.upstream.calls.at(-1);
+  assert.ok(call !== undefined);
+  return call;
+}
+
+function feed(world: World, ...pieces: readonly string[]): void {
+  const { handler } = last(world);
+  handler.onHead(200, SSE);
+  for (const piece of pieces) handler.onBody(bytes(piece));
+}
+
+function breakOff(world: World, kind: UpstreamFailureKind, bytesSent = 10): void {
+  last(world).handler.onFailure({ kind, bytesSent, detail: '' });
+}
+
+test('a stream passes through and ends cleanly when its dialect says that it is done', () => {
+  const world = open();
+  feed(world, 'role\n', 'hel', 'lo\nwor', 'ld\ndone\n');
+  last(world).handler.onEnd();
+  assert.equal(world.reply.status, 200);
+  assert.equal(world.reply.body, 'role\nhello\nworld\ndone\n');
+  assert.equal(world.reply.end_, 'ended');
+  assert.deepEqual(world.outcomes, [{ kind: 'answered' }]);
+  assert.deepEqual(world.ends, [{ end: 'answered', code: null }]);
+  world.time.advance(5_000);
+  assert.equal(last(world).isCancelled, false, 'a connection that ended by itself is kept');
+  assert.equal(world.time.pendingCount, 0);
+});
+
+test('a connection that lingers after the end of the dialect is closed', () => {
+  const world = open();
+  feed(world, 'x\ndone\n');
+  assert.equal(world.reply.end_, 'ended');
+  world.time.advance(1_500);
+  assert.equal(last(world).isCancelled, true);
+});
+
+for (const kind of [
+  'refused',
+  'unresolved',
+  'tls',
+  'connect-timeout',
+  'pool-full',
+  'reset',
+  'truncated',
+  'malformed',
+  'too-large',
+  'link-down',
+] as const) {
+  test(`a failure before the first content moves on unseen: ${kind}`, () => {
+    const world = open();
+    feed(world, 'role\n');
+    breakOff(world, kind);
+    assert.equal(world.upstream.calls.length, 2);
+    assert.equal(world.reply.status, 0, 'nothing was sent');
+    feed(world, 'role\nfine\ndone\n');
+    assert.equal(world.reply.body, 'role\nfine\ndone\n');
+    assert.equal(headerValue(world.reply.headers, 'x-banyan-attempts'), '2');
+    assert.equal(world.reports[1]?.isRetry, true);
+  });
+}
+
+for (const status of [401, 404, 429, 500, 529]) {
+  test(`status ${status} moves on, and its body is waited for`, () => {
+    const world = open();
+    last(world).handler.onHead(status, []);
+    last(world).handler.onBody(bytes('why'));
+    assert.equal(world.upstream.calls.length, 1);
+    last(world).handler.onEnd();
+    assert.equal(world.upstream.calls.length, 2);
+  });
+}
+
+test('a client mistake is passed on at once and blames no target', () => {
+  const world = open();
+  last(world).handler.onHead(400, []);
+  last(world).handler.onEnd();
+  assert.equal(world.upstream.calls.length, 1);
+  assert.equal(world.reply.status, 400);
+  assert.deepEqual(world.outcomes, [{ kind: 'rejected' }]);
+  assert.equal(world.ends[0]?.end, 'refused');
+});
+
+test('a prompt too long for the model goes on with another model only', () => {
+  const world = open({ places: ['a', 'b'] });
+  feed(world, 'error context-length\n');
+  assert.equal(last(world).call.origin, 'http://other');
+});
+
+test('an in-band error before content moves on; after content it breaks the stream', () => {
+  const world = open();
+  feed(world, 'role\n', 'error overloaded\n');
+  assert.equal(world.upstream.calls.length, 2);
+  feed(world, 'text\n', 'error server\n');
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.reply.end_, 'aborted');
+  assert.match(world.reply.body, /^text\ndata: \{"error"/);
+  assert.doesNotMatch(world.reply.body, /\[DONE\]/);
+  assert.deepEqual(world.ends, [{ end: 'failed', code: 'stream_broken' }]);
+});
+
+test('a stream cut at any byte never ends cleanly and never shows a refused attempt', () => {
+  const whole = 'role\nalpha\nbeta\ndone\n';
+  for (let cut = 0; cut < whole.length; cut += 1) {
+    const world = open({ places: ['a'], attemptsMax: 1 });
+    feed(world, whole.slice(0, cut));
+    last(world).handler.onEnd();
+    const hasContent = cut >= 'role\nalpha\n'.length;
+    assert.notEqual(world.reply.end_, 'open');
+    if (hasContent) {
+      assert.equal(world.reply.end_, 'aborted', `cut at ${cut}`);
+      assert.ok(world.reply.body.startsWith('role\nalpha\n'));
+    } else {
+      assert.equal(world.reply.status, 502, `cut at ${cut}`);
+      assert.equal(world.reply.end_, 'ended');
+    }
+    assert.equal(world.ends.length, 1);
+  }
+});
+
+test('a response that is no event stream, and a redirect, are not passed on', () => {
+  const world = open();
+  last(world).handler.onHead(200, ['content-type', 'text/html']);
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.upstream.calls[0]?.isCancelled, true);
+  last(world).handler.onHead(302, ['location', 'http://elsewhere.example/']);
+  assert.equal(world.upstream.calls.length, 3);
+  assert.ok(!last(world).call.origin.includes('elsewhere'));
+});
+
+test('the first-byte deadline moves on, the idle deadline breaks a stream', () => {
+  const world = open();
+  last(world).handler.onHead(200, SSE);
+  world.time.advance(4_999);
+  assert.equal(world.upstream.calls.length, 1);
+  world.time.advance(2);
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.upstream.calls[0]?.isCancelled, true);
+  feed(world, 'one\n');
+  world.time.advance(1_500);
+  last(world).handler.onBody(bytes('two\n'));
+  world.time.advance(1_999);
+  assert.equal(world.reply.end_, 'open');
+  world.time.advance(2);
+  assert.equal(world.reply.end_, 'aborted');
+});
+
+test('the total deadline ends everything', () => {
+  const world = open();
+  feed(world, 'one\n');
+  for (let index = 0; index < 70 && world.reply.end_ === 'open'; index += 1) {
+    world.time.advance(1_000);
+    last(world).handler.onBody(bytes('more\n'));
+  }
+  assert.equal(world.reply.end_, 'aborted');
+  assert.equal(world.time.nowMs() - 1_000, 60_000);
+});
+
+test('a whole answer has half of the total for its first byte', () => {
+  const world = open({ isStream: false });
+  world.time.advance(29_000);
+  assert.equal(world.upstream.calls.length, 1);
+  world.time.advance(1_001);
+  assert.equal(world.upstream.calls.length, 2);
+  last(world).handler.onHead(200, []);
+  last(world).handler.onBody(bytes('{"a":'));
+  last(world).handler.onBody(bytes('1}'));
+  last(world).handler.onEnd();
+  assert.equal(world.reply.body, '{"a":1}');
+  assert.deepEqual(world.reply.framing, { kind: 'length', bytes: 7 });
+});
+
+test('a whole answer that was cut is not shown', () => {
+  const world = open({ isStream: false, places: ['a', 'b'] });
+  last(world).handler.onHead(200, []);
+  last(world).handler.onBody(bytes('{"a":'));
+  last(world).handler.onEnd();
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.reply.status, 0);
+});
+
+test('comments keep a waiting client awake, and failover still works after them', () => {
+  const world = open({ places: ['a', 'b', 'c', 'd'] });
+  const everyMs = EXCHANGE_LIMITS.keepAliveCommentMs;
+  world.time.advance(4_000);
+  last(world).handler.onHead(200, SSE);
+  // The first two attempts pass their deadlines; the third is running when the comment is due.
+  world.time.advance(everyMs - 4_000 + 10);
+  assert.equal(world.reply.status, 200);
+  assert.match(world.reply.body, /^: /);
+  breakOff(world, 'reset');
+  feed(world, 'fine\ndone\n');
+  assert.match(world.reply.body, /fine\ndone\n$/);
+  assert.equal(world.reply.end_, 'ended');
+});
+
+test('a client that leaves cancels the attempt at once and is counted', () => {
+  const world = open();
+  feed(world, 'one\n');
+  world.exchange.onGone();
+  assert.equal(last(world).isCancelled, true);
+  assert.deepEqual(world.outcomes, [{ kind: 'cancelled' }]);
+  assert.deepEqual(world.ends, [{ end: 'client-gone', code: null }]);
+  assert.equal(world.time.pendingCount, 0);
+  last(world).handler.onBody(bytes('late\n'));
+  last(world).handler.onEnd();
+  assert.equal(world.ends.length, 1);
+});
+
+test('a slow client holds back its own upstream, and its pause is not the idle of the target', () => {
+  const world = open();
+  world.reply.accepts = false;
+  feed(world, 'one\n');
+  assert.equal(last(world).pauses, 1);
+  world.time.advance(10_000);
+  assert.equal(world.reply.end_, 'open');
+  world.reply.accepts = true;
+  world.exchange.onDrain();
+  assert.equal(last(world).resumes, 1);
+  last(world).handler.onBody(bytes('done\n'));
+  assert.equal(world.reply.end_, 'ended');
+});
+
+test('retries beyond the budget are not made, but what cannot have run is free', () => {
+  const world = open({ retries: 0 });
+  breakOff(world, 'refused', 0);
+  assert.equal(world.upstream.calls.length, 2);
+  breakOff(world, 'reset', 100);
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.reply.status, 502);
+  assert.ok(world.exchange.trace.includes('retry budget spent'));
+});
+
+test('when every place has failed, the next round waits with jitter and within its attempts', () => {
+  const world = open({ places: ['a', 'b'], attemptsMax: 3 });
+  breakOff(world, 'refused', 0);
+  breakOff(world, 'refused', 0);
+  assert.equal(world.upstream.calls.length, 2);
+  world.time.advance(60);
+  assert.equal(world.upstream.calls.length, 3);
+  breakOff(world, 'refused', 0);
+  assert.equal(world.reply.status, 503);
+  assert.match(world.reply.body, /No model server could be reached/);
+});
+
+test('a place known to be lost is left at once', () => {
+  const world = open();
+  world.exchange.placeLost('target', 'b');
+  assert.equal(world.upstream.calls.length, 1);
+  world.exchange.placeLost('target', 'a');
+  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.upstream.calls[0]?.isCancelled, true);
+});
+
+test('no place at all is told with the reason in the trace', () => {
+  const world = open({ places: [] });
+  assert.equal(world.reply.status, 503);
+  assert.deepEqual(world.ends, [{ end: 'refused', code: 'no_target' }]);
+  assert.deepEqual(world.exchange.trace, ['none left']);
+});

@@ -1,0 +1,158 @@
+/**
+ * Chooses where the next attempt of an exchange goes: a target here; else another region that runs
+ * the same model (one hop at most); else the next model of the list, in the same order. The same
+ * model anywhere comes before another model here.
+ */
+
+import { failure, type Failure } from '../base/errors.ts';
+import { parseTargetName, type TargetName } from '../base/names.ts';
+import type { Prng } from '../base/prng.ts';
+import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
+import type { ParsedRequest } from '../protocol/adapter.ts';
+import type { AttemptOutcome } from '../routing/outcome.ts';
+import type { AttemptToken, RouteRequest } from '../routing/router.ts';
+import type { RegionView } from './regionView.ts';
+import { peerAdapter, type Serving, type ServingModel, type ServingWay } from './serving.ts';
+
+/** What stays the same for all choices of one exchange. */
+export interface Chooser {
+  readonly serving: Serving;
+  readonly regions: RegionView;
+  readonly prng: Prng;
+  readonly request: ParsedRequest;
+  /** The model asked for, then its fallbacks. */
+  readonly models: readonly string[];
+  /** It came from another region: it may not be forwarded again. */
+  readonly isForwarded: boolean;
+}
+
+/** Chooses; see the module's comment for the order. */
+export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
+  const reasons: string[] = [];
+  let refusal: Failure | null = null;
+  let retryMs: number | null = null;
+  for (let index = query.modelIndex; index < chooser.models.length; index += 1) {
+    const name = chooser.models[index] ?? '';
+    const model = chooser.serving.models.get(name);
+    if (model !== undefined) {
+      const local = chooseTarget(chooser, model, query);
+      if ('place' in local) return { kind: 'place', place: local.place, modelIndex: index };
+      refusal ??= local.refusal;
+      const waitMs = model.router.earliestRetryMs(query.nowMs);
+      if (waitMs !== null) retryMs = Math.min(retryMs ?? waitMs, waitMs);
+      reasons.push(`${name}: ${local.why}`);
+    }
+    const remote = chooseRegion(chooser, name, query);
+    if ('place' in remote) return { kind: 'place', place: remote.place, modelIndex: index };
+    reasons.push(`${name}: ${remote.why}`);
+  }
+  const why = reasons.join('; ');
+  const retryAfterMs = Math.max(1_000, retryMs ?? 1_000);
+  return { kind: 'none', failure: refusal ?? failure('no_target', '', { retryAfterMs }), why };
+}
+
+type LocalChoice =
+  | { readonly place: Place }
+  | { readonly why: string; readonly refusal: Failure | null };
+
+function chooseTarget(chooser: Chooser, model: ServingModel, query: PlaceQuery): LocalChoice {
+  const excluded = new Set<TargetName>();
+  for (const key of query.excluded) {
+    if (!key.startsWith('target:')) continue;
+    const name = parseTargetName(key.slice('target:'.length));
+    if (name.ok) excluded.add(name.value);
+  }
+  let refusal: Failure | null = null;
+  // A target that cannot do what is asked is passed over; each is looked at once at most.
+  for (let count = 0; count <= model.ways.size; count += 1) {
+    const pick = model.router.pick(
+      routeRequest(chooser.request, excluded),
+      query.nowMs,
+      chooser.prng,
+    );
+    if (pick === null) break;
+    const way = model.ways.get(pick.target);
+    if (way === undefined) break;
+    refusal = way.target.adapter.refusal(chooser.request, way.adapterTarget);
+    if (refusal === null) return { place: targetPlace(chooser, model, way, pick.reason) };
+    excluded.add(pick.target);
+  }
+  return { why: refusal === null ? 'no healthy target here' : refusal.code, refusal };
+}
+
+/** What routing needs to know of a request. */
+export function routeRequest(
+  request: ParsedRequest,
+  excluded: ReadonlySet<TargetName>,
+): RouteRequest {
+  return {
+    sessionKey: request.sessionKey,
+    prefixHash: request.prefixHash,
+    promptTokens: request.promptTokensEstimate,
+    excluded,
+  };
+}
+
+function targetPlace(
+  chooser: Chooser,
+  model: ServingModel,
+  way: ServingWay,
+  reason: string,
+): Place {
+  const { router } = model;
+  const { name } = way.target.config;
+  let token: AttemptToken | null = null;
+  return {
+    kind: 'target',
+    name,
+    region: chooser.serving.config.region,
+    origin: way.target.config.origin,
+    model: model.config.name,
+    adapter: way.target.adapter,
+    target: way.adapterTarget,
+    reason,
+    started: (nowMs) => {
+      token = router.started(name, chooser.request.promptTokensEstimate, nowMs);
+    },
+    firstContent: (nowMs) => {
+      if (token !== null) router.firstContent(token, nowMs);
+    },
+    finished: (outcome, nowMs) => {
+      if (token !== null) router.finished(token, outcome, nowMs);
+    },
+  };
+}
+
+function chooseRegion(
+  chooser: Chooser,
+  model: string,
+  query: PlaceQuery,
+): { readonly place: Place } | { readonly why: string } {
+  if (chooser.isForwarded) return { why: 'forwarded once already' };
+  const excluded = new Set<string>();
+  for (const key of query.excluded) {
+    if (key.startsWith('region:')) excluded.add(key.slice('region:'.length));
+  }
+  const promptTokens = chooser.request.promptTokensEstimate;
+  const choice = chooser.regions.choose({ model, promptTokens, excluded }, query.nowMs);
+  if (choice.region === null) return { why: choice.why };
+  return { place: regionPlace(chooser, choice.region, model, choice.why) };
+}
+
+function regionPlace(chooser: Chooser, region: string, model: string, reason: string): Place {
+  const promptTokens = chooser.request.promptTokensEstimate;
+  return {
+    kind: 'region',
+    name: region,
+    region,
+    origin: `region:${region}`,
+    model,
+    adapter: peerAdapter(chooser.request.dialect),
+    target: null,
+    reason,
+    started: (nowMs) => chooser.regions.started(region, promptTokens, nowMs),
+    firstContent: () => {},
+    finished: (outcome: AttemptOutcome, nowMs) =>
+      chooser.regions.finished(region, promptTokens, outcome, nowMs),
+  };
+}

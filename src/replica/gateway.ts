@@ -1,0 +1,357 @@
+/**
+ * The gateway of one node: takes requests, decides, and sees every exchange to its end. It composes
+ * routing, providers and exchange over the ports; sockets, links and clocks come from outside, so
+ * the same gateway runs in production and in the simulator.
+ *
+ * G1: requests in = answered + refused + failed + client gone + under way (`counts`).
+ * G2: a configuration is applied whole; an exchange keeps the one that it began with.
+ * G3: a request goes to another region at most once.
+ */
+
+import { encodeUtf8 } from '../base/bytes.ts';
+import { failure, failureStatus, type ErrorCode, type Failure } from '../base/errors.ts';
+import { headerValue } from '../base/headers.ts';
+import type { TargetName } from '../base/names.ts';
+import type {
+  ClientEvents,
+  ClientReply,
+  ClientRequest,
+  Clock,
+  RequestHandler,
+  Timers,
+  Upstream,
+} from '../base/ports.ts';
+import type { Prng } from '../base/prng.ts';
+import { Exchange, sendFailure } from '../exchange/exchange.ts';
+import type { ExchangeHost } from '../exchange/place.ts';
+import type { Dialect, Operation } from '../protocol/dialect.ts';
+import { mintRequestId } from '../protocol/ids.ts';
+import { parseRequest } from '../protocol/request.ts';
+import { RetryBudget } from '../routing/retry.ts';
+import type { NodeConfig } from './config.ts';
+import { GatewayExchange } from './gatewayExchange.ts';
+import { renderModel, renderModels } from './modelsApi.ts';
+import type { ExchangeRecord, Observer } from './observer.ts';
+import { findRoute, type Route } from './paths.ts';
+import { allowsModel, Policy, type Caller } from './policy.ts';
+import { NO_REGIONS, type RegionView } from './regionView.ts';
+import { buildServing, type Serving } from './serving.ts';
+
+/** What the gateway is built from. */
+export interface GatewayParts {
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly prng: Prng;
+  readonly upstream: Upstream;
+  readonly observer: Observer;
+  /** Absent: a node on its own. */
+  readonly regions?: RegionView;
+}
+
+/** How many exchanges began and how they ended (G1). */
+export interface GatewayCounts {
+  started: number;
+  answered: number;
+  refused: number;
+  failed: number;
+  clientGone: number;
+}
+
+const NOTHING: ClientEvents = { onGone: () => {}, onDrain: () => {} };
+
+/** One node's gateway. */
+export class Gateway implements RequestHandler {
+  readonly counts: GatewayCounts = {
+    started: 0,
+    answered: 0,
+    refused: 0,
+    failed: 0,
+    clientGone: 0,
+  };
+  readonly observer: Observer;
+  readonly regions: RegionView;
+  readonly host: ExchangeHost;
+  readonly policy: Policy;
+  serving: Serving;
+  private readonly parts: GatewayParts;
+  private readonly live: Set<Exchange> = new Set();
+  private readonly budget: RetryBudget;
+  private isDraining = false;
+
+  constructor(parts: GatewayParts) {
+    this.parts = parts;
+    this.observer = parts.observer;
+    this.regions = parts.regions ?? NO_REGIONS;
+    this.serving = buildServing(parts.config, null);
+    this.policy = new Policy(parts.config.keys);
+    this.budget = new RetryBudget({ percent: parts.config.retryBudgetPercent });
+    this.host = {
+      clock: parts.clock,
+      timers: parts.timers,
+      prng: parts.prng,
+      upstream: parts.upstream,
+      takeRetry: (nowMs) => this.budget.tryTake(nowMs),
+    };
+  }
+
+  /** Exchanges under way. */
+  get inFlight(): number {
+    return this.live.size;
+  }
+
+  /** Ready: takes new requests. */
+  get isReady(): boolean {
+    return !this.isDraining;
+  }
+
+  /** Applies a checked configuration, whole. Exchanges under way keep theirs. */
+  reconfigure(config: NodeConfig): void {
+    this.serving = buildServing(config, this.serving);
+    this.policy.replace(config.keys);
+    this.budget.setPercent(config.retryBudgetPercent);
+  }
+
+  /** Takes no new requests from now on; those under way go on. */
+  drain(): void {
+    this.isDraining = true;
+  }
+
+  /** Breaks off what is still under way; each client is told in its dialect. */
+  abortAll(): void {
+    for (const exchange of this.live) exchange.shutDown();
+  }
+
+  /** A target was seen dead or alive by other means than a request (probe, process exit). */
+  setTargetHealth(target: TargetName, isHealthy: boolean): void {
+    const nowMs = this.parts.clock.nowMs();
+    for (const model of this.serving.models.values()) {
+      if (model.ways.has(target)) model.router.setProbe(target, isHealthy, nowMs);
+    }
+    if (!isHealthy) this.placeLost('target', target);
+  }
+
+  /** A place is known to be gone: exchanges that wait for it move on at once. */
+  placeLost(kind: 'target' | 'region', name: string): void {
+    for (const exchange of this.live) exchange.placeLost(kind, name);
+  }
+
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents {
+    const isAnthropicClient = headerValue(request.headers, 'anthropic-version') !== null;
+    const route = findRoute(request.method, request.path, isAnthropicClient);
+    switch (route.kind) {
+      case 'operation':
+        return this.handleOperation(route.operation, route.dialect, request, reply);
+      case 'live':
+        sendText(reply, 200, 'ok\n');
+        return NOTHING;
+      case 'ready':
+        sendText(reply, this.isReady ? 200 : 503, this.isReady ? 'ready\n' : 'draining\n');
+        return NOTHING;
+      default:
+        return this.handleOther(route, request, reply);
+    }
+  }
+
+  /** Told by an exchange when it is over. */
+  exchangeOver(exchange: Exchange, record: ExchangeRecord): void {
+    this.live.delete(exchange);
+    this.count(record.end);
+    this.observer.exchangeDone(record);
+  }
+
+  private count(end: ExchangeRecord['end']): void {
+    if (end === 'answered') this.counts.answered += 1;
+    else if (end === 'refused') this.counts.refused += 1;
+    else if (end === 'failed') this.counts.failed += 1;
+    else this.counts.clientGone += 1;
+  }
+
+  private requestIdOf(request: ClientRequest): string {
+    const given =
+      request.forwardedFrom === null ? null : headerValue(request.headers, 'x-request-id');
+    return given ?? mintRequestId(this.parts.clock.wallMs(), this.parts.prng);
+  }
+
+  /** Refuses before an exchange exists; the request still counts (G1). */
+  private refuse(
+    request: ClientRequest,
+    reply: ClientReply,
+    dialect: Dialect,
+    operation: Operation | 'models' | 'other',
+    told: Failure,
+    more: { model?: string; keyName?: string; headers?: readonly string[] } = {},
+  ): ClientEvents {
+    const requestId = this.requestIdOf(request);
+    const { region } = this.serving.config;
+    const headers = ['x-request-id', requestId, 'x-banyan-region', region, ...(more.headers ?? [])];
+    sendFailure(reply, dialect, told, requestId, headers);
+    this.counts.started += 1;
+    this.counts.refused += 1;
+    const nowMs = this.parts.clock.nowMs();
+    this.observer.exchangeStarted(operation, more.model ?? '');
+    this.observer.exchangeDone(
+      refusedRecord(request, requestId, operation, told.code, failureStatus(told), nowMs, more),
+    );
+    return NOTHING;
+  }
+
+  private handleOther(
+    route: Exclude<Route, { kind: 'operation' | 'live' | 'ready' }>,
+    request: ClientRequest,
+    reply: ClientReply,
+  ): ClientEvents {
+    if (route.kind === 'unknown') {
+      const told = failure('not_found', `${request.method} ${clip(request.path)}`);
+      return this.refuse(request, reply, route.dialect, 'other', told);
+    }
+    if (route.kind === 'wrong-method') {
+      const told = failure('method_not_allowed', `Use ${route.allow}.`);
+      const headers = ['allow', route.allow];
+      return this.refuse(request, reply, route.dialect, 'other', told, { headers });
+    }
+    const caller = this.policy.callerOf(request);
+    if (!caller.ok) return this.refuse(request, reply, route.dialect, 'models', caller.error);
+    const models = [...this.serving.models.values()]
+      .map((model) => model.config)
+      .filter((model) => allowsModel(caller.value, model.name));
+    if (route.kind === 'models') {
+      sendJson(reply, this.requestIdOf(request), renderModels(route.dialect, models));
+      return NOTHING;
+    }
+    const found = models.find((model) => model.name === route.id);
+    if (found === undefined) {
+      const told = failure('model_not_found', `"${clip(route.id)}"`, { param: 'model' });
+      return this.refuse(request, reply, route.dialect, 'models', told);
+    }
+    sendJson(reply, this.requestIdOf(request), renderModel(route.dialect, found));
+    return NOTHING;
+  }
+
+  private handleOperation(
+    operation: Operation,
+    dialect: Dialect,
+    request: ClientRequest,
+    reply: ClientReply,
+  ): ClientEvents {
+    const refuse = (told: Failure, more = {}): ClientEvents =>
+      this.refuse(request, reply, dialect, operation, told, more);
+    if (this.isDraining) return refuse(failure('draining', '', { retryAfterMs: 1_000 }));
+    if (this.live.size >= this.serving.config.exchangesMax) {
+      return refuse(failure('overloaded', '', { retryAfterMs: 1_000 }));
+    }
+    const caller = this.policy.callerOf(request);
+    if (!caller.ok) return refuse(caller.error);
+    const keyName = caller.value.name;
+    const parsed = parseRequest(operation, request.headers, request.body);
+    if (!parsed.ok) return refuse(parsed.error, { keyName });
+    const { model } = parsed.value;
+    const models = this.modelsFor(caller.value, request, parsed.value);
+    if ('failure' in models) return refuse(models.failure, { keyName, model });
+    const nowMs = this.parts.clock.nowMs();
+    const admitted = this.policy.admit(caller.value, parsed.value, nowMs);
+    if (!admitted.ok) {
+      return refuse(admitted.error.failure, { keyName, model, headers: admitted.error.headers });
+    }
+    if (request.forwardedFrom === null) this.budget.onRequest(nowMs);
+    this.counts.started += 1;
+    this.observer.exchangeStarted(operation, model);
+    const context = new GatewayExchange(this, {
+      client: request,
+      request: parsed.value,
+      requestId: this.requestIdOf(request),
+      caller: caller.value,
+      admission: admitted.value,
+      models: models.names,
+    });
+    const exchange = context.open(reply);
+    this.live.add(exchange);
+    exchange.start();
+    return exchange;
+  }
+
+  /** The models to try in order, or why none may be used. */
+  private modelsFor(
+    caller: Caller,
+    request: ClientRequest,
+    parsed: { readonly model: string; readonly fallbacks: readonly string[] },
+  ): { readonly names: readonly string[] } | { readonly failure: Failure } {
+    if (request.forwardedFrom !== null) {
+      // The region that took the request decides about fallbacks; here it is one model.
+      return { names: [headerValue(request.headers, 'x-banyan-model') ?? parsed.model] };
+    }
+    const { model } = parsed;
+    if (!allowsModel(caller, model)) {
+      return { failure: failure('model_not_allowed', `"${clip(model)}"`, { param: 'model' }) };
+    }
+    const own = this.serving.models.get(model);
+    const isKnown = own !== undefined || this.isKnownElsewhere(model);
+    const wanted = [...parsed.fallbacks, ...(own?.config.fallbacks ?? [])];
+    const usable = wanted.filter(
+      (name) =>
+        allowsModel(caller, name) && (this.serving.models.has(name) || this.isKnownElsewhere(name)),
+    );
+    if (!isKnown && usable.length === 0) {
+      return { failure: failure('model_not_found', `"${clip(model)}"`, { param: 'model' }) };
+    }
+    return { names: [...new Set(isKnown ? [model, ...usable] : usable)] };
+  }
+
+  private isKnownElsewhere(model: string): boolean {
+    const query = { model, promptTokens: 0, excluded: new Set<string>() };
+    return this.regions.choose(query, this.parts.clock.nowMs()).region !== null;
+  }
+}
+
+function refusedRecord(
+  request: ClientRequest,
+  requestId: string,
+  operation: ExchangeRecord['operation'],
+  errorCode: ErrorCode,
+  status: number,
+  nowMs: number,
+  more: { model?: string; keyName?: string },
+): ExchangeRecord {
+  const totalMs = nowMs - request.receivedMs;
+  return {
+    requestId,
+    operation,
+    model: more.model ?? '',
+    modelServed: '',
+    keyName: more.keyName ?? '',
+    isStream: false,
+    end: 'refused',
+    status,
+    errorCode,
+    providerKind: '',
+    target: '',
+    servedRegion: '',
+    forwardedFrom: request.forwardedFrom ?? '',
+    attempts: 0,
+    usage: null,
+    totalMs,
+    firstContentMs: null,
+    overheadMs: totalMs,
+    requestBytes: request.body.length,
+    responseBytes: 0,
+    trace: [],
+  };
+}
+
+function sendText(reply: ClientReply, status: number, text: string): void {
+  const body = encodeUtf8(text);
+  const headers = ['content-type', 'text/plain; charset=utf-8', 'cache-control', 'no-store'];
+  reply.head(status, headers, { kind: 'length', bytes: body.length });
+  reply.end(body);
+}
+
+function sendJson(reply: ClientReply, requestId: string, body: Uint8Array): void {
+  const headers = ['x-request-id', requestId, 'content-type', 'application/json'];
+  reply.head(200, headers, { kind: 'length', bytes: body.length });
+  reply.end(body);
+}
+
+/** Client text inside a message: bounded. */
+function clip(text: string): string {
+  return text.length <= 128 ? text : `${text.slice(0, 128)}…`;
+}

@@ -1,0 +1,185 @@
+/**
+ * One exchange as the gateway sees it: its places, its calls, its header fields and its account.
+ */
+
+import type { ErrorCode, Failure } from '../base/errors.ts';
+import { headerValue } from '../base/headers.ts';
+import { EXCHANGE_LIMITS } from '../base/limits.ts';
+import type { ClientReply, ClientRequest } from '../base/ports.ts';
+import type { AttemptCall } from '../exchange/attempt.ts';
+import { Exchange, type ExchangeEnd, type ExchangeOwner } from '../exchange/exchange.ts';
+import type { AttemptReport, Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
+import type { ParsedRequest } from '../protocol/adapter.ts';
+import { choosePlace, type Chooser } from './choose.ts';
+import type { Deadlines } from './config.ts';
+import type { Gateway } from './gateway.ts';
+import type { Admission, Caller } from './policy.ts';
+
+/** What an exchange begins with. */
+export interface ExchangeOpening {
+  readonly client: ClientRequest;
+  readonly request: ParsedRequest;
+  readonly requestId: string;
+  readonly caller: Caller;
+  readonly admission: Admission;
+  readonly models: readonly string[];
+}
+
+const DEFAULT_DEADLINES: Deadlines = {
+  connectMs: EXCHANGE_LIMITS.connectMsDefault,
+  firstByteMs: EXCHANGE_LIMITS.firstByteMsDefault,
+  idleMs: EXCHANGE_LIMITS.idleMsDefault,
+  totalMs: EXCHANGE_LIMITS.totalMsDefault,
+};
+
+/** Header fields of the client that another region needs; the rest stays here. */
+const FORWARDED_FIELDS: ReadonlySet<string> = new Set([
+  'content-type',
+  'anthropic-version',
+  'anthropic-beta',
+  'openai-beta',
+  'accept-language',
+]);
+
+/** One exchange's owner. */
+export class GatewayExchange implements ExchangeOwner {
+  private readonly gateway: Gateway;
+  private readonly opening: ExchangeOpening;
+  private readonly chooser: Chooser;
+  private readonly deadlines: Deadlines;
+  private readonly attemptsMax: number;
+
+  constructor(gateway: Gateway, opening: ExchangeOpening) {
+    this.gateway = gateway;
+    this.opening = opening;
+    const { serving } = gateway;
+    const model = serving.models.get(opening.models[0] ?? '');
+    this.deadlines = model?.config.deadlines ?? DEFAULT_DEADLINES;
+    this.attemptsMax = model?.config.attemptsMax ?? EXCHANGE_LIMITS.attemptsDefault;
+    this.chooser = {
+      serving,
+      regions: gateway.regions,
+      prng: gateway.host.prng,
+      request: opening.request,
+      models: opening.models,
+      isForwarded: opening.client.forwardedFrom !== null,
+    };
+  }
+
+  /** Makes the exchange; the caller starts it. */
+  open(reply: ClientReply): Exchange {
+    const { client, request, requestId } = this.opening;
+    const info = {
+      requestId,
+      receivedMs: client.receivedMs,
+      deadlines: this.boundedDeadlines(),
+      attemptsMax: this.attemptsMax,
+    };
+    return new Exchange(this.gateway.host, this, info, request, reply);
+  }
+
+  choose(query: PlaceQuery): PlaceChoice {
+    return choosePlace(this.chooser, query);
+  }
+
+  prepare(place: Place): { readonly call: AttemptCall } | { readonly failure: Failure } {
+    const { connectMs } = this.deadlines;
+    if (place.target === null) return { call: this.regionCall(place, connectMs) };
+    const call = place.adapter.prepare(this.opening.request, place.target);
+    return call.ok ? { call: { ...call.value, connectMs } } : { failure: call.error };
+  }
+
+  replyHeaders(exchange: Exchange): string[] {
+    const place = exchange.current?.place ?? null;
+    const { region } = this.gateway.serving.config;
+    const headers = ['x-request-id', this.opening.requestId];
+    if (place !== null && place.kind === 'region') {
+      // The region that ran it says which target did.
+      const theirs = exchange.current?.headers ?? [];
+      headers.push('x-banyan-region', headerValue(theirs, 'x-banyan-region') ?? place.name);
+      const target = headerValue(theirs, 'x-banyan-target');
+      if (target !== null) headers.push('x-banyan-target', target);
+      headers.push('x-banyan-forwarded-by', region);
+    } else {
+      headers.push('x-banyan-region', region);
+      if (place !== null) headers.push('x-banyan-target', place.name);
+    }
+    const nowMs = this.gateway.host.clock.nowMs();
+    headers.push('x-banyan-attempts', String(exchange.attempts));
+    headers.push('x-banyan-overhead-ms', exchange.overheadMs(nowMs).toFixed(2));
+    for (const text of this.opening.admission.headers) headers.push(text);
+    return headers;
+  }
+
+  attemptOver(_exchange: Exchange, report: AttemptReport): void {
+    const { place } = report;
+    this.gateway.observer.attemptDone({
+      requestId: this.opening.requestId,
+      model: place.model,
+      target: place.kind === 'target' ? place.name : '',
+      region: place.region,
+      providerKind: place.kind === 'target' ? place.adapter.kind : 'region',
+      end: report.end,
+      reason: report.reason,
+      status: report.status,
+      firstContentMs: report.firstContentMs,
+      totalMs: report.totalMs,
+      isRetry: report.isRetry,
+    });
+  }
+
+  exchangeOver(exchange: Exchange, end: ExchangeEnd, errorCode: ErrorCode | null): void {
+    const { client, request, requestId, caller } = this.opening;
+    const nowMs = this.gateway.host.clock.nowMs();
+    const place = exchange.current?.place ?? null;
+    const { receivedMs } = client;
+    const contentMs = exchange.firstContentMs;
+    this.opening.admission.settle(exchange.usage, nowMs);
+    this.gateway.exchangeOver(exchange, {
+      requestId,
+      operation: request.operation,
+      model: request.model,
+      modelServed: place?.model ?? '',
+      keyName: caller.name,
+      isStream: request.isStream,
+      end,
+      status: exchange.status,
+      errorCode,
+      providerKind: place === null || place.kind === 'region' ? '' : place.adapter.kind,
+      target: place !== null && place.kind === 'target' ? place.name : '',
+      servedRegion: place?.region ?? '',
+      forwardedFrom: client.forwardedFrom ?? '',
+      attempts: exchange.attempts,
+      usage: exchange.usage,
+      totalMs: nowMs - receivedMs,
+      firstContentMs: contentMs === null ? null : contentMs - receivedMs,
+      overheadMs: exchange.overheadMs(contentMs ?? nowMs),
+      requestBytes: client.body.length,
+      responseBytes: exchange.responseBytes,
+      trace: exchange.trace,
+    });
+  }
+
+  /** A forwarded request obeys what is left of the total of the region that took it. */
+  private boundedDeadlines(): Deadlines {
+    if (this.opening.client.forwardedFrom === null) return this.deadlines;
+    const given = Number(headerValue(this.opening.client.headers, 'x-banyan-left-ms'));
+    if (!Number.isFinite(given) || given <= 0) return this.deadlines;
+    return { ...this.deadlines, totalMs: Math.min(this.deadlines.totalMs, given) };
+  }
+
+  /** The request as it came, with what the other region needs to know beside it. */
+  private regionCall(place: Place, connectMs: number): AttemptCall {
+    const { client, request, requestId, caller } = this.opening;
+    const headers: string[] = [];
+    for (let index = 0; index < client.headers.length; index += 2) {
+      const name = client.headers[index] ?? '';
+      if (FORWARDED_FIELDS.has(name)) headers.push(name, client.headers[index + 1] ?? '');
+    }
+    const usedMs = this.gateway.host.clock.nowMs() - client.receivedMs;
+    const leftMs = Math.max(1, Math.round(this.deadlines.totalMs - usedMs));
+    headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
+    headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
+    return { method: 'POST', path: client.path, headers, body: request.body, connectMs };
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What the gateway asks of the knowledge about other regions. `regions/` keeps that knowledge from
+ * heartbeats and digests; the composition joins it to the cost function of `routing/`.
+ */
+
+import type { AttemptOutcome } from '../routing/outcome.ts';
+
+/** What matters for choosing a region for one request. */
+export interface RegionQuery {
+  readonly model: string;
+  readonly promptTokens: number;
+  /** Regions that already failed this exchange. */
+  readonly excluded: ReadonlySet<string>;
+}
+
+/** One region as a candidate, for `explain`. */
+export interface RegionCandidate {
+  readonly region: string;
+  /** Cost in ms: round trip, estimated wait and the age of what is known. */
+  readonly costMs: number | null;
+  readonly rttMs: number | null;
+  readonly state: string;
+  readonly healthyTargets: number;
+  /** Null: eligible. Else why not. */
+  readonly excludedBecause: string | null;
+}
+
+/** Chooses among other regions. */
+export interface RegionView {
+  /** The best region that can serve now, or null with the reason in `why`. */
+  choose(
+    query: RegionQuery,
+    nowMs: number,
+  ): { readonly region: string | null; readonly why: string };
+  candidates(query: RegionQuery, nowMs: number): readonly RegionCandidate[];
+  /** Own traffic since the last digest, so that a burst does not follow a stale view. */
+  started(region: string, promptTokens: number, nowMs: number): void;
+  finished(region: string, promptTokens: number, outcome: AttemptOutcome, nowMs: number): void;
+}
+
+/** No other region: a node on its own. */
+export const NO_REGIONS: RegionView = {
+  choose: () => ({ region: null, why: 'no other region is configured' }),
+  candidates: () => [],
+  started: () => {},
+  finished: () => {},
+};

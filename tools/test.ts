@@ -1,0 +1,30 @@
+/**
+ * `npm test`: all tests, each file in a process of its own, two at a time, with one closing report.
+ *
+ * With arguments (`npm test -- src/io/http1/*.test.ts`) only those files run.
+ */
+
+import { globSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+
+const chosen = process.argv.slice(2);
+const files = (chosen.length > 0 ? chosen : ['{src,tools,bench,test}/**/*.test.ts'])
+  .flatMap((pattern) => globSync(pattern))
+  .toSorted();
+if (files.length === 0) {
+  console.error(`test: no test file matches ${chosen.join(' ')}`);
+  process.exit(2);
+}
+const run = spawnSync(
+  process.execPath,
+  [
+    '--disable-warning=ExperimentalWarning',
+    '--test',
+    '--test-concurrency=2',
+    '--test-timeout=300000',
+    `--test-reporter=${process.env['BANYAN_TEST_REPORTER'] ?? 'spec'}`,
+    ...files,
+  ],
+  { stdio: 'inherit' },
+);
+process.exitCode = run.status ?? 1;
