@@ -141,6 +141,21 @@ export const OBSERVE_LIMITS = {
   adminAnswerBytesMax: 16 * MIB,
 } as const;
 
+/** Child processes: embedded model servers and the demo's regions. */
+export const CHILD_LIMITS = {
+  /** A crashed child starts again after this, doubling to the most, ms. */
+  restartMsBase: 250,
+  restartMsMax: 10_000,
+  /** A child that ran this long has recovered: the next crash begins with the base again, ms. */
+  stableMs: 30_000,
+  /** From SIGTERM to SIGKILL, ms. */
+  stopMs: 3_000,
+  /** A starting child is asked for its health every, ms. */
+  readyPollMs: 100,
+  /** One such question, ms. */
+  readyAskMs: 1_000,
+} as const;
+
 /** The configuration file and the command line. */
 export const CONFIG_LIMITS = {
   fileBytesMax: 1 * MIB,
