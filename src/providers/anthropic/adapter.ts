@@ -3,6 +3,8 @@
  * came; a client of OpenAI's gets a translation.
  */
 
+import { unreachable } from '../../base/assert.ts';
+import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
 import { failure, type Failure } from '../../base/errors.ts';
 import type { HeaderList } from '../../base/headers.ts';
 import { err, ok, type Result } from '../../base/result.ts';
@@ -15,10 +17,18 @@ import type {
   UnaryAnswer,
   UpstreamError,
 } from '../../protocol/adapter.ts';
+import { decodeAnthropicAnswer } from '../../protocol/anthropicAnswer.ts';
+import { encodeAnthropicRequest } from '../../protocol/anthropicRequestOut.ts';
+import { AnthropicStreamDecoder } from '../../protocol/anthropicStream.ts';
+import { parseJson } from '../../protocol/json.ts';
+import { encodeOpenaiAnswer } from '../../protocol/openaiAnswer.ts';
+import { decodeOpenaiRequest } from '../../protocol/openaiRequest.ts';
+import { OpenaiStreamEncoder } from '../../protocol/openaiStream.ts';
 import { PassThroughReader } from '../../protocol/passThrough.ts';
-import { passUnary } from '../../protocol/unary.ts';
+import { TranslatingReader } from '../../protocol/translate.ts';
+import { passHeaders, passUnary } from '../../protocol/unary.ts';
 import { readUpstreamError } from '../../protocol/upstreamError.ts';
-import { textOption, type OptionTable } from '../options.ts';
+import { countOption, textOption, type OptionTable } from '../options.ts';
 import { bodyForTarget, callOf, planTarget, type TargetPlan } from '../plan.ts';
 import { AnthropicMeter } from './meter.ts';
 
@@ -46,6 +56,7 @@ export const ANTHROPIC_OPTIONS: OptionTable = {
 };
 
 const VERSION_DEFAULT = '2023-06-01';
+const MAX_TOKENS_DEFAULT = 4096;
 
 /** Plans of targets; a target is an object of the configuration and goes with it. */
 const plans = new WeakMap<AdapterTarget, TargetPlan>();
@@ -77,8 +88,20 @@ export const anthropicAdapter: Adapter = {
 };
 
 function refuseAnthropic(request: ParsedRequest): Failure | null {
-  if (request.dialect === 'anthropic') return null;
-  return failure('unsupported_feature', 'Translation follows.');
+  switch (request.operation) {
+    case 'messages':
+    case 'count_tokens':
+      return null;
+    case 'completions':
+    case 'embeddings':
+      return failure('unsupported_feature', `Anthropic has no ${request.operation}.`);
+    case 'chat': {
+      const decoded = decodeOpenaiRequest(request.json());
+      return decoded.ok ? null : decoded.error;
+    }
+    default:
+      return unreachable(request.operation);
+  }
 }
 
 const AS_SENT = { asksUsage: false, maxTokensField: '' } as const;
@@ -87,6 +110,7 @@ function prepareAnthropic(
   request: ParsedRequest,
   target: AdapterTarget,
 ): Result<PreparedCall, Failure> {
+  if (request.operation === 'chat') return prepareTranslated(request, target);
   const refused = refuseAnthropic(request);
   if (refused !== null) return err(refused);
   const plan = planOf(target);
@@ -95,14 +119,49 @@ function prepareAnthropic(
   return ok(callOf(plan, path, request.providerHeaders, body));
 }
 
-function readUnaryAnthropic(
-  _request: ParsedRequest,
-  headers: HeaderList,
-  body: Uint8Array,
-): Result<UnaryAnswer, UpstreamError> {
-  return passUnary(headers, body);
+/** A request of OpenAI's dialect. Its header fields mean nothing here. */
+function prepareTranslated(
+  request: ParsedRequest,
+  target: AdapterTarget,
+): Result<PreparedCall, Failure> {
+  const decoded = decodeOpenaiRequest(request.json());
+  if (!decoded.ok) return decoded;
+  const { options } = target;
+  const thinking = textOption(options, 'thinking', 'none');
+  const body = encodeAnthropicRequest(decoded.value, {
+    model: target.model,
+    maxTokensDefault: countOption(options, 'maxTokensDefault', MAX_TOKENS_DEFAULT),
+    structuredOutput: options['structuredOutput'] === 'tool' ? 'tool' : 'format',
+    thinking: thinking === 'budget' || thinking === 'adaptive' ? thinking : 'none',
+  });
+  return ok(callOf(planOf(target), '/messages', [], encodeUtf8(JSON.stringify(body))));
 }
 
-function openStreamAnthropic(request: ParsedRequest): StreamReader {
-  return new PassThroughReader(new AnthropicMeter(request));
+function readUnaryAnthropic(
+  request: ParsedRequest,
+  headers: HeaderList,
+  body: Uint8Array,
+  createdSeconds = 0,
+): Result<UnaryAnswer, UpstreamError> {
+  if (request.dialect === 'anthropic') return passUnary(headers, body);
+  const decoded = decodeAnthropicAnswer(parseJson(decodeUtf8(body)));
+  if (!decoded.ok) return decoded;
+  const context = { model: request.model, createdSeconds, wantsUsage: request.wantsUsage };
+  const translated = encodeOpenaiAnswer(decoded.value, context);
+  return ok({
+    body: encodeUtf8(JSON.stringify(translated)),
+    usage: decoded.value.usage,
+    headers: passHeaders(headers),
+  });
+}
+
+function openStreamAnthropic(
+  request: ParsedRequest,
+  modelShown: string,
+  createdSeconds = 0,
+): StreamReader {
+  if (request.dialect === 'anthropic') return new PassThroughReader(new AnthropicMeter(request));
+  const context = { model: modelShown, createdSeconds, wantsUsage: request.wantsUsage };
+  const encoder = new OpenaiStreamEncoder(context);
+  return new TranslatingReader(request, new AnthropicStreamDecoder(), encoder);
 }

@@ -4,6 +4,8 @@
  * A client of Anthropic's dialect gets a translation (`protocol/…`), and the name it asked for.
  */
 
+import { unreachable } from '../../base/assert.ts';
+import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
 import { failure, type Failure } from '../../base/errors.ts';
 import type { HeaderList } from '../../base/headers.ts';
 import { err, ok, type Result } from '../../base/result.ts';
@@ -16,9 +18,17 @@ import type {
   UnaryAnswer,
   UpstreamError,
 } from '../../protocol/adapter.ts';
+import { encodeAnthropicAnswer } from '../../protocol/anthropicAnswer.ts';
+import { decodeAnthropicRequest } from '../../protocol/anthropicRequest.ts';
+import { AnthropicStreamEncoder } from '../../protocol/anthropicStream.ts';
 import type { Operation } from '../../protocol/dialect.ts';
+import { parseJson } from '../../protocol/json.ts';
+import { decodeOpenaiAnswer } from '../../protocol/openaiAnswer.ts';
+import { encodeOpenaiRequest } from '../../protocol/openaiRequestOut.ts';
+import { OpenaiStreamDecoder } from '../../protocol/openaiStream.ts';
 import { PassThroughReader } from '../../protocol/passThrough.ts';
-import { passUnary } from '../../protocol/unary.ts';
+import { TranslatingReader } from '../../protocol/translate.ts';
+import { passHeaders, passUnary } from '../../protocol/unary.ts';
 import { readUpstreamError } from '../../protocol/upstreamError.ts';
 import { flagOption, textOption, type OptionTable } from '../options.ts';
 import { bodyForTarget, callOf, planTarget, type TargetPlan } from '../plan.ts';
@@ -82,16 +92,30 @@ export const openaiAdapter: Adapter = {
 };
 
 function refuseOpenai(request: ParsedRequest): Failure | null {
-  if (request.dialect === 'openai') return null;
-  return failure('unsupported_feature', 'Translation follows.');
+  switch (request.operation) {
+    case 'chat':
+    case 'completions':
+    case 'embeddings':
+      return null;
+    case 'count_tokens':
+      return failure('unsupported_feature', 'Only targets of kind `anthropic` count tokens.');
+    case 'messages': {
+      const decoded = decodeAnthropicRequest(request.json());
+      return decoded.ok ? null : decoded.error;
+    }
+    default:
+      return unreachable(request.operation);
+  }
 }
 
 function prepareOpenai(
   request: ParsedRequest,
   target: AdapterTarget,
 ): Result<PreparedCall, Failure> {
-  const refused = refuseOpenai(request);
-  if (refused !== null) return err(refused);
+  if (request.operation === 'messages') return prepareTranslated(request, target);
+  if (request.operation === 'count_tokens') {
+    return err(failure('unsupported_feature', 'Only targets of kind `anthropic` count tokens.'));
+  }
   const plan = planOf(target);
   const isGeneration = request.operation !== 'embeddings';
   const body = bodyForTarget(request, target, plan, {
@@ -105,14 +129,48 @@ function prepareOpenai(
   return ok(callOf(plan, PATHS[request.operation], request.providerHeaders, body));
 }
 
-function readUnaryOpenai(
-  _request: ParsedRequest,
-  headers: HeaderList,
-  body: Uint8Array,
-): Result<UnaryAnswer, UpstreamError> {
-  return passUnary(headers, body);
+/** A request of Anthropic's dialect. Its header fields mean nothing here. */
+function prepareTranslated(
+  request: ParsedRequest,
+  target: AdapterTarget,
+): Result<PreparedCall, Failure> {
+  const decoded = decodeAnthropicRequest(request.json());
+  if (!decoded.ok) return decoded;
+  const { options } = target;
+  const body = encodeOpenaiRequest(decoded.value, {
+    model: target.model,
+    maxTokensField: textOption(options, 'maxTokensField', 'max_tokens'),
+    asksUsage: flagOption(options, 'streamUsage', true),
+    hasReasoningEffort: flagOption(options, 'reasoningEffort', false),
+  });
+  return ok(callOf(planOf(target), PATHS.chat, [], encodeUtf8(JSON.stringify(body))));
 }
 
-function openStreamOpenai(request: ParsedRequest): StreamReader {
-  return new PassThroughReader(new OpenaiMeter(request));
+function readUnaryOpenai(
+  request: ParsedRequest,
+  headers: HeaderList,
+  body: Uint8Array,
+  createdSeconds = 0,
+): Result<UnaryAnswer, UpstreamError> {
+  if (request.dialect === 'openai') return passUnary(headers, body);
+  const decoded = decodeOpenaiAnswer(parseJson(decodeUtf8(body)));
+  if (!decoded.ok) return decoded;
+  const context = { model: request.model, createdSeconds, wantsUsage: true };
+  const translated = encodeAnthropicAnswer(decoded.value, context);
+  return ok({
+    body: encodeUtf8(JSON.stringify(translated)),
+    usage: decoded.value.usage,
+    headers: passHeaders(headers),
+  });
+}
+
+function openStreamOpenai(
+  request: ParsedRequest,
+  modelShown: string,
+  createdSeconds = 0,
+): StreamReader {
+  if (request.dialect === 'openai') return new PassThroughReader(new OpenaiMeter(request));
+  const context = { model: modelShown, createdSeconds, wantsUsage: true };
+  const encoder = new AnthropicStreamEncoder(context);
+  return new TranslatingReader(request, new OpenaiStreamDecoder(), encoder);
 }
