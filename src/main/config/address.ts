@@ -58,7 +58,8 @@ export function parseBaseUrl(text: string): Result<BaseUrl, string> {
   return ok({
     origin: parsed.origin,
     host: parsed.hostname.replace(/^\[|\]$/g, ''),
-    pathPrefix: parsed.pathname.replace(/\/+$/, ''),
+    // `{model}` stands for the model's name (Azure's deployments); URLs encode the braces.
+    pathPrefix: parsed.pathname.replace(/\/+$/, '').replaceAll('%7Bmodel%7D', '{model}'),
     query: parsed.search.slice(1),
   });
 }

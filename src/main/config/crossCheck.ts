@@ -4,6 +4,7 @@
  * parts of a file are well formed, so that a bad field elsewhere hides none of them.
  */
 
+import { checkOptions } from '../../providers/registry.ts';
 import { isLoopback, renderAddress, type Address } from './address.ts';
 import type { ConfigPath, Interpolation } from './document.ts';
 import { nearestWord } from './nearest.ts';
@@ -192,10 +193,18 @@ function checkTargets(view: CheckView, complain: Complain): void {
       hasSecret = true;
       checkSecretHeader(view, path, complain);
     }
+    for (const [option, given] of Object.entries(value.options ?? {})) {
+      if (value.kind === undefined) break;
+      const problem = checkOptions(value.kind, { [option]: given });
+      if (problem !== null) complain('error', [...at, 'options', option], problem);
+    }
     if (value.baseUrl === undefined) continue;
     const isPlain = value.baseUrl.origin.startsWith('http:') && !isLoopback(value.baseUrl.host);
     if (hasSecret && isPlain) {
       complain('warning', [...at, 'baseUrl'], 'credentials go out unencrypted; use https');
+    }
+    if (value.baseUrl.pathPrefix === '') {
+      complain('warning', [...at, 'baseUrl'], 'has no path; most servers want /v1 at its end');
     }
   }
 }

@@ -246,6 +246,12 @@ test('base URLs lose their trailing slash and default port; credentials are refu
   }
 });
 
+test('a base URL may say where the name of the model goes', () => {
+  const parsed = parseBaseUrl('https://x.example/openai/deployments/{model}?api-version=1');
+  assert.ok(parsed.ok);
+  assert.equal(parsed.value.pathPrefix, '/openai/deployments/{model}');
+});
+
 test('only this machine reaches a loopback address', () => {
   for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost']) assert.ok(isLoopback(host));
   for (const host of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.example.com', 'localhost.evil']) {

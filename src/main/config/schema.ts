@@ -9,7 +9,8 @@ import { z } from 'zod';
 import { CONFIG_LIMITS, EXCHANGE_LIMITS, HTTP_LIMITS } from '../../base/limits.ts';
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
-import type { AlgorithmName, HealthSpec } from '../../routing/spec.ts';
+import { HEALTH_DEFAULTS } from '../../routing/health.ts';
+import type { AlgorithmName } from '../../routing/spec.ts';
 import { parseAddress, parseBaseUrl } from './address.ts';
 import { nearestWord } from './nearest.ts';
 
@@ -204,17 +205,6 @@ const deadlines = mapping({
   idleMs: deadlineMs.default(EXCHANGE_LIMITS.idleMsDefault).describe('between pieces of a stream'),
   totalMs: deadlineMs.default(EXCHANGE_LIMITS.totalMsDefault).describe('all attempts together'),
 });
-
-/** Five failures in a row eject for 10 s, doubling to 5 min, never below half of the targets. */
-const HEALTH_DEFAULTS = {
-  consecutiveFailuresMax: 5,
-  ejectBaseMs: 10_000,
-  ejectMaxMs: 300_000,
-  ejectedPercentMax: 50,
-  panicPercent: 50,
-  slowStartMs: 30_000,
-  probeIntervalMs: 5_000,
-} as const satisfies HealthSpec;
 
 const healthMs = whole(0, 24 * 3_600_000);
 const health = mapping({
