@@ -17,8 +17,19 @@ import type {
 import { FieldError, invalid, unsupported } from './fieldError.ts';
 import { arrayOf, countOf, isRecord, numberOf, recordOf, textOf, type JsonRecord } from './json.ts';
 
+/** Requests that were decoded: each candidate target asks again. */
+const decoded = new WeakMap<JsonRecord, Result<ChatRequest, Failure>>();
+
 /** Decodes a request; refusals name the field, as `messages.0.content.1`. */
 export function decodeAnthropicRequest(json: JsonRecord): Result<ChatRequest, Failure> {
+  const known = decoded.get(json);
+  if (known !== undefined) return known;
+  const result = tryDecode(json);
+  decoded.set(json, result);
+  return result;
+}
+
+function tryDecode(json: JsonRecord): Result<ChatRequest, Failure> {
   try {
     return ok(decode(json));
   } catch (cause) {

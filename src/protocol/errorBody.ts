@@ -50,14 +50,13 @@ export function failureOfUpstream(error: UpstreamError): Failure {
       return failure('upstream_failed', error.message, wait);
     case 'timeout':
       return failure('upstream_timeout', error.message, wait);
-    case 'invalid-request':
     case 'context-length':
+      // The code that clients of OpenAI look for, whoever said so.
+      return rejected(error, error.code ?? 'context_length_exceeded');
     case 'content-policy':
-      return failure('upstream_rejected', error.message, {
-        status: error.status >= 400 && error.status < 500 ? error.status : 400,
-        ...(error.code === null ? {} : { providerCode: error.code }),
-        ...(error.param === null ? {} : { param: error.param }),
-      });
+      return rejected(error, error.code ?? 'content_filter');
+    case 'invalid-request':
+      return rejected(error, error.code);
     case 'unauthorized':
       // The provider's words may quote the gateway's key: they are the operator's, not the client's.
       return failure('upstream_unauthorized');
@@ -68,6 +67,15 @@ export function failureOfUpstream(error: UpstreamError): Failure {
     default:
       return unreachable(error.class);
   }
+}
+
+/** The client's own doing: status, words, code and field of the provider are passed on. */
+function rejected(error: UpstreamError, code: string | null): Failure {
+  return failure('upstream_rejected', error.message, {
+    status: error.status >= 400 && error.status < 500 ? error.status : 400,
+    ...(code === null ? {} : { providerCode: code }),
+    ...(error.param === null ? {} : { param: error.param }),
+  });
 }
 
 function failureJson(dialect: Dialect, value: Failure, requestId: string): object {

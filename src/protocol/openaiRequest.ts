@@ -40,8 +40,19 @@ export function openaiOnlyField(json: JsonRecord): Failure | null {
   return null;
 }
 
+/** Requests that were decoded: each candidate target asks again. */
+const decoded = new WeakMap<JsonRecord, Result<ChatRequest, Failure>>();
+
 /** Decodes a request; refusals name the field, as `messages.0.content`. */
 export function decodeOpenaiRequest(json: JsonRecord): Result<ChatRequest, Failure> {
+  const known = decoded.get(json);
+  if (known !== undefined) return known;
+  const result = tryDecode(json);
+  decoded.set(json, result);
+  return result;
+}
+
+function tryDecode(json: JsonRecord): Result<ChatRequest, Failure> {
   const refused = openaiOnlyField(json);
   if (refused !== null) return err(refused);
   try {

@@ -4,11 +4,12 @@
  * client has is always whole: an error is told in place of half an event, never after it. @hot
  */
 
-import { concatBytes, EMPTY_BYTES } from '../base/bytes.ts';
+import { concatBytes, decodeUtf8, EMPTY_BYTES } from '../base/bytes.ts';
+import { REQUEST_LIMITS } from '../base/limits.ts';
 import type { StreamReader, StreamStep, UpstreamError } from './adapter.ts';
 import type { Usage } from './dialect.ts';
 import { parseJson } from './json.ts';
-import { EventFramer, type EventSink } from './sse.ts';
+import { EventFramer, parseEvent, type EventSink } from './sse.ts';
 import { malformedError, readInBandError } from './upstreamError.ts';
 
 /** What becomes of one event. */
@@ -103,13 +104,15 @@ export class PassThroughReader implements StreamReader, EventSink {
   #endHeld(held: Uint8Array): void {
     const meter = this.#meter;
     if (held[0] === 0x7b || held[0] === 0x3c) {
-      const text = String.fromCharCode(...held.subarray(0, 1024));
+      const text = decodeUtf8(held.subarray(0, REQUEST_LIMITS.upstreamErrorBytesMax));
       const error = held[0] === 0x7b ? readInBandError(parseJson(text)) : null;
       meter.error = error ?? malformedError('The body is no event stream.');
       return;
     }
-    const isWhole = held.at(-1) === 0x7d || held.at(-1) === 0x5d || (held.at(-1) ?? 0) <= 0x0d;
-    if (!isWhole || meter.look(held, 0, held.length) !== VERDICT.forward) return;
+    const { data } = parseEvent(held, 0, held.length);
+    // Half an event is what a cut leaves behind: it is dropped, and the cut is told as such.
+    if (data === null || (data.trim() !== '[DONE]' && parseJson(data) === undefined)) return;
+    if (meter.look(held, 0, held.length) !== VERDICT.forward) return;
     this.#runs.push(held, BLANK_LINE);
   }
 

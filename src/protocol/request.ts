@@ -21,12 +21,6 @@ import { hashPrefix } from './prefix.ts';
 
 const INCLUDE_USAGE = encodeUtf8('{"include_usage":true}');
 
-/** Header fields of a client that its provider should see. */
-const PROVIDER_FIELDS: ReadonlySet<string> = new Set([
-  'anthropic-beta',
-  'anthropic-version',
-  'openai-beta',
-]);
 /** Header fields that name a session, in order of preference. */
 const SESSION_FIELDS = ['x-session-id', 'x-litellm-session-id', 'x-litellm-trace-id'] as const;
 /** What one image or document counts for in an estimate: providers charge 85 to 1,600 tokens. */
@@ -112,7 +106,7 @@ class RequestReader {
           sessionKey,
           choicesCount,
           promptTokensEstimate: this.#promptTokens(),
-          providerHeaders: providerFields(this.#headers),
+          providerHeaders: providerFields(this.#headers, isOpenai),
           layout: this.#layout(),
           promptStart: promptStart(members),
           systemStart: members.start('system'),
@@ -316,11 +310,15 @@ function shortString(bytes: Uint8Array, start: number, end: number): string {
 
 const NO_FIELDS: HeaderList = [];
 
-function providerFields(headers: HeaderList): HeaderList {
+/** Fields of the client that a provider of its dialect should see. */
+function providerFields(headers: HeaderList, isOpenai: boolean): HeaderList {
   let fields: string[] | null = null;
   for (let index = 0; index < headers.length; index += 2) {
     const name = headers[index] ?? '';
-    if (name.length < 11 || !PROVIDER_FIELDS.has(name)) continue;
+    const isSeen = isOpenai
+      ? name === 'openai-beta'
+      : name === 'anthropic-beta' || name === 'anthropic-version';
+    if (!isSeen) continue;
     fields ??= [];
     fields.push(name, headers[index + 1] ?? '');
   }

@@ -3,7 +3,8 @@
  * What the client has is whole events always, as in a pass-through.
  */
 
-import { EMPTY_BYTES, encodeUtf8 } from '../base/bytes.ts';
+import { decodeUtf8, EMPTY_BYTES, encodeUtf8 } from '../base/bytes.ts';
+import { REQUEST_LIMITS } from '../base/limits.ts';
 import type { ParsedRequest, StreamReader, StreamStep } from './adapter.ts';
 import type { ChatEvent, StreamDecoder, StreamEncoder } from './chat.ts';
 import type { Usage } from './dialect.ts';
@@ -69,7 +70,7 @@ export class TranslatingReader implements StreamReader, EventSink {
   /** A body that is no stream may be an error; the last event may lack its blank line. */
   #endHeld(held: Uint8Array): void {
     if (held[0] === 0x7b || held[0] === 0x3c) {
-      const text = String.fromCharCode(...held.subarray(0, 1024));
+      const text = decodeUtf8(held.subarray(0, REQUEST_LIMITS.upstreamErrorBytesMax));
       const error = held[0] === 0x7b ? readInBandError(parseJson(text)) : null;
       this.#step.error = error ?? malformedError('The body is no event stream.');
       return;
@@ -88,9 +89,17 @@ export class TranslatingReader implements StreamReader, EventSink {
         step.error = event.error;
         return;
       }
+      if (event.kind === 'done') this.#guessUsage();
       this.#note(event);
       this.#text += this.#encoder.encode(event);
     }
+  }
+
+  /** Anthropic's dialect always tells usage: where the provider told none, what was seen. */
+  #guessUsage(): void {
+    if (this.#isCounted || this.#request.dialect !== 'anthropic') return;
+    const usage = this.usage();
+    if (usage !== null) this.#text += this.#encoder.encode({ kind: 'usage', usage });
   }
 
   #note(event: ChatEvent): void {

@@ -200,7 +200,7 @@ function toldByJson(json: unknown): Told | null {
   if (!isRecord(json)) return null;
   const { error, detail, message } = json;
   if (isRecord(error)) return toldByObject(error);
-  if (typeof error === 'string') return { ...plain(error), code: textOf(json['code']) }; // Ollama.
+  if (typeof error === 'string') return { ...plain(error), code: codeOf(json['code']) }; // Ollama.
   if (typeof message === 'string') return toldByObject(json); // DashScope, vLLM before 0.9.
   if (typeof detail === 'string') return plain(detail);
   return Array.isArray(detail) ? toldByDetail(detail) : null;
@@ -211,7 +211,7 @@ function toldByObject(error: JsonRecord): Told {
   return {
     message: clean(textOf(error['message']) ?? textOf(error['detail']) ?? ''),
     type: textOf(error['type']) ?? textOf(error['status']) ?? '',
-    code: (isRecord(inner) ? textOf(inner['code']) : null) ?? textOf(error['code']),
+    code: codeOf(error['code']) ?? (isRecord(inner) ? codeOf(inner['code']) : null),
     param: textOf(error['param']),
   };
 }
@@ -230,6 +230,11 @@ function toldByDetail(detail: readonly unknown[]): Told {
 
 function plain(message: string): Told {
   return { message: clean(message), type: '', code: null, param: null };
+}
+
+/** A code in words; numbers (llama.cpp, OpenRouter) only repeat the status. */
+function codeOf(value: unknown): string | null {
+  return typeof value === 'string' && !/^\d*$/.test(value) ? value.slice(0, 256) : null;
 }
 
 /** Text or number as text, bounded; else null. */
