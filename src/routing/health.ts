@@ -6,8 +6,8 @@
  *                          ^---------------- trial fails ----------------'
  *
  * H1: only the target's own failures open it: not a client's fault, a 429, a cancelled attempt.
- * H2: the n-th ejection in a row lasts base * 2^(n-1), at most the maximum (Envoy's rule, doubling);
- *     each base time without an ejection takes one off n.
+ * H2: the n-th ejection in a row lasts base * 2^(n-1), at most the maximum; each base time without
+ *     one takes one off n (Envoy's rule, but doubling where Envoy adds).
  * H3: half-open takes at most `TRIALS_MAX` requests at a time.
  * H4: a stream that breaks after its first content is a failure like any other, and only a whole
  *     answer clears the count: a target that always dies in mid-stream does not stay.

@@ -38,7 +38,7 @@ export class PeakEwma {
     this.#samples += 1;
   }
 
-  /** The value at `nowMs`, ms: without samples it decays towards 0, so that an idle one is tried. */
+  /** The value at `nowMs`, ms. Without samples it decays to 0, so that an idle one is tried. */
   valueMs(nowMs: number): number {
     return this.#costMs * this.#decay(nowMs);
   }

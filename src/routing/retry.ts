@@ -200,7 +200,7 @@ export function mayRetry(
   return { kind: 'retry', delayMs, isPossiblyDoubleCharged: !didNotRun };
 }
 
-/** Elsewhere the first retry goes at once; the same place gets its Retry-After and jitter on top. */
+/** Elsewhere the first retry goes at once; the same place gets its Retry-After and jitter. */
 function delayOf(question: RetryQuestion, prng: Prng): number {
   const { outcome, attemptsMade, hasOtherPlace } = question;
   const jitterMs = backoffMs(attemptsMade - 1, prng);

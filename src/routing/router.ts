@@ -47,7 +47,7 @@ export interface Pick {
   readonly reason: string;
   /** The target is not healthy: another region may be the better choice. */
   readonly isPanic: boolean;
-  /** Estimated tokens to prefill there (less what a session's cache holds): give it to `started`. */
+  /** Estimated tokens to prefill there, less what a session's cache holds: for `started`. */
   readonly prefillTokens: number;
 }
 
