@@ -142,12 +142,21 @@ export interface StreamReader {
   usage(): Usage | null;
 }
 
+/**
+ * How a target goes on with an answer that another one began: it takes the beginning as the start
+ * of its own message (`prefill`); it is asked in a further message (`message`); it answers anew and
+ * what the client has is left out (`regenerate`); or not at all.
+ */
+export type ContinuationMode = 'prefill' | 'message' | 'regenerate' | 'none';
+
 /** One provider, pure. */
 export interface Adapter {
   /** The name in configuration: `openai`, `anthropic`, `llama`. */
   readonly kind: string;
   /** The dialect of its wire. */
   readonly dialect: Dialect;
+  /** Unless the target's option `continuation` says otherwise. */
+  readonly continuation: ContinuationMode;
   /** Null where the target can serve the request, else why not (`unsupported_feature`). */
   refusal(request: ParsedRequest, target: AdapterTarget): Failure | null;
   prepare(request: ParsedRequest, target: AdapterTarget): Result<PreparedCall, Failure>;

@@ -191,6 +191,8 @@ export interface StreamEncoder {
 
 /** What an encoder needs to know of the request that it answers. */
 export interface AnswerContext {
+  /** The answer's id where it is known already; else it comes from the provider's. */
+  readonly id?: string;
   /** The model as the client asked for it. */
   readonly model: string;
   readonly createdSeconds: number;

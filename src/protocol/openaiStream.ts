@@ -146,7 +146,7 @@ export class OpenaiStreamEncoder implements StreamEncoder {
   encode(event: ChatEvent): string {
     switch (event.kind) {
       case 'start':
-        this.#id = translatedId('openai', event.id);
+        this.#id = this.#context.id ?? translatedId('openai', event.id);
         if (event.usage !== null) this.#usage = usageToOpenai(event.usage);
         return this.#delta({ role: 'assistant', content: '', refusal: null });
       case 'text':
