@@ -225,3 +225,73 @@ assert(
   EXCHANGE_LIMITS.keepAliveCommentMs < HTTP_LIMITS.keepAliveIdleMs,
   'a thinking model keeps its connection awake',
 );
+
+/** Links to peer regions: frames, streams, heartbeats. */
+export const PEER_LIMITS = {
+  /** Payload of one frame, bytes. */
+  framePayloadBytesMax: 128 * KIB,
+  /** Payload of one frame of a body: what one turn of a stream may take, bytes. */
+  dataBytesMax: 16 * KIB,
+  /** Models told of in one digest; a node with more tells of the first. */
+  digestModelsMax: 512,
+  digestRegionsMax: 64,
+  digestBytesMax: 96 * KIB,
+  /** Text after a reason, characters. */
+  detailCharsMax: 512,
+  /** Streams under way that one side may have opened. */
+  streamsMax: 2_048,
+  /** What a stream may send unread at its start, and what it may grow to, bytes. */
+  windowBytesInitial: 64 * KIB,
+  windowBytesMax: 2 * MIB,
+  /** Growth of windows over all streams of one link, bytes. */
+  windowGrowthBytesMax: 64 * MIB,
+  /** Request bodies that a link holds, bytes: past it new requests are refused. */
+  requestBodiesBytesMax: 256 * MIB,
+  /** Bytes waiting in the socket before streams wait for their turn. */
+  socketHighWaterBytes: 64 * KIB,
+  /** Bytes inside an artificial delay. */
+  delayLineBytesMax: 16 * MIB,
+  /** Control frames waiting to be written; a peer that reads none is dropped past it, bytes. */
+  controlBytesMax: 8 * MIB,
+  /** Response bytes of one stream waiting to be framed: high and low water. */
+  replyHighWaterBytes: 256 * KIB,
+  replyLowWaterBytes: 64 * KIB,
+  heartbeatMs: 100,
+  /** Nothing heard for so long: the link is closed and its streams fail, ms. */
+  silenceMs: 5_000,
+  /** Nothing heard for so long: the address is probed, ms. */
+  probeAfterMs: 700,
+  probeTimeoutMs: 1_500,
+  /** A connection attempt to the end of the hello exchange, ms. */
+  handshakeMs: 4_000,
+  backoffMsMin: 100,
+  backoffMsMax: 3_000,
+  /** A graceful stop of one link, ms. */
+  closeMs: 10_000,
+  /** Accepted connections that have not said who they are. */
+  pendingConnectionsMax: 64,
+} as const;
+
+/** What is kept of other regions. */
+export const REGION_LIMITS = {
+  /** Changes of state remembered for each region. */
+  transitionsMax: 64,
+  /** Intervals between heartbeats that the detector remembers. */
+  intervalsMax: 200,
+  rttMsMax: 60_000,
+} as const;
+
+assert(
+  PEER_LIMITS.dataBytesMax < PEER_LIMITS.framePayloadBytesMax &&
+    PEER_LIMITS.digestBytesMax < PEER_LIMITS.framePayloadBytesMax,
+  'what one frame carries fits into a frame',
+);
+assert(
+  HTTP_LIMITS.headerSectionBytesMax * 2 + HTTP_LIMITS.startLineBytesMax <
+    PEER_LIMITS.framePayloadBytesMax,
+  'the head of any request that was accepted fits into a frame',
+);
+assert(
+  PEER_LIMITS.probeAfterMs < PEER_LIMITS.silenceMs,
+  'a silent peer is probed before its link is closed',
+);
