@@ -43,6 +43,11 @@ export const ANTHROPIC_OPTIONS: OptionTable = {
     kind: 'count',
     about: '`max_tokens` where an OpenAI client sets none. Default 4096.',
   },
+  continuation: {
+    kind: 'text',
+    oneOf: ['prefill', 'message', 'regenerate', 'none'],
+    about: 'How it goes on with an answer that another target began. Default `prefill`.',
+  },
   structuredOutput: {
     kind: 'text',
     oneOf: ['format', 'tool'],
@@ -80,6 +85,7 @@ function authFields(target: AdapterTarget): HeaderList {
 export const anthropicAdapter: Adapter = {
   kind: 'anthropic',
   dialect: 'anthropic',
+  continuation: 'prefill',
   refusal: refuseAnthropic,
   prepare: prepareAnthropic,
   readError: readUpstreamError,

@@ -8,4 +8,8 @@ import type { OptionTable } from '../options.ts';
 export const LLAMA_OPTIONS: OptionTable = OPENAI_OPTIONS;
 
 /** The adapter of kind `llama`. */
-export const llamaAdapter: Adapter = { ...openaiAdapter, kind: 'llama' };
+export const llamaAdapter: Adapter = {
+  ...openaiAdapter,
+  kind: 'llama',
+  continuation: 'prefill',
+};

@@ -40,6 +40,12 @@ export const OPENAI_OPTIONS: OptionTable = {
     kind: 'text',
     about: 'Field that carries the key: `authorization` (default, as Bearer) or e.g. `api-key`.',
   },
+  continuation: {
+    kind: 'text',
+    oneOf: ['prefill', 'message', 'regenerate', 'none'],
+    about:
+      'How it goes on with an answer that another target began. Default `message` (`prefill` for kind `llama`).',
+  },
   maxTokensField: {
     kind: 'text',
     oneOf: ['max_tokens', 'max_completion_tokens'],
@@ -84,6 +90,7 @@ function authFields(target: AdapterTarget): HeaderList {
 export const openaiAdapter: Adapter = {
   kind: 'openai',
   dialect: 'openai',
+  continuation: 'message',
   refusal: refuseOpenai,
   prepare: prepareOpenai,
   readError: readUpstreamError,
