@@ -7,7 +7,7 @@ import type { ModelName, TargetName } from '../base/names.ts';
 
 /** The algorithms by name. `least-tokens` is the default; the measurement stands in docs. */
 export type AlgorithmName =
-  | 'least-tokens' // argmin (queued prefill tokens + own + 1) * (in flight + 1) / weight
+  | 'least-tokens' // argmin (queued prefill tokens + own + 1) * (in flight + 1) / weight^2
   | 'smooth-weighted-round-robin'
   | 'weighted-least-connections'
   | 'p2c-peak-ewma'

@@ -1,7 +1,9 @@
 /**
- * Least tokens: argmin (queued uncached prefill tokens + own + 1) * (in flight + 1) / weight, ties
+ * Least tokens: argmin (queued uncached prefill tokens + own + 1) * (in flight + 1) / weight^2, ties
  * to the higher rendezvous rank where there is a prefix, else at random.
- * Source: LMetric (arXiv 2603.15202): the product needs no tuned weights. Around it:
+ * Source: LMetric (arXiv 2603.15202): the product needs no tuned weights. Both factors grow with
+ * load, so each is divided by the weight: with one division a target of weight 4 gets twice the
+ * load of one of weight 1, not four times. Around it:
  *
  * T1: a session stays at its home (warm cache) while the home is not overloaded: its score, with
  *     what its cache holds taken off, is at most `HOME_SLACK` times the best.
@@ -50,7 +52,8 @@ export interface LeastTokensOptions {
 
 /** LMetric's product for one member and the tokens that it would have to prefill. */
 export function leastTokensScore(member: Member, prefillTokens: number): number {
-  return ((member.queuedTokens + prefillTokens + 1) * (member.inFlight + 1)) / member.weight;
+  const tokens = (member.queuedTokens + prefillTokens + 1) / member.weight;
+  return (tokens * (member.inFlight + 1)) / member.weight;
 }
 
 /** The algorithm with its memory of homes and of popular prefixes. */
@@ -111,7 +114,7 @@ export function createLeastTokens(
   }
 
   return {
-    scoreMeaning: '(queued prefill tokens + own + 1) * (in flight + 1) / weight',
+    scoreMeaning: '(queued prefill tokens + own + 1) * (in flight + 1) / weight^2',
     pick(request, members, nowMs, prng) {
       const choice = choose(request, members, nowMs, prng);
       remember(request, choice.member.target, nowMs);

@@ -18,3 +18,6 @@ export const ALGORITHMS: Readonly<Record<AlgorithmName, () => Algorithm>> = {
   'bounded-load-consistent-hash': createBoundedLoadConsistentHash,
   'weighted-random': createWeightedRandom,
 };
+
+/** Every name, in the order of the documentation. */
+export const ALGORITHM_NAMES = Object.keys(ALGORITHMS) as readonly AlgorithmName[];
