@@ -112,6 +112,8 @@ export const EXCHANGE_LIMITS = {
   errorBodyBytesMax: 64 * KIB,
   /** Longest wait before a retry, whatever Retry-After says, ms. */
   retryWaitMsMax: 5_000,
+  /** Bytes of an answer kept so that it can go on elsewhere; a longer one is not continued. */
+  continuationBytesMax: 1 * MIB,
   /** Decisions kept of one exchange. */
   traceEntriesMax: 32,
   /** Exchanges under way in one node. */

@@ -59,9 +59,12 @@ export class Attempt implements UpstreamHandler {
   /** Header fields of the response, kept for those that are passed on. */
   headers: HeaderList = [];
   hasHead = false;
+  /** Set by the exchange: reads the stream as the rest of an answer that began elsewhere. */
+  wrap: ((reader: StreamReader) => StreamReader) | null = null;
   private readonly host: ExchangeHost;
   private readonly request: ParsedRequest;
   private readonly sink: AttemptSink;
+  private inner: StreamReader | null = null;
   private reader: StreamReader | null = null;
   private state: State = 'waiting';
   private held: Uint8Array[] = [];
@@ -103,6 +106,11 @@ export class Attempt implements UpstreamHandler {
   /** Tokens as the provider told them, or estimated from what came. */
   usage(): Usage | null {
     return this.reader === null ? null : this.reader.usage();
+  }
+
+  /** Tokens of this attempt alone. */
+  ownUsage(): Usage | null {
+    return this.inner === null ? null : this.inner.usage();
   }
 
   pause(): void {
@@ -158,7 +166,9 @@ export class Attempt implements UpstreamHandler {
       this.fail(judgeUnexpected(status, 'The model server did not answer with an event stream.'));
     } else {
       this.state = 'stream';
-      this.reader = this.place.adapter.openStream(this.request, this.place.model);
+      const { adapter, model } = this.place;
+      this.inner = adapter.openStream(this.request, model, this.createdSeconds());
+      this.reader = this.wrap === null ? this.inner : this.wrap(this.inner);
     }
   }
 
@@ -256,7 +266,8 @@ export class Attempt implements UpstreamHandler {
   private onUnaryEnd(): void {
     const body = concatBytes(this.held);
     this.held = [];
-    const answer = this.place.adapter.readUnary(this.request, this.headers, body);
+    const { adapter } = this.place;
+    const answer = adapter.readUnary(this.request, this.headers, body, this.createdSeconds());
     this.state = 'over';
     if (!answer.ok) {
       this.sink.attemptFailed(this, judgeError(answer.error, false));
@@ -265,6 +276,10 @@ export class Attempt implements UpstreamHandler {
     this.firstContentMs = this.host.clock.nowMs();
     this.place.firstContent(this.firstContentMs);
     this.sink.attemptDone(this, answer.value);
+  }
+
+  private createdSeconds(): number {
+    return Math.floor(this.host.clock.wallMs() / 1000);
   }
 
   private onErrorEnd(): void {

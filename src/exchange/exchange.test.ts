@@ -26,6 +26,17 @@ import type { AttemptOutcome } from '../routing/outcome.ts';
 import { Exchange, type ExchangeEnd, type ExchangeOwner } from './exchange.ts';
 import type { AttemptReport, ExchangeHost, Place } from './place.ts';
 
+const NO_LAYOUT = {
+  membersStart: 1,
+  modelStart: -1,
+  modelEnd: -1,
+  streamOptionsStart: -1,
+  streamOptionsEnd: -1,
+  maxTokensKeyStart: -1,
+  maxCompletionTokensKeyStart: -1,
+  cuts: [],
+};
+
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
 
@@ -86,6 +97,7 @@ const STATUS_CLASSES: Readonly<Record<number, UpstreamError['class']>> = {
 const TOY: Adapter = {
   kind: 'toy',
   dialect: 'openai',
+  continuation: 'none',
   refusal: () => null,
   prepare: () => ok({ method: 'POST', path: '/', headers: [], body: new Uint8Array(0) }),
   readError: (status) => errorOf(STATUS_CLASSES[status] ?? 'server', status),
@@ -206,6 +218,9 @@ function open(options: WorldOptions = {}): World {
     fallbacks: [],
     sessionKey: null,
     prefixHash: 0,
+    choicesCount: 1,
+    providerHeaders: [],
+    layout: NO_LAYOUT,
     json: () => ({}),
   };
   const place = (name: string): Place => ({
@@ -247,6 +262,8 @@ function open(options: WorldOptions = {}): World {
     receivedMs: time.nowMs(),
     deadlines: { connectMs: 100, firstByteMs: 5_000, idleMs: 2_000, totalMs: 60_000 },
     attemptsMax: options.attemptsMax ?? 4,
+    mayContinue: false,
+    clientHeaders: [],
   };
   const exchange = new Exchange(host, owner, info, request, reply);
   exchange.start();

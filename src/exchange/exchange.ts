@@ -5,8 +5,10 @@
  * X1: until the first content reaches the client, any failure moves on unseen.
  * X2: a stream that fails after its head ends with its dialect's error event and an aborted
  *     connection, never with a clean end.
- * X3: a client that leaves cancels the attempt at once.
- * X4: `exchangeOver` is told exactly once.
+ * X3: an answer whose target dies after its first content goes on at another target in the same
+ *     envelope where one can (`continuation.ts`); no tool call is shown twice or by halves.
+ * X4: a client that leaves cancels the attempt at once.
+ * X5: `exchangeOver` is told exactly once.
  * Checked by exchange.test.ts. Sans-IO: time, chance and the network come through the host.
  * @hot
  */
@@ -17,9 +19,12 @@ import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientEvents, ClientReply, TimerHandle } from '../base/ports.ts';
 import type { ParsedRequest, UnaryAnswer } from '../protocol/adapter.ts';
-import type { Dialect, Usage } from '../protocol/dialect.ts';
-import { keepAliveComment, renderFailure, renderStreamFailure } from '../protocol/errorBody.ts';
+import type { Usage } from '../protocol/dialect.ts';
+import { addUsage } from '../protocol/resume.ts';
+import { backoffMs } from '../routing/retry.ts';
 import { Attempt, type AttemptCall, type AttemptSink } from './attempt.ts';
+import { ClientSide } from './clientSide.ts';
+import { Continuation } from './continuation.ts';
 import type { AttemptReport, ExchangeHost, Place, PlaceChoice, PlaceQuery } from './place.ts';
 import { judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
 
@@ -37,6 +42,10 @@ export interface ExchangeInfo {
   readonly receivedMs: number;
   readonly deadlines: ExchangeDeadlines;
   readonly attemptsMax: number;
+  /** An answer whose target dies after its first content may go on at another one. */
+  readonly mayContinue: boolean;
+  /** Header fields of the client's request that its dialect reads. */
+  readonly clientHeaders: HeaderList;
 }
 
 export type ExchangeEnd = 'answered' | 'refused' | 'failed' | 'client-gone';
@@ -45,15 +54,16 @@ export type ExchangeEnd = 'answered' | 'refused' | 'failed' | 'client-gone';
 export interface ExchangeOwner {
   choose(query: PlaceQuery): PlaceChoice;
   /** Makes the call for a place, or says why it cannot be made. */
-  prepare(place: Place): { readonly call: AttemptCall } | { readonly failure: Failure };
+  prepare(
+    place: Place,
+    request: ParsedRequest,
+  ): { readonly call: AttemptCall } | { readonly failure: Failure };
   /** Header fields of every reply: request id, rate limits, what served it. */
   replyHeaders(exchange: Exchange): string[];
   attemptOver(exchange: Exchange, report: AttemptReport): void;
   exchangeOver(exchange: Exchange, end: ExchangeEnd, errorCode: ErrorCode | null): void;
 }
 
-const RETRY_BASE_MS = 50;
-const RETRY_CAP_MS = 2_000;
 /** A stream's connection that does not end after the dialect's own end is closed after, ms. */
 const LINGER_MS = 1_000;
 
@@ -61,6 +71,7 @@ const LINGER_MS = 1_000;
 export class Exchange implements ClientEvents, AttemptSink {
   readonly info: ExchangeInfo;
   readonly request: ParsedRequest;
+  readonly client: ClientSide;
   /** Decisions in order, for `explain` and the log; bounded. */
   readonly trace: string[] = [];
   attempts = 0;
@@ -68,22 +79,17 @@ export class Exchange implements ClientEvents, AttemptSink {
   current: Attempt | null = null;
   usage: Usage | null = null;
   firstContentMs: number | null = null;
-  status = 0;
-  responseBytes = 0;
   /** Time spent waiting for targets and between attempts, ms. */
   waitedMs = 0;
   private readonly host: ExchangeHost;
   private readonly owner: ExchangeOwner;
-  private readonly reply: ClientReply;
-  private readonly dialect: Dialect;
   private readonly excluded: Set<string> = new Set();
   private modelIndex = 0;
   private round = 0;
-  private hasHead = false;
   private isOver = false;
   private isPaused = false;
-  private lastSentMs: number;
   private timer: TimerHandle | null = null;
+  private readonly continuation: Continuation | null;
 
   constructor(
     host: ExchangeHost,
@@ -96,9 +102,16 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.owner = owner;
     this.info = info;
     this.request = request;
-    this.reply = reply;
-    this.dialect = request.dialect;
-    this.lastSentMs = info.receivedMs;
+    this.client = new ClientSide(reply, request.dialect, info.receivedMs);
+    this.continuation =
+      info.mayContinue && Continuation.fits(request)
+        ? new Continuation(request, info.clientHeaders)
+        : null;
+  }
+
+  /** How often the answer went on at another target. */
+  get continuations(): number {
+    return this.continuation?.count ?? 0;
   }
 
   /** Begins the first attempt. */
@@ -146,7 +159,7 @@ export class Exchange implements ClientEvents, AttemptSink {
   onDrain(): void {
     if (!this.isPaused) return;
     this.isPaused = false;
-    this.lastSentMs = this.host.clock.nowMs();
+    this.client.lastSentMs = this.host.clock.nowMs();
     if (this.current !== null && !this.current.isOver) this.current.resume();
   }
 
@@ -154,14 +167,14 @@ export class Exchange implements ClientEvents, AttemptSink {
 
   attemptContent(attempt: Attempt, bytes: Uint8Array): void {
     this.settleWait(attempt, attempt.firstContentMs ?? this.host.clock.nowMs());
-    this.firstContentMs = attempt.firstContentMs;
-    if (!this.hasHead) this.sendStreamHead();
-    this.send(bytes);
+    this.firstContentMs ??= attempt.firstContentMs;
+    this.openStream();
+    this.pass(bytes);
     this.arm();
   }
 
   attemptPiece(_attempt: Attempt, bytes: Uint8Array): void {
-    this.send(bytes);
+    this.pass(bytes);
   }
 
   attemptDone(attempt: Attempt, answer: UnaryAnswer | null): void {
@@ -170,13 +183,14 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.report(attempt, 'answered', '', nowMs);
     if (answer === null) {
       this.usage = attempt.usage();
-      this.reply.end();
+      if (this.continuation !== null) this.send(this.continuation.release());
+      this.client.end();
       if (!attempt.isSettled) this.host.timers.after(LINGER_MS, () => attempt.close());
     } else {
       this.settleWait(attempt, nowMs);
       this.firstContentMs = nowMs;
       this.usage = answer.usage;
-      this.sendWhole(answer);
+      this.client.whole(answer, this.owner.replyHeaders(this));
     }
     this.over('answered', null);
   }
@@ -188,9 +202,9 @@ export class Exchange implements ClientEvents, AttemptSink {
     const isRejected = verdict.outcome.kind === 'rejected';
     this.report(attempt, isRejected ? 'rejected' : 'failed', verdict.reason, nowMs);
     this.note(`${attempt.place.kind} ${attempt.place.name}: ${verdict.reason}`);
-    this.usage = attempt.usage();
-    if (attempt.hasContent) {
-      this.end(verdict.failure);
+    this.usage = addUsage(this.continuation?.prior ?? null, attempt.usage());
+    if (this.continuation?.hasSent === true || attempt.hasContent) {
+      this.goOn(attempt, verdict);
       return;
     }
     this.current = null;
@@ -204,14 +218,43 @@ export class Exchange implements ClientEvents, AttemptSink {
         return;
       case 'elsewhere':
         this.excluded.add(`${attempt.place.kind}:${attempt.place.name}`);
-        if (!verdict.isDefinite && !this.host.takeRetry(nowMs)) {
-          this.note('retry budget spent');
-          this.end(verdict.failure);
-          return;
-        }
-        this.next(verdict.failure);
+        if (this.takesRetry(verdict, nowMs)) this.next(verdict.failure);
         return;
     }
+  }
+
+  /** Takes the retry out of the budget where it costs one; ends the exchange where it is spent. */
+  private takesRetry(verdict: Verdict, nowMs: number): boolean {
+    // An overloaded target did not run it, but a retry is load where load is the trouble.
+    const isFree = verdict.isDefinite && verdict.outcome.kind !== 'overloaded';
+    if (isFree || this.host.takeRetry(nowMs)) return true;
+    this.note('retry budget spent');
+    this.end(verdict.failure);
+    return false;
+  }
+
+  /** The target died after content was sent: goes on elsewhere, or tells the client honestly. */
+  private goOn(attempt: Attempt, verdict: Verdict): void {
+    const { continuation } = this;
+    if (continuation === null || verdict.next === 'no') {
+      this.end(verdict.failure);
+      return;
+    }
+    const step = continuation.cut(attempt.hasContent ? attempt.ownUsage() : null);
+    if (step.kind === 'impossible') {
+      this.note(`not continued: ${step.why}`);
+      this.end(verdict.failure);
+      return;
+    }
+    if (step.kind === 'complete') {
+      this.usage = continuation.prior;
+      this.send(step.bytes);
+      this.client.end();
+      this.over('answered', null);
+      return;
+    }
+    this.excluded.add(`${attempt.place.kind}:${attempt.place.name}`);
+    if (this.takesRetry(verdict, this.host.clock.nowMs())) this.next(verdict.failure);
   }
 
   // --- inside ---
@@ -253,8 +296,7 @@ export class Exchange implements ClientEvents, AttemptSink {
    * no less than Retry-After, and begins again. False where that would take too long.
    */
   private waitForRound(last: Failure, leftMs: number): boolean {
-    const capMs = Math.min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ** this.round);
-    const jitterMs = Math.ceil(this.host.prng.nextFloat() * capMs);
+    const jitterMs = Math.ceil(backoffMs(this.round, this.host.prng));
     const waitMs = Math.max(jitterMs, last.retryAfterMs ?? 0);
     if (waitMs > EXCHANGE_LIMITS.retryWaitMsMax || waitMs >= leftMs) return false;
     this.round += 1;
@@ -271,68 +313,51 @@ export class Exchange implements ClientEvents, AttemptSink {
   }
 
   private begin(place: Place): void {
-    const prepared = this.owner.prepare(place);
-    if ('failure' in prepared) {
+    const request = this.continuation === null ? this.request : this.continuation.ask(place);
+    const prepared =
+      request === null
+        ? { failure: failure('stream_broken', 'The target cannot continue an answer.') }
+        : this.owner.prepare(place, request);
+    if (request === null || 'failure' in prepared) {
       // This place cannot take the request at all; another may.
-      this.note(`${place.kind} ${place.name}: ${prepared.failure.code}`);
+      const told = 'failure' in prepared ? prepared.failure : failure('stream_broken');
+      this.note(`${place.kind} ${place.name}: ${told.code}`);
       this.excluded.add(`${place.kind}:${place.name}`);
-      this.next(prepared.failure);
+      this.next(told, false);
       return;
     }
     this.note(`${place.kind} ${place.name}: ${place.reason}`);
-    const attempt = new Attempt(this.host, this.request, place, this, this.attempts > 0);
+    const attempt = new Attempt(this.host, request, place, this, this.attempts > 0);
+    if (this.continuation !== null) attempt.wrap = this.continuation.wrap(place);
     this.attempts += 1;
     this.current = attempt;
     attempt.start(prepared.call);
     this.arm();
   }
 
+  /** Passes a piece of the answer on; what may have to be taken back is held. */
+  private pass(bytes: Uint8Array): void {
+    this.send(this.continuation === null ? bytes : this.continuation.pass(bytes));
+  }
+
+  private openStream(): void {
+    if (!this.client.hasHead) this.client.streamHead(this.owner.replyHeaders(this));
+  }
+
   private send(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.responseBytes += bytes.length;
-    if (!this.reply.write(bytes) && this.current !== null && !this.current.isOver) {
+    const isTaken = this.client.send(bytes, this.host.clock.nowMs());
+    if (!isTaken && this.current !== null && !this.current.isOver) {
       this.isPaused = true;
       this.current.pause();
     }
   }
 
-  private sendStreamHead(): void {
-    this.hasHead = true;
-    this.status = 200;
-    const headers = this.owner.replyHeaders(this);
-    headers.push('content-type', 'text/event-stream; charset=utf-8');
-    headers.push('cache-control', 'no-cache', 'x-accel-buffering', 'no');
-    this.reply.head(200, headers, { kind: 'stream' });
-  }
-
-  private sendWhole(answer: UnaryAnswer): void {
-    this.hasHead = true;
-    this.status = 200;
-    this.responseBytes = answer.body.length;
-    const headers = this.owner.replyHeaders(this);
-    for (const text of answer.headers) headers.push(text);
-    headers.push('content-type', 'application/json');
-    this.reply.head(200, headers, { kind: 'length', bytes: answer.body.length });
-    this.reply.end(answer.body);
-  }
-
   /** Ends the exchange with a failure, in whatever way the client can still be told. */
   private end(told: Failure): void {
     if (this.isOver) return;
-    const isRefusal = !this.hasHead && (this.attempts === 0 || failureStatus(told) < 500);
-    if (this.hasHead) {
-      this.reply.write(renderStreamFailure(this.dialect, told, this.info.requestId));
-      this.reply.abort();
-    } else {
-      this.status = failureStatus(told);
-      sendFailure(
-        this.reply,
-        this.dialect,
-        told,
-        this.info.requestId,
-        this.owner.replyHeaders(this),
-      );
-    }
+    const isRefusal = !this.client.hasHead && (this.attempts === 0 || failureStatus(told) < 500);
+    this.client.fail(told, this.info.requestId, () => this.owner.replyHeaders(this));
     this.over(isRefusal ? 'refused' : 'failed', told.code);
   }
 
@@ -393,11 +418,11 @@ export class Exchange implements ClientEvents, AttemptSink {
     let dueMs = this.info.receivedMs + deadlines.totalMs;
     if (this.isWaiting(attempt)) {
       dueMs = Math.min(dueMs, attempt.startedMs + this.firstByteMs());
-      if (this.request.isStream) {
-        dueMs = Math.min(dueMs, this.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs);
-      }
     } else {
       dueMs = Math.min(dueMs, attempt.lastPieceMs + deadlines.idleMs);
+    }
+    if (this.request.isStream) {
+      dueMs = Math.min(dueMs, this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs);
     }
     // What is due may come nearer while the timer runs (content began): look again in time.
     const delayMs = Math.min(deadlines.idleMs, Math.ceil(dueMs - this.host.clock.nowMs()));
@@ -428,7 +453,10 @@ export class Exchange implements ClientEvents, AttemptSink {
         attempt.fail(judgeDeadline('first-byte', hasContent, this.firstByteMs()));
         return;
       }
-      if (this.request.isStream && nowMs >= this.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs) {
+      if (
+        this.request.isStream &&
+        nowMs >= this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs
+      ) {
         this.sendComment(nowMs);
       }
     } else if (this.isPaused) {
@@ -437,31 +465,22 @@ export class Exchange implements ClientEvents, AttemptSink {
       attempt.fail(judgeDeadline('idle', hasContent, deadlines.idleMs));
       return;
     }
+    if (
+      this.request.isStream &&
+      !this.isPaused &&
+      nowMs >= this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs
+    ) {
+      this.sendComment(nowMs);
+    }
     this.arm();
   }
 
-  /** Keeps the client's connection awake while a model thinks; the head goes out with the first. */
+  /**
+   * Keeps the client's connection awake while a model thinks; the head goes out with the first.
+   * What the client has is whole events always, so that a comment fits anywhere.
+   */
   private sendComment(nowMs: number): void {
-    if (!this.hasHead) this.sendStreamHead();
-    this.lastSentMs = nowMs;
-    this.reply.write(keepAliveComment(this.dialect));
+    this.openStream();
+    this.client.comment(nowMs);
   }
-}
-
-/** Answers a failure before any head was sent, in the client's dialect. */
-export function sendFailure(
-  reply: ClientReply,
-  dialect: Dialect,
-  told: Failure,
-  requestId: string,
-  headers: readonly string[],
-): void {
-  const body = renderFailure(dialect, told, requestId);
-  const all: string[] = [...headers, 'content-type', 'application/json'];
-  if (told.retryAfterMs !== null) {
-    all.push('retry-after', String(Math.max(1, Math.ceil(told.retryAfterMs / 1000))));
-  }
-  const list: HeaderList = all;
-  reply.head(failureStatus(told), list, { kind: 'length', bytes: body.length });
-  reply.end(body);
 }

@@ -10,7 +10,7 @@ import type { Prng } from '../base/prng.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
-import type { AttemptToken, RouteRequest } from '../routing/router.ts';
+import type { AttemptToken, Pick, RouteRequest } from '../routing/router.ts';
 import type { RegionView } from './regionView.ts';
 import { peerAdapter, type Serving, type ServingModel, type ServingWay } from './serving.ts';
 
@@ -31,19 +31,27 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   const reasons: string[] = [];
   let refusal: Failure | null = null;
   let retryMs: number | null = null;
+  let panic: PlaceChoice | null = null;
   for (let index = query.modelIndex; index < chooser.models.length; index += 1) {
     const name = chooser.models[index] ?? '';
     const model = chooser.serving.models.get(name);
     if (model !== undefined) {
       const local = chooseTarget(chooser, model, query);
-      if ('place' in local) return { kind: 'place', place: local.place, modelIndex: index };
-      refusal ??= local.refusal;
-      const waitMs = model.router.earliestRetryMs(query.nowMs);
-      if (waitMs !== null) retryMs = Math.min(retryMs ?? waitMs, waitMs);
-      reasons.push(`${name}: ${local.why}`);
+      if ('place' in local) {
+        if (!local.isPanic) return { kind: 'place', place: local.place, modelIndex: index };
+        panic ??= { kind: 'place', place: local.place, modelIndex: index };
+        reasons.push(`${name}: only sick targets here`);
+      } else {
+        refusal ??= local.refusal;
+        const waitMs = model.router.earliestRetryMs(query.nowMs);
+        if (waitMs !== null) retryMs = Math.min(retryMs ?? waitMs, waitMs);
+        reasons.push(`${name}: ${local.why}`);
+      }
     }
     const remote = chooseRegion(chooser, name, query);
     if ('place' in remote) return { kind: 'place', place: remote.place, modelIndex: index };
+    // A sick target may still answer; the same model here comes before another model.
+    if (panic !== null) return panic;
     reasons.push(`${name}: ${remote.why}`);
   }
   const why = reasons.join('; ');
@@ -52,7 +60,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
 }
 
 type LocalChoice =
-  | { readonly place: Place }
+  | { readonly place: Place; readonly isPanic: boolean }
   | { readonly why: string; readonly refusal: Failure | null };
 
 function chooseTarget(chooser: Chooser, model: ServingModel, query: PlaceQuery): LocalChoice {
@@ -74,7 +82,9 @@ function chooseTarget(chooser: Chooser, model: ServingModel, query: PlaceQuery):
     const way = model.ways.get(pick.target);
     if (way === undefined) break;
     refusal = way.target.adapter.refusal(chooser.request, way.adapterTarget);
-    if (refusal === null) return { place: targetPlace(chooser, model, way, pick.reason) };
+    if (refusal === null) {
+      return { place: targetPlace(chooser, model, way, pick), isPanic: pick.isPanic };
+    }
     excluded.add(pick.target);
   }
   return { why: refusal === null ? 'no healthy target here' : refusal.code, refusal };
@@ -93,12 +103,7 @@ export function routeRequest(
   };
 }
 
-function targetPlace(
-  chooser: Chooser,
-  model: ServingModel,
-  way: ServingWay,
-  reason: string,
-): Place {
+function targetPlace(chooser: Chooser, model: ServingModel, way: ServingWay, pick: Pick): Place {
   const { router } = model;
   const { name } = way.target.config;
   let token: AttemptToken | null = null;
@@ -110,9 +115,9 @@ function targetPlace(
     model: model.config.name,
     adapter: way.target.adapter,
     target: way.adapterTarget,
-    reason,
+    reason: pick.reason,
     started: (nowMs) => {
-      token = router.started(name, chooser.request.promptTokensEstimate, nowMs);
+      token = router.started(name, pick.prefillTokens, nowMs);
     },
     firstContent: (nowMs) => {
       if (token !== null) router.firstContent(token, nowMs);

@@ -9,7 +9,7 @@
  */
 
 import { encodeUtf8 } from '../base/bytes.ts';
-import { failure, failureStatus, type ErrorCode, type Failure } from '../base/errors.ts';
+import { failure, failureStatus, type Failure } from '../base/errors.ts';
 import { headerValue } from '../base/headers.ts';
 import type { TargetName } from '../base/names.ts';
 import type {
@@ -22,8 +22,11 @@ import type {
   Upstream,
 } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
-import { Exchange, sendFailure } from '../exchange/exchange.ts';
+import { sendFailure } from '../exchange/clientSide.ts';
+import type { Exchange } from '../exchange/exchange.ts';
 import type { ExchangeHost } from '../exchange/place.ts';
+import type { ParsedRequest } from '../protocol/adapter.ts';
+import { estimateCountTokens, TOKEN_COUNT_FIELD } from '../protocol/countTokens.ts';
 import type { Dialect, Operation } from '../protocol/dialect.ts';
 import { mintRequestId } from '../protocol/ids.ts';
 import { parseRequest } from '../protocol/request.ts';
@@ -33,7 +36,7 @@ import { GatewayExchange } from './gatewayExchange.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
 import type { ExchangeRecord, Observer } from './observer.ts';
 import { findRoute, type Route } from './paths.ts';
-import { allowsModel, Policy, type Caller } from './policy.ts';
+import { allowsModel, Policy, type Admission, type Caller } from './policy.ts';
 import { NO_REGIONS, type RegionView } from './regionView.ts';
 import { buildServing, type Serving } from './serving.ts';
 
@@ -83,7 +86,7 @@ export class Gateway implements RequestHandler {
     this.parts = parts;
     this.observer = parts.observer;
     this.regions = parts.regions ?? NO_REGIONS;
-    this.serving = buildServing(parts.config, null);
+    this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer);
     this.policy = new Policy(parts.config.keys);
     this.budget = new RetryBudget({ percent: parts.config.retryBudgetPercent });
     this.host = {
@@ -107,7 +110,7 @@ export class Gateway implements RequestHandler {
 
   /** Applies a checked configuration, whole. Exchanges under way keep theirs. */
   reconfigure(config: NodeConfig): void {
-    this.serving = buildServing(config, this.serving);
+    this.serving = buildServing(config, this.serving, this.parts.clock.nowMs(), this.observer);
     this.policy.replace(config.keys);
     this.budget.setPercent(config.retryBudgetPercent);
   }
@@ -190,9 +193,11 @@ export class Gateway implements RequestHandler {
     this.counts.refused += 1;
     const nowMs = this.parts.clock.nowMs();
     this.observer.exchangeStarted(operation, more.model ?? '');
-    this.observer.exchangeDone(
-      refusedRecord(request, requestId, operation, told.code, failureStatus(told), nowMs, more),
-    );
+    this.observer.exchangeDone({
+      ...localRecord(request, requestId, operation, nowMs, more),
+      status: failureStatus(told),
+      errorCode: told.code,
+    });
     return NOTHING;
   }
 
@@ -254,6 +259,9 @@ export class Gateway implements RequestHandler {
       return refuse(admitted.error.failure, { keyName, model, headers: admitted.error.headers });
     }
     if (request.forwardedFrom === null) this.budget.onRequest(nowMs);
+    if (operation === 'count_tokens' && !this.countsTokens(parsed.value, models.names)) {
+      return this.estimateTokens(request, reply, parsed.value, admitted.value, keyName);
+    }
     this.counts.started += 1;
     this.observer.exchangeStarted(operation, model);
     const context = new GatewayExchange(this, {
@@ -268,6 +276,37 @@ export class Gateway implements RequestHandler {
     this.live.add(exchange);
     exchange.start();
     return exchange;
+  }
+
+  /** Does any target of these models count tokens itself? */
+  private countsTokens(parsed: ParsedRequest, models: readonly string[]): boolean {
+    for (const name of models) {
+      for (const way of this.serving.models.get(name)?.ways.values() ?? []) {
+        if (way.target.adapter.refusal(parsed, way.adapterTarget) === null) return true;
+      }
+    }
+    return false;
+  }
+
+  private estimateTokens(
+    request: ClientRequest,
+    reply: ClientReply,
+    parsed: ParsedRequest,
+    admission: Admission,
+    keyName: string,
+  ): ClientEvents {
+    const requestId = this.requestIdOf(request);
+    const nowMs = this.parts.clock.nowMs();
+    const body = estimateCountTokens(parsed);
+    sendJson(reply, requestId, body, [TOKEN_COUNT_FIELD, 'estimate', ...admission.headers]);
+    admission.settle(null, nowMs);
+    this.counts.started += 1;
+    this.counts.answered += 1;
+    const { model, operation } = parsed;
+    this.observer.exchangeStarted(operation, model);
+    const base = localRecord(request, requestId, operation, nowMs, { model, keyName });
+    this.observer.exchangeDone({ ...base, end: 'answered', status: 200 });
+    return NOTHING;
   }
 
   /** The models to try in order, or why none may be used. */
@@ -303,12 +342,11 @@ export class Gateway implements RequestHandler {
   }
 }
 
-function refusedRecord(
+/** The record of a request that was answered without an attempt. */
+function localRecord(
   request: ClientRequest,
   requestId: string,
   operation: ExchangeRecord['operation'],
-  errorCode: ErrorCode,
-  status: number,
   nowMs: number,
   more: { model?: string; keyName?: string },
 ): ExchangeRecord {
@@ -321,8 +359,8 @@ function refusedRecord(
     keyName: more.keyName ?? '',
     isStream: false,
     end: 'refused',
-    status,
-    errorCode,
+    status: 0,
+    errorCode: null,
     providerKind: '',
     target: '',
     servedRegion: '',
@@ -345,8 +383,13 @@ function sendText(reply: ClientReply, status: number, text: string): void {
   reply.end(body);
 }
 
-function sendJson(reply: ClientReply, requestId: string, body: Uint8Array): void {
-  const headers = ['x-request-id', requestId, 'content-type', 'application/json'];
+function sendJson(
+  reply: ClientReply,
+  requestId: string,
+  body: Uint8Array,
+  more: readonly string[] = [],
+): void {
+  const headers = ['x-request-id', requestId, ...more, 'content-type', 'application/json'];
   reply.head(200, headers, { kind: 'length', bytes: body.length });
   reply.end(body);
 }

@@ -39,6 +39,7 @@ const FORWARDED_FIELDS: ReadonlySet<string> = new Set([
   'anthropic-beta',
   'openai-beta',
   'accept-language',
+  'x-banyan-continue',
 ]);
 
 /** One exchange's owner. */
@@ -74,6 +75,8 @@ export class GatewayExchange implements ExchangeOwner {
       receivedMs: client.receivedMs,
       deadlines: this.boundedDeadlines(),
       attemptsMax: this.attemptsMax,
+      mayContinue: headerValue(client.headers, 'x-banyan-continue') !== 'off',
+      clientHeaders: client.headers,
     };
     return new Exchange(this.gateway.host, this, info, request, reply);
   }
@@ -82,10 +85,13 @@ export class GatewayExchange implements ExchangeOwner {
     return choosePlace(this.chooser, query);
   }
 
-  prepare(place: Place): { readonly call: AttemptCall } | { readonly failure: Failure } {
+  prepare(
+    place: Place,
+    request: ParsedRequest,
+  ): { readonly call: AttemptCall } | { readonly failure: Failure } {
     const { connectMs } = this.deadlines;
-    if (place.target === null) return { call: this.regionCall(place, connectMs) };
-    const call = place.adapter.prepare(this.opening.request, place.target);
+    if (place.target === null) return { call: this.regionCall(place, request, connectMs) };
+    const call = place.adapter.prepare(request, place.target);
     return call.ok ? { call: { ...call.value, connectMs } } : { failure: call.error };
   }
 
@@ -143,7 +149,7 @@ export class GatewayExchange implements ExchangeOwner {
       keyName: caller.name,
       isStream: request.isStream,
       end,
-      status: exchange.status,
+      status: exchange.client.status,
       errorCode,
       providerKind: place === null || place.kind === 'region' ? '' : place.adapter.kind,
       target: place !== null && place.kind === 'target' ? place.name : '',
@@ -155,7 +161,7 @@ export class GatewayExchange implements ExchangeOwner {
       firstContentMs: contentMs === null ? null : contentMs - receivedMs,
       overheadMs: exchange.overheadMs(contentMs ?? nowMs),
       requestBytes: client.body.length,
-      responseBytes: exchange.responseBytes,
+      responseBytes: exchange.client.sentBytes,
       trace: exchange.trace,
     });
   }
@@ -169,8 +175,8 @@ export class GatewayExchange implements ExchangeOwner {
   }
 
   /** The request as it came, with what the other region needs to know beside it. */
-  private regionCall(place: Place, connectMs: number): AttemptCall {
-    const { client, request, requestId, caller } = this.opening;
+  private regionCall(place: Place, request: ParsedRequest, connectMs: number): AttemptCall {
+    const { client, requestId, caller } = this.opening;
     const headers: string[] = [];
     for (let index = 0; index < client.headers.length; index += 2) {
       const name = client.headers[index] ?? '';

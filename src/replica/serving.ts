@@ -10,6 +10,7 @@ import type { Dialect } from '../protocol/dialect.ts';
 import { adapterOf } from '../providers/registry.ts';
 import { ModelRouter } from '../routing/router.ts';
 import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
+import type { Observer } from './observer.ts';
 
 /** One target, ready to be called. */
 export interface ServingTarget {
@@ -38,7 +39,12 @@ export interface Serving {
 }
 
 /** Builds the serving state of `config`; `previous` hands on routers' health. */
-export function buildServing(config: NodeConfig, previous: Serving | null): Serving {
+export function buildServing(
+  config: NodeConfig,
+  previous: Serving | null,
+  nowMs: number,
+  observer: Observer,
+): Serving {
   const targets = new Map<string, ServingTarget>();
   for (const target of config.targets) {
     const adapter = adapterOf(target.kind);
@@ -53,7 +59,10 @@ export function buildServing(config: NodeConfig, previous: Serving | null): Serv
       assert(target !== undefined, 'the targets of a model are checked with the configuration');
       ways.set(name, { target, adapterTarget: adapterTargetOf(model, target.config) });
     }
-    const router = new ModelRouter(model.route, previous?.models.get(model.name)?.router);
+    const before = previous?.models.get(model.name)?.router;
+    const router = new ModelRouter(model.route, before, nowMs, (event) =>
+      observer.targetHealth(model.name, event.target, event.state, event.reason),
+    );
     models.set(model.name, { config: model, router, ways });
   }
   return { config, targets, models };

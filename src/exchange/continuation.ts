@@ -1,0 +1,176 @@
+/**
+ * What an exchange keeps so that an answer can go on when its target dies: the bytes that the client
+ * was sent, and events held back because they could not be taken back.
+ *
+ * C1: a tool call reaches the client whole or not at all: from its first event on everything is held
+ *     until the answer is done. A cut before that regenerates it, and nobody has seen it.
+ * C2: past the limit of kept bytes an answer is passed on as before, and a cut is told honestly.
+ * @hot
+ */
+
+import { concatBytes, EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
+import type { HeaderList } from '../base/headers.ts';
+import { EXCHANGE_LIMITS } from '../base/limits.ts';
+import type { ContinuationMode, ParsedRequest, StreamReader } from '../protocol/adapter.ts';
+import type { Usage } from '../protocol/dialect.ts';
+import {
+  addUsage,
+  finishSent,
+  isLengthReached,
+  readSent,
+  ResumedReader,
+  resumeRequest,
+  type SentAnswer,
+} from '../protocol/resume.ts';
+import type { Place } from './place.ts';
+
+/** What a cut means. */
+export type CutStep =
+  | { readonly kind: 'go-on' }
+  /** The answer was whole but for its end: these bytes complete it. */
+  | { readonly kind: 'complete'; readonly bytes: Uint8Array }
+  | { readonly kind: 'impossible'; readonly why: string };
+
+const OPENAI_TOOL = encodeUtf8('"tool_calls":[');
+const ANTHROPIC_TOOL = encodeUtf8('"type":"tool_use"');
+const LF = 0x0a;
+const CR = 0x0d;
+
+const MODES: ReadonlySet<string> = new Set(['prefill', 'message', 'regenerate', 'none']);
+
+/** One answer that can go on. */
+export class Continuation {
+  /** How often it went on. */
+  count = 0;
+  /** Tokens of the attempts that died. */
+  prior: Usage | null = null;
+  private readonly request: ParsedRequest;
+  private readonly headers: HeaderList;
+  private readonly toolMark: Uint8Array;
+  private kept: Uint8Array[] = [];
+  private keptBytes = 0;
+  private held: Uint8Array[] = [];
+  private heldBytes = 0;
+  private isHolding = false;
+  private isOverLimit = false;
+  private sent: SentAnswer | null = null;
+
+  constructor(request: ParsedRequest, headers: HeaderList) {
+    this.request = request;
+    this.headers = headers;
+    this.toolMark = request.dialect === 'openai' ? OPENAI_TOOL : ANTHROPIC_TOOL;
+  }
+
+  /** Streams of chats with one choice; everything else is answered whole or not at all. */
+  static fits(request: ParsedRequest): boolean {
+    const isChat = request.operation === 'chat' || request.operation === 'messages';
+    return request.isStream && isChat && request.choicesCount === 1;
+  }
+
+  /** Has the client been sent anything? */
+  get hasSent(): boolean {
+    return this.keptBytes > 0 || this.isOverLimit;
+  }
+
+  /** Takes a piece of whole events; returns what may go to the client now. */
+  pass(bytes: Uint8Array): Uint8Array {
+    if (this.isOverLimit) return bytes;
+    if (this.isHolding) {
+      this.hold(bytes);
+      return this.isOverLimit ? this.release() : EMPTY_BYTES;
+    }
+    const mark = indexOfBytes(bytes, this.toolMark);
+    if (mark === -1) {
+      this.keep(bytes);
+      return bytes;
+    }
+    // From the start of the event that tells of the call.
+    const start = eventStart(bytes, mark);
+    this.isHolding = true;
+    const before = bytes.subarray(0, start);
+    this.keep(before);
+    this.hold(bytes.subarray(start));
+    return before;
+  }
+
+  /** Ends the holding: what was held may go out. */
+  release(): Uint8Array {
+    const bytes = concatBytes(this.held);
+    this.dropHeld();
+    return bytes;
+  }
+
+  /** The target died. `usage`: what its attempt used, where it answered at all. */
+  cut(usage: Usage | null): CutStep {
+    if (this.isOverLimit) return { kind: 'impossible', why: 'the answer is too long to be kept' };
+    this.dropHeld();
+    this.prior = addUsage(this.prior, usage);
+    const bytes = concatBytes(this.kept);
+    this.kept = [bytes];
+    const sent = readSent(this.request, bytes);
+    if (sent === null) return { kind: 'impossible', why: 'what was sent cannot be added to' };
+    if (sent.isFinished || isLengthReached(this.request, sent)) {
+      return { kind: 'complete', bytes: finishSent(this.request, sent, this.prior) };
+    }
+    this.sent = sent;
+    this.count += 1;
+    return { kind: 'go-on' };
+  }
+
+  /** The request for `place`: the whole answer, or its rest. Null: it cannot be asked for that. */
+  ask(place: Place): ParsedRequest | null {
+    if (this.sent === null) return this.request;
+    return resumeRequest(this.request, this.sent, modeOf(place), this.headers);
+  }
+
+  /** How the stream of `place` is read; null: as it is. */
+  wrap(place: Place): ((reader: StreamReader) => StreamReader) | null {
+    const { sent, prior, request } = this;
+    if (sent === null) return null;
+    return (reader) => new ResumedReader(request, reader, sent, modeOf(place), prior);
+  }
+
+  private dropHeld(): void {
+    this.held = [];
+    this.heldBytes = 0;
+    this.isHolding = false;
+  }
+
+  private keep(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.keptBytes += bytes.length;
+    if (this.keptBytes > EXCHANGE_LIMITS.continuationBytesMax) {
+      this.isOverLimit = true;
+      this.kept = [];
+      return;
+    }
+    this.kept.push(bytes.slice());
+  }
+
+  private hold(bytes: Uint8Array): void {
+    this.held.push(bytes.slice());
+    this.heldBytes += bytes.length;
+    if (this.heldBytes > EXCHANGE_LIMITS.continuationBytesMax) this.isOverLimit = true;
+  }
+}
+
+function modeOf(place: Place): ContinuationMode {
+  // A peer region runs the same model; its targets take what ours take.
+  if (place.target === null) return 'prefill';
+  const option = place.target.options['continuation'];
+  return typeof option === 'string' && isMode(option) ? option : place.adapter.continuation;
+}
+
+function isMode(text: string): text is ContinuationMode {
+  return MODES.has(text);
+}
+
+/** Where the event that holds byte `at` begins: after the last blank line before it. */
+function eventStart(bytes: Uint8Array, at: number): number {
+  for (let index = at - 1; index > 0; index -= 1) {
+    if (bytes[index] !== LF) continue;
+    const before = bytes[index - 1] === CR ? index - 2 : index - 1;
+    if (before >= 0 && bytes[before] === LF) return index + 1;
+  }
+  return 0;
+}
