@@ -20,6 +20,7 @@ import {
   readSent,
   ResumedReader,
   resumeRequest,
+  type ResumeWay,
   type SentAnswer,
 } from '../protocol/resume.ts';
 import type { Place } from './place.ts';
@@ -120,14 +121,14 @@ export class Continuation {
   /** The request for `place`: the whole answer, or its rest. Null: it cannot be asked for that. */
   ask(place: Place): ParsedRequest | null {
     if (this.sent === null) return this.request;
-    return resumeRequest(this.request, this.sent, modeOf(place), this.headers);
+    return resumeRequest(this.request, this.sent, wayOf(place), this.headers);
   }
 
   /** How the stream of `place` is read; null: as it is. */
   wrap(place: Place): ((reader: StreamReader) => StreamReader) | null {
     const { sent, prior, request } = this;
     if (sent === null) return null;
-    return (reader) => new ResumedReader(request, reader, sent, modeOf(place), prior);
+    return (reader) => new ResumedReader(request, reader, sent, wayOf(place), prior);
   }
 
   private dropHeld(): void {
@@ -152,6 +153,10 @@ export class Continuation {
     this.heldBytes += bytes.length;
     if (this.heldBytes > EXCHANGE_LIMITS.continuationBytesMax) this.isOverLimit = true;
   }
+}
+
+function wayOf(place: Place): ResumeWay {
+  return { mode: modeOf(place), isTrimmed: place.adapter.dialect === 'anthropic' };
 }
 
 function modeOf(place: Place): ContinuationMode {

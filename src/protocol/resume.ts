@@ -133,6 +133,13 @@ function continueText(text: string): string {
   return han > Math.min(200, text.length) / 5 ? CONTINUE_ZH : CONTINUE_EN;
 }
 
+/** How the rest of an answer is asked for at one target. */
+export interface ResumeWay {
+  readonly mode: ContinuationMode;
+  /** The target refuses a prefill that ends in white space (Anthropic does): it is left out. */
+  readonly isTrimmed: boolean;
+}
+
 /**
  * The request for the rest of an answer, in the client's dialect. Null where this mode cannot ask
  * for it: no tokens are left, or the form of the answer forbids it.
@@ -140,15 +147,16 @@ function continueText(text: string): string {
 export function resumeRequest(
   request: ParsedRequest,
   sent: SentAnswer,
-  mode: ContinuationMode,
+  way: ResumeWay,
   headers: HeaderList,
 ): ParsedRequest | null {
+  const { mode } = way;
   if (mode === 'none') return null;
   if (mode === 'regenerate' || sent.text === '') return request;
   const json: JsonRecord = request.json();
   if (mode === 'message' && isStructured(json)) return null;
-  const partial =
-    mode === 'prefill' && request.dialect === 'anthropic' ? sent.text.trimEnd() : sent.text;
+  const isTrimmed = mode === 'prefill' && way.isTrimmed;
+  const partial = isTrimmed ? sent.text.trimEnd() : sent.text;
   const messages = [...arrayOf(json['messages'])];
   const lastMessage = recordOf(messages.at(-1));
   if (lastMessage['role'] === 'assistant' && typeof lastMessage['content'] === 'string') {
@@ -244,17 +252,18 @@ export class ResumedReader implements StreamReader {
     request: ParsedRequest,
     inner: StreamReader,
     sent: SentAnswer,
-    mode: ContinuationMode,
+    way: ResumeWay,
     prior: Usage | null,
   ) {
     this.#inner = inner;
     this.#sent = sent;
-    this.#mode = mode;
+    this.#mode = way.mode;
     this.#prior = prior;
     this.#decoder = decoderOf(request);
     this.#encoder = encoderOf(request, sent.context);
     for (const event of sent.events) this.#encoder.encode(event);
-    this.#isSpliced = sent.text === '' || (mode === 'prefill' && sent.text === sent.text.trimEnd());
+    const isWhole = !way.isTrimmed || sent.text === sent.text.trimEnd();
+    this.#isSpliced = sent.text === '' || (way.mode === 'prefill' && isWhole);
     this.#framer = new EventFramer({
       event: (bytes, start, end) => {
         const { data } = parseEvent(bytes, start, end);

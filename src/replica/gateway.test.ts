@@ -1,0 +1,655 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { headerValue, type HeaderList } from '../base/headers.ts';
+import type { ModelName, RegionName, TargetName } from '../base/names.ts';
+import type {
+  BodyFraming,
+  ClientEvents,
+  ClientReply,
+  Upstream,
+  UpstreamCall,
+  UpstreamHandler,
+} from '../base/ports.ts';
+import { createPrng } from '../base/prng.ts';
+import { VirtualTime } from '../base/virtualTime.ts';
+import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
+import { Gateway } from './gateway.ts';
+import type { ExchangeRecord } from './observer.ts';
+import type { RegionView } from './regionView.ts';
+
+const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+const ANSWER = 'Your parcel, 您的包裹, leaves today — "tracking" shows it.\n\nThank you!';
+const TOKENS = ANSWER.match(/\s?[^\s]{1,4}|\s/gu) ?? [];
+
+/** What a simulated model server does with one call. */
+type Script = (call: UpstreamCall, handler: UpstreamHandler) => void;
+
+/** Simulated model servers by origin; every answer comes after the call has returned (P1). */
+class Servers implements Upstream {
+  readonly calls: UpstreamCall[] = [];
+  readonly scripts = new Map<string, Script>();
+  cancelled = 0;
+  private readonly time: VirtualTime;
+
+  constructor(time: VirtualTime) {
+    this.time = time;
+  }
+
+  start(call: UpstreamCall, handler: UpstreamHandler): ReturnType<Upstream['start']> {
+    this.calls.push(call);
+    let isLive = true;
+    const guard = <A extends unknown[]>(run: (...args: A) => void) => {
+      return (...args: A): void => {
+        if (isLive) run(...args);
+      };
+    };
+    const guarded: UpstreamHandler = {
+      onHead: guard((status, headers) => handler.onHead(status, headers)),
+      onBody: guard((chunk) => handler.onBody(chunk)),
+      onEnd: guard(() => handler.onEnd()),
+      onFailure: guard((failure) => handler.onFailure(failure)),
+    };
+    const script = this.scripts.get(call.origin) ?? refuse;
+    this.time.after(1, () => script(call, guarded));
+    return {
+      cancel: () => {
+        isLive = false;
+        this.cancelled += 1;
+      },
+      pause: () => {},
+      resume: () => {},
+    };
+  }
+}
+
+const refuse: Script = (_call, handler) =>
+  handler.onFailure({ kind: 'refused', bytesSent: 0, detail: 'nobody' });
+
+/** The events of an answer in OpenAI's dialect, from where a prefill ends. */
+function answerEvents(call: UpstreamCall): readonly string[] {
+  const body = JSON.parse(decode(call.body)) as {
+    messages: { role: string; content: string }[];
+    max_tokens?: number;
+    stream_options?: { include_usage?: boolean };
+  };
+  const last = body.messages.at(-1);
+  const prefix = last?.role === 'assistant' ? last.content : '';
+  assert.ok(ANSWER.startsWith(prefix), `a prefill is the beginning: ${JSON.stringify(prefix)}`);
+  // A server that drops to its last token boundary and leaves out what was sent already.
+  const rest: string[] = [];
+  let at = 0;
+  for (const token of TOKENS) {
+    const end = at + token.length;
+    if (end > prefix.length) rest.push(token.slice(Math.max(0, prefix.length - at)));
+    at = end;
+  }
+  const limit = body.max_tokens ?? rest.length;
+  const base = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 5, model: 'm' };
+  const event = (choices: unknown[], more = {}): string =>
+    `data: ${JSON.stringify({ ...base, choices, ...more })}\n\n`;
+  const delta = (value: unknown, reason: string | null): string =>
+    event([{ index: 0, delta: value, finish_reason: reason }]);
+  const events = [delta({ role: 'assistant', content: '' }, null)];
+  for (const content of rest.slice(0, limit)) events.push(delta({ content }, null));
+  events.push(delta({}, rest.length > limit ? 'length' : 'stop'));
+  const usage = { prompt_tokens: 3, completion_tokens: Math.min(limit, rest.length) };
+  if (body.stream_options?.include_usage === true) events.push(event([], { usage }));
+  events.push('data: [DONE]\n\n');
+  return events;
+}
+
+const SSE: HeaderList = ['content-type', 'text/event-stream'];
+
+/** A healthy server. */
+const serve: Script = (call, handler) => {
+  const body = JSON.parse(decode(call.body)) as { stream?: boolean };
+  if (body.stream === true) {
+    handler.onHead(200, SSE);
+    for (const event of answerEvents(call)) handler.onBody(encode(event));
+  } else {
+    handler.onHead(200, ['content-type', 'application/json']);
+    const message = { role: 'assistant', content: ANSWER };
+    const choices = [{ index: 0, message, finish_reason: 'stop' }];
+    const usage = { prompt_tokens: 3, completion_tokens: 9, total_tokens: 12 };
+    handler.onBody(encode(JSON.stringify({ id: 'chatcmpl-1', choices, usage })));
+  }
+  handler.onEnd();
+};
+
+/** Dies after `bytes` of its body. */
+function dieAfter(bytes: number): Script {
+  return (call, handler) => {
+    handler.onHead(200, SSE);
+    const whole = encode(answerEvents(call).join(''));
+    handler.onBody(whole.subarray(0, bytes));
+    handler.onFailure({ kind: 'reset', bytesSent: 100, detail: 'killed' });
+  };
+}
+
+class Client implements ClientReply {
+  status = 0;
+  headers: HeaderList = [];
+  body = '';
+  state: 'open' | 'ended' | 'aborted' = 'open';
+  events: ClientEvents | null = null;
+  private readonly parts: Uint8Array[] = [];
+
+  head(status: number, headers: HeaderList, _framing: BodyFraming): void {
+    assert.equal(this.status, 0);
+    this.status = status;
+    this.headers = headers;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    this.parts.push(chunk.slice());
+    return true;
+  }
+
+  end(last?: Uint8Array): void {
+    if (last !== undefined) this.write(last);
+    this.finish('ended');
+  }
+
+  abort(): void {
+    this.finish('aborted');
+  }
+
+  header(name: string): string | null {
+    return headerValue(this.headers, name);
+  }
+
+  private finish(state: 'ended' | 'aborted'): void {
+    assert.equal(this.state, 'open');
+    this.state = state;
+    this.body = decode(Buffer.concat(this.parts));
+  }
+}
+
+const HEALTH = {
+  consecutiveFailuresMax: 5,
+  ejectBaseMs: 10_000,
+  ejectMaxMs: 300_000,
+  ejectedPercentMax: 50,
+  panicPercent: 50,
+  slowStartMs: 0,
+  probeIntervalMs: 1_000,
+};
+
+function target(name: string, kind = 'llama'): TargetConfig {
+  return {
+    name: name as TargetName,
+    kind,
+    origin: `http://${name}`,
+    pathPrefix: '/v1',
+    query: '',
+    apiKey: null,
+    headers: [],
+    options: {},
+    probePath: null,
+  };
+}
+
+function model(name: string, targets: readonly string[], fallbacks: string[] = []): ModelConfig {
+  return {
+    name: name as ModelName,
+    route: {
+      model: name as ModelName,
+      algorithm: 'least-tokens',
+      targets: targets.map((one) => ({
+        target: one as TargetName,
+        weight: 1,
+        priority: 0,
+        inFlightMax: null,
+      })),
+      health: HEALTH,
+    },
+    upstreamNames: {},
+    fallbacks: fallbacks as ModelName[],
+    deadlines: { connectMs: 500, firstByteMs: 5_000, idleMs: 2_000, totalMs: 60_000 },
+    attemptsMax: 4,
+    createdSeconds: 1_700_000_000,
+  };
+}
+
+function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
+  return {
+    region: 'here-1' as RegionName,
+    node: 'here-1-a',
+    keys: [
+      {
+        name: 'demo',
+        sha256: sha256('demo-key'),
+        models: ['*'],
+        requestsPerMinute: null,
+        tokensPerMinute: null,
+      },
+      {
+        name: 'small',
+        sha256: sha256('small-key'),
+        models: ['m'],
+        requestsPerMinute: 2,
+        tokensPerMinute: null,
+      },
+    ],
+    targets: [target('a'), target('b')],
+    models: [model('m', ['a', 'b'])],
+    peers: [],
+    retryBudgetPercent: 10,
+    exchangesMax: 100,
+    requestBodyBytesMax: 1_000_000,
+    ...more,
+  };
+}
+
+interface World {
+  readonly time: VirtualTime;
+  readonly servers: Servers;
+  readonly gateway: Gateway;
+  readonly records: ExchangeRecord[];
+}
+
+function open(config: NodeConfig = configOf(), regions?: RegionView): World {
+  const time = new VirtualTime(1_000);
+  const servers = new Servers(time);
+  const records: ExchangeRecord[] = [];
+  const gateway = new Gateway({
+    config,
+    clock: time,
+    timers: time,
+    prng: createPrng(3),
+    upstream: servers,
+    observer: {
+      exchangeStarted: () => {},
+      exchangeDone: (record) => {
+        records.push(record);
+      },
+      attemptDone: () => {},
+      targetHealth: () => {},
+      retrySuppressed: () => {},
+    },
+    ...(regions === undefined ? {} : { regions }),
+  });
+  for (const { origin } of config.targets) servers.scripts.set(origin, serve);
+  return { time, servers, gateway, records };
+}
+
+interface Ask {
+  readonly path?: string;
+  readonly method?: string;
+  readonly key?: string | null;
+  readonly headers?: HeaderList;
+  readonly body?: unknown;
+  readonly forwardedFrom?: string | null;
+}
+
+const CHAT = { model: 'm', stream: true, messages: [{ role: 'user', content: 'hi' }] };
+
+function send(world: World, ask: Ask = {}): Client {
+  const client = new Client();
+  const key = ask.key === undefined ? 'demo-key' : ask.key;
+  client.events = world.gateway.handle(
+    {
+      method: ask.method ?? 'POST',
+      path: ask.path ?? '/v1/chat/completions',
+      query: '',
+      headers: ['content-type', 'application/json', ...(ask.headers ?? [])],
+      body: encode(typeof ask.body === 'string' ? ask.body : JSON.stringify(ask.body ?? CHAT)),
+      keyHash: key === null ? null : sha256(key),
+      receivedMs: world.time.nowMs(),
+      remote: '127.0.0.1',
+      forwardedFrom: ask.forwardedFrom ?? null,
+    },
+    client,
+  );
+  return client;
+}
+
+/** The text that a client of OpenAI's dialect sees; every event must be well formed. */
+function chatText(body: string): { text: string; ids: Set<string>; roles: number; done: number } {
+  let text = '';
+  let roles = 0;
+  let done = 0;
+  const ids = new Set<string>();
+  for (const event of body.split('\n\n')) {
+    if (event === '' || event.startsWith(':')) continue;
+    assert.ok(event.startsWith('data: '), event);
+    const data = event.slice(6);
+    if (data === '[DONE]') {
+      done += 1;
+      continue;
+    }
+    const chunk = JSON.parse(data) as {
+      id: string;
+      choices: { delta: { content?: string; role?: string } }[];
+    };
+    ids.add(chunk.id);
+    const delta = chunk.choices[0]?.delta;
+    if (delta?.role !== undefined) roles += 1;
+    text += delta?.content ?? '';
+  }
+  return { text, ids, roles, done };
+}
+
+function isBalanced(world: World): boolean {
+  const { started, answered, refused, failed, clientGone } = world.gateway.counts;
+  return started === answered + refused + failed + clientGone + world.gateway.inFlight;
+}
+
+test('a stream is served, and told which region and target served it', () => {
+  const world = open();
+  const client = send(world);
+  world.time.advance(10);
+  assert.equal(client.state, 'ended');
+  assert.equal(chatText(client.body).text, ANSWER);
+  assert.equal(client.header('x-banyan-region'), 'here-1');
+  assert.match(client.header('x-banyan-target') ?? '', /^[ab]$/);
+  assert.equal(client.header('x-banyan-attempts'), '1');
+  assert.match(client.header('x-request-id') ?? '', /^req_/);
+  assert.match(client.header('x-banyan-overhead-ms') ?? '', /^\d+\.\d\d$/);
+  assert.equal(world.records[0]?.usage?.outputTokens, TOKENS.length);
+  assert.ok(isBalanced(world));
+});
+
+test('an answer goes on in one envelope whatever byte its target dies at', () => {
+  const whole = encode(
+    answerEvents({ body: encode(JSON.stringify(CHAT)) } as UpstreamCall).join(''),
+  ).length;
+  for (let cut = 0; cut <= whole; cut += 1) {
+    const world = open(configOf({ retryBudgetPercent: 100 }));
+    // Whichever is asked first dies; the other is healthy.
+    let isFirst = true;
+    const script: Script = (call, handler) => {
+      const chosen = isFirst ? dieAfter(cut) : serve;
+      isFirst = false;
+      chosen(call, handler);
+    };
+    for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+    const client = send(world);
+    world.time.advance(100);
+    const seen = chatText(client.body);
+    assert.equal(client.state, 'ended', `cut at ${cut}: ${client.body}`);
+    assert.equal(seen.text, ANSWER, `cut at ${cut}`);
+    assert.deepEqual([...seen.ids], ['chatcmpl-1']);
+    assert.equal(seen.roles, 1, `one role, cut at ${cut}`);
+    assert.equal(seen.done, 1);
+    assert.equal(world.records.length, 1);
+    assert.ok(isBalanced(world));
+  }
+});
+
+test('an answer in Anthropic dialect goes on with one lifecycle whatever byte is the last', () => {
+  const body = { ...CHAT, max_tokens: 500 };
+  for (let cut = 0; cut < 4_000; cut += 7) {
+    const world = open(configOf({ retryBudgetPercent: 100 }));
+    let isFirst = true;
+    const script: Script = (call, handler) => {
+      const chosen = isFirst ? dieAfter(cut) : serve;
+      isFirst = false;
+      chosen(call, handler);
+    };
+    for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+    const client = send(world, { path: '/v1/messages', body });
+    world.time.advance(100);
+    const types: string[] = [];
+    let text = '';
+    for (const event of client.body.split('\n\n')) {
+      const data = event.split('\n').find((line) => line.startsWith('data: '));
+      if (data === undefined) continue;
+      const json = JSON.parse(data.slice(6)) as { type: string; delta?: { text?: string } };
+      if (json.type === 'content_block_delta') text += json.delta?.text ?? '';
+      else types.push(json.type);
+    }
+    assert.equal(client.state, 'ended', `cut at ${cut}: ${client.body}`);
+    assert.equal(text, ANSWER, `cut at ${cut}`);
+    assert.deepEqual(types, [
+      'message_start',
+      'content_block_start',
+      'content_block_stop',
+      'message_delta',
+      'message_stop',
+    ]);
+  }
+});
+
+test('a limit of tokens holds across the seam', () => {
+  const world = open(configOf({ retryBudgetPercent: 100 }));
+  let isFirst = true;
+  const script: Script = (call, handler) => {
+    const chosen = isFirst ? dieAfter(900) : serve;
+    isFirst = false;
+    chosen(call, handler);
+  };
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+  const client = send(world, { body: { ...CHAT, max_tokens: 12 } });
+  world.time.advance(100);
+  assert.equal(client.state, 'ended');
+  assert.equal(chatText(client.body).text, TOKENS.slice(0, 12).join(''));
+  assert.match(client.body, /"finish_reason":"length"/);
+});
+
+test('with continuation off a cut answer ends with an error and an aborted connection', () => {
+  const world = open();
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, dieAfter(900));
+  const client = send(world, { headers: ['x-banyan-continue', 'off'] });
+  world.time.advance(100);
+  assert.equal(client.state, 'aborted');
+  assert.match(client.body, /data: \{"error":\{/);
+  assert.doesNotMatch(client.body, /\[DONE\]/);
+  assert.equal(world.records[0]?.end, 'failed');
+});
+
+test('a half-streamed tool call is never seen, and a repeated one is seen once', () => {
+  const base = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 5, model: 'm' };
+  const chunk = (delta: unknown, reason: string | null = null): string =>
+    `data: ${JSON.stringify({ ...base, choices: [{ index: 0, delta, finish_reason: reason }] })}\n\n`;
+  const call = (part: unknown): string =>
+    chunk({ tool_calls: [{ index: 0, ...(part as object) }] });
+  const events = [
+    chunk({ role: 'assistant', content: '' }),
+    chunk({ content: 'Let me look.' }),
+    call({ id: 'call_1', type: 'function', function: { name: 'track', arguments: '' } }),
+    call({ function: { arguments: '{"order":' } }),
+    call({ function: { arguments: '"42"}' } }),
+    chunk({}, 'tool_calls'),
+    'data: [DONE]\n\n',
+  ];
+  const whole = events.join('');
+  for (let cut = 0; cut < whole.length; cut += 1) {
+    const world = open(configOf({ retryBudgetPercent: 100 }));
+    let isFirst = true;
+    const script: Script = (request, handler) => {
+      const body = JSON.parse(decode(request.body)) as { messages: { role: string }[] };
+      const isRest = body.messages.at(-1)?.role === 'assistant';
+      const mine = isRest ? [events[0], ...events.slice(2)].join('') : whole;
+      handler.onHead(200, SSE);
+      handler.onBody(encode(isFirst ? mine.slice(0, cut) : mine));
+      if (isFirst) handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+      else handler.onEnd();
+      isFirst = false;
+    };
+    for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+    const client = send(world, { body: { ...CHAT, tools: [] } });
+    world.time.advance(100);
+    assert.equal(client.state, 'ended', `cut at ${cut}`);
+    assert.equal(chatText(client.body).text, 'Let me look.', `cut at ${cut}`);
+    assert.equal(client.body.split('call_1').length, 2, `one call, cut at ${cut}: ${client.body}`);
+    const args = [...client.body.matchAll(/"arguments":"((?:[^"\\]|\\.)*)"/g)].map((one) => one[1]);
+    assert.equal(args.join(''), String.raw`{\"order\":\"42\"}`, `cut at ${cut}`);
+  }
+});
+
+test('keys: none, unknown, not for this model, and known', () => {
+  const world = open();
+  const statuses = [
+    send(world, { key: null }).status,
+    send(world, { key: 'nope' }).status,
+    send(world, { key: 'small-key', body: { ...CHAT, model: 'other' } }).status,
+  ];
+  assert.deepEqual(statuses, [401, 401, 403]);
+  const client = send(world, { key: 'small-key' });
+  world.time.advance(10);
+  assert.equal(client.status, 200);
+  assert.ok(isBalanced(world));
+});
+
+test('a rate limit is told in x-ratelimit fields and 429 with Retry-After', () => {
+  const world = open();
+  const clients = [1, 2, 3].map(() => send(world, { key: 'small-key' }));
+  world.time.advance(10);
+  assert.deepEqual(
+    clients.map((client) => client.status),
+    [200, 200, 429],
+  );
+  assert.equal(clients[0]?.header('x-ratelimit-limit-requests'), '2');
+  assert.ok(Number(clients[2]?.header('retry-after')) >= 1);
+  assert.match(clients[2]?.body ?? '', /"code":"rate_limited"/);
+});
+
+test('unknown paths, methods and models are answered in the dialect of the path', () => {
+  const world = open();
+  const missing = send(world, { path: '/nope' });
+  assert.equal(missing.status, 404);
+  assert.match(missing.body, /^\{"error":\{/);
+  const method = send(world, { path: '/v1/messages', method: 'GET' });
+  assert.equal(method.status, 405);
+  assert.equal(method.header('allow'), 'POST');
+  assert.match(method.body, /^\{"type":"error"/);
+  const unknown = send(world, { path: '/anthropic/v1/messages', body: { ...CHAT, model: 'x' } });
+  assert.equal(unknown.status, 404);
+  assert.match(unknown.body, /^\{"type":"error"/);
+});
+
+test('the models of a key are listed in both dialects', () => {
+  const world = open(configOf({ models: [model('m', ['a']), model('n', ['b'])] }));
+  const list = send(world, { path: '/v1/models', method: 'GET', key: 'small-key' });
+  assert.deepEqual(JSON.parse(list.body), {
+    object: 'list',
+    data: [{ id: 'm', object: 'model', created: 1_700_000_000, owned_by: 'banyan' }],
+  });
+  const headers = ['anthropic-version', '2023-06-01'];
+  const one = send(world, { path: '/v1/models/n', method: 'GET', headers });
+  assert.deepEqual(JSON.parse(one.body), {
+    type: 'model',
+    id: 'n',
+    display_name: 'n',
+    created_at: '2023-11-14T22:13:20Z',
+  });
+});
+
+test('fallbacks of the request and of the configuration are tried in order', () => {
+  const config = configOf({
+    targets: [target('a'), target('b'), target('c')],
+    models: [model('m', ['a'], ['last']), model('n', ['b']), model('last', ['c'])],
+  });
+  const world = open(config);
+  world.servers.scripts.set('http://a', refuse);
+  const client = send(world, { body: { ...CHAT, fallbacks: ['n'] } });
+  world.time.advance(10);
+  assert.equal(client.header('x-banyan-target'), 'b');
+  world.servers.scripts.set('http://b', refuse);
+  const second = send(world, { body: { ...CHAT, fallbacks: ['n'] } });
+  world.time.advance(10);
+  assert.equal(second.header('x-banyan-target'), 'c');
+  assert.ok(!decode(world.servers.calls.at(-1)?.body ?? new Uint8Array()).includes('fallbacks'));
+});
+
+function oneRegion(name: string): RegionView {
+  return {
+    choose: (query) =>
+      query.excluded.has(name) ? { region: null, why: 'tried' } : { region: name, why: 'near' },
+    candidates: () => [],
+    started: () => {},
+    finished: () => {},
+  };
+}
+
+test('without a target here the request goes to another region, once, and its names are shown', () => {
+  const world = open(configOf(), oneRegion('there-1'));
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, refuse);
+  world.servers.scripts.set('region:there-1', (call, handler) => {
+    assert.equal(headerValue(call.headers, 'x-banyan-key-name'), 'demo');
+    assert.equal(headerValue(call.headers, 'x-banyan-model'), 'm');
+    handler.onHead(200, [...SSE, 'x-banyan-region', 'there-1', 'x-banyan-target', 'z']);
+    for (const event of answerEvents(call)) handler.onBody(encode(event));
+    handler.onEnd();
+  });
+  const client = send(world);
+  world.time.advance(10);
+  assert.equal(chatText(client.body).text, ANSWER);
+  assert.equal(client.header('x-banyan-region'), 'there-1');
+  assert.equal(client.header('x-banyan-target'), 'z');
+  assert.equal(client.header('x-banyan-forwarded-by'), 'here-1');
+});
+
+test('a forwarded request is not forwarded again (G3)', () => {
+  const world = open(configOf(), oneRegion('there-1'));
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, refuse);
+  const client = send(world, { forwardedFrom: 'there-1', key: null });
+  world.time.advance(60_000);
+  assert.equal(client.status, 503);
+  assert.ok(world.servers.calls.every((call) => !call.origin.startsWith('region:')));
+});
+
+test('a client of another region that was sent by no peer cannot pose as one', () => {
+  const world = open();
+  const headers = ['x-banyan-key-name', 'demo', 'x-banyan-model', 'm'];
+  assert.equal(send(world, { key: null, headers }).status, 401);
+});
+
+test('draining: readiness flips, new requests get 503 with Retry-After, old ones go on', () => {
+  const world = open();
+  const old = send(world);
+  world.gateway.drain();
+  const fresh = send(world);
+  assert.equal(fresh.status, 503);
+  assert.equal(fresh.header('retry-after'), '1');
+  assert.equal(send(world, { path: '/readyz', method: 'GET' }).status, 503);
+  assert.equal(send(world, { path: '/livez', method: 'GET' }).status, 200);
+  world.time.advance(10);
+  assert.equal(old.state, 'ended');
+});
+
+test('past the limit of exchanges requests are shed', () => {
+  const world = open(configOf({ exchangesMax: 1 }));
+  send(world);
+  const second = send(world);
+  assert.equal(second.status, 503);
+  assert.match(second.body, /"code":"overloaded"/);
+});
+
+test('a new configuration serves new requests, an old exchange keeps its own (G2)', () => {
+  const world = open();
+  const old = send(world);
+  world.gateway.reconfigure(configOf({ targets: [target('c')], models: [model('new', ['c'])] }));
+  world.servers.scripts.set('http://c', serve);
+  assert.equal(send(world).status, 404);
+  const fresh = send(world, { body: { ...CHAT, model: 'new' } });
+  world.time.advance(10);
+  assert.equal(fresh.header('x-banyan-target'), 'c');
+  assert.equal(old.state, 'ended');
+});
+
+test('count_tokens is estimated, and said to be, where no target counts', () => {
+  const world = open();
+  const body = { model: 'm', messages: [{ role: 'user', content: 'How long is this?' }] };
+  const client = send(world, { path: '/v1/messages/count_tokens', body });
+  assert.equal(client.status, 200);
+  assert.equal(client.header('x-banyan-token-count'), 'estimate');
+  assert.ok((JSON.parse(client.body) as { input_tokens: number }).input_tokens > 0);
+  assert.ok(isBalanced(world));
+});
+
+test('a client that leaves is counted, and its attempt is cancelled', () => {
+  const world = open();
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, () => {});
+  const client = send(world);
+  world.time.advance(5);
+  client.events?.onGone();
+  assert.equal(world.servers.cancelled, 1);
+  assert.equal(world.gateway.counts.clientGone, 1);
+  assert.ok(isBalanced(world));
+});
