@@ -129,7 +129,7 @@ const CONTINUE_ZH = '你的上一条消息中断了。请从中断处接着写�
 
 /** The instruction in the language of the answer. */
 function continueText(text: string): string {
-  const han = [...text.slice(-200)].filter((char) => /\p{Script=Han}/u.test(char)).length;
+  const han = text.slice(-200).match(/\p{Script=Han}/gu)?.length ?? 0;
   return han > Math.min(200, text.length) / 5 ? CONTINUE_ZH : CONTINUE_EN;
 }
 

@@ -151,7 +151,10 @@ export class Gateway implements RequestHandler {
       case 'ready':
         sendText(reply, this.isReady ? 200 : 503, this.isReady ? 'ready\n' : 'draining\n');
         return NOTHING;
-      default:
+      case 'models':
+      case 'model':
+      case 'unknown':
+      case 'wrong-method':
         return this.handleOther(route, request, reply);
     }
   }
