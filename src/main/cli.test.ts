@@ -1,0 +1,305 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import type { AdminServer } from '../io/admin/server.ts';
+import { startAdminServer } from '../io/admin/server.ts';
+import { err, ok } from '../base/result.ts';
+import type { Explanation, List, ModelRow, NodeRow, RegionRow, TargetRow } from './adminTypes.ts';
+import { buildProgram } from './cli.ts';
+import { EXIT } from './exitCodes.ts';
+
+const REGIONS: List<RegionRow> = {
+  items: [
+    {
+      region: 'eu-central-1',
+      state: 'up',
+      api: 'http://127.0.0.1:8102',
+      inFlight: 3,
+      targetsHealthy: 1,
+      targetsCount: 2,
+      sightings: [
+        { by: 'us-east-2', state: 'up', reason: '', phi: 0.1, rttMs: 104.4, heardMs: 80 },
+        {
+          by: 'ap-northeast-1',
+          state: 'cut',
+          reason: 'no heartbeat',
+          phi: 9,
+          rttMs: null,
+          heardMs: 9000,
+        },
+      ],
+    },
+    {
+      region: 'us-east-2',
+      state: 'down',
+      api: null,
+      inFlight: null,
+      targetsHealthy: null,
+      targetsCount: null,
+      sightings: [],
+    },
+  ],
+  unreachable: ['us-east-2'],
+};
+const NODES: List<NodeRow> = {
+  items: [
+    {
+      region: 'eu-central-1',
+      node: 'eu-central-1-1',
+      state: 'ready',
+      version: '0.1.0',
+      pid: 12,
+      uptimeMs: 61_000,
+      inFlight: 3,
+      configRevision: 'abc',
+    },
+  ],
+  unreachable: [],
+};
+const TARGETS: List<TargetRow> = {
+  items: [
+    {
+      region: 'eu-central-1',
+      target: 'llama-a',
+      kind: 'llama',
+      origin: 'http://127.0.0.1:8301',
+      models: ['banyan-support'],
+      state: 'ejected',
+      reason: 'refused',
+      inFlight: 0,
+      process: 'held',
+      pid: null,
+      restarts: 2,
+    },
+  ],
+  unreachable: [],
+};
+const MODELS: List<ModelRow> = {
+  items: [
+    {
+      region: 'eu-central-1',
+      model: 'banyan-support',
+      algorithm: 'least-tokens',
+      targets: ['llama-a', 'llama-b'],
+      targetsHealthy: 1,
+      fallbacks: [],
+    },
+  ],
+  unreachable: [],
+};
+const EXPLANATION: Explanation = {
+  model: 'banyan-support',
+  region: 'eu-central-1',
+  algorithm: 'least-tokens',
+  chosen: 'llama-b',
+  candidates: [
+    {
+      kind: 'target',
+      name: 'llama-b',
+      rank: 1,
+      score: 12.34567,
+      scoreMeaning: 'tokens ahead',
+      weight: 1,
+      priority: 0,
+      inFlight: 2,
+      state: 'healthy',
+      excluded: null,
+    },
+    {
+      kind: 'target',
+      name: 'llama-a',
+      rank: null,
+      score: null,
+      scoreMeaning: '',
+      weight: 1,
+      priority: 0,
+      inFlight: 0,
+      state: 'ejected',
+      excluded: 'ejected for 8 s more',
+    },
+  ],
+  notes: ['no other region is configured'],
+};
+
+let admin: AdminServer;
+let server = '';
+let folder = '';
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'banyan-cli-'));
+  admin = await startAdminServer({
+    host: '127.0.0.1',
+    port: 0,
+    views: {
+      isReady: () => true,
+      metrics: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
+      status: () => Promise.resolve({}),
+      regions: () => Promise.resolve(REGIONS),
+      nodes: () => Promise.resolve(NODES),
+      targets: () => Promise.resolve(TARGETS),
+      models: () => Promise.resolve(MODELS),
+      explain: (model) =>
+        model === 'banyan-support'
+          ? ok(EXPLANATION)
+          : err({ status: 404, code: 'model_not_found', message: 'No such model.' }),
+      fault: null,
+    },
+  });
+  server = `http://127.0.0.1:${admin.port}`;
+});
+after(async () => {
+  await admin.close();
+  await rm(folder, { recursive: true });
+});
+
+interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the real command. */
+function banyan(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'cli.ts'), ...args], {
+    env: { PATH: process.env['PATH'], NODE_NO_WARNINGS: '1', BANYAN_SERVER: server, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let out = '';
+  let error = '';
+  child.stdout.on('data', (chunk) => (out += String(chunk)));
+  child.stderr.on('data', (chunk) => (error += String(chunk)));
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err: error })));
+}
+
+test('get regions shows how each is seen, and which did not answer', async () => {
+  const { code, out, err: error } = await banyan(['get', 'regions']);
+  assert.equal(code, 0);
+  assert.equal(
+    out,
+    [
+      'REGION        STATE  API                    IN FLIGHT  TARGETS  SEEN BY',
+      'eu-central-1  up     http://127.0.0.1:8102  3          1/2      ' +
+        'us-east-2: up 104 ms; ap-northeast-1: cut (no heartbeat)',
+      'us-east-2     down   -                      -          -        -',
+      '',
+    ].join('\n'),
+  );
+  assert.equal(error, 'No answer from: us-east-2. The table shows the others.\n');
+});
+
+test('tables in Chinese where the locale is Chinese', async () => {
+  const { out } = await banyan(['get', 'targets'], { LANG: 'zh_CN.UTF-8' });
+  assert.equal(
+    out,
+    [
+      '区域          后端     类型   状态           进行中  进程  地址                   模型            原因',
+      'eu-central-1  llama-a  llama  ejected, held  0       -     http://127.0.0.1:8301  banyan-support  refused',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('-o json gives what the server said; --region picks', async () => {
+  const { code, out } = await banyan(['get', 'regions', '-o', 'json', '--region', 'us-east-2']);
+  assert.equal(code, 0);
+  assert.deepEqual(JSON.parse(out), { ...REGIONS, items: [REGIONS.items[1]] });
+  assert.deepEqual(JSON.parse((await banyan(['get', 'nodes', '-o', 'json'])).out), NODES);
+  assert.deepEqual(JSON.parse((await banyan(['get', 'models', '-o', 'json'])).out), MODELS);
+});
+
+test('route explain shows the order, the scores and why the others are out', async () => {
+  const { code, out } = await banyan(['route', 'explain', '--model', 'banyan-support']);
+  assert.equal(code, 0);
+  assert.equal(
+    out,
+    [
+      'A request for banyan-support in eu-central-1 goes to llama-b (least-tokens).',
+      '',
+      'RANK  PLACE    KIND    STATE    SCORE  WEIGHT  IN FLIGHT  REASON',
+      '1     llama-b  target  healthy  12.35  1       2          tokens ahead',
+      '-     llama-a  target  ejected  -      1       0          ejected for 8 s more',
+      '',
+      'no other region is configured',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('exit codes: unknown model 4, nobody there 3, a wrong command line 2, help 0', async () => {
+  const missing = await banyan(['route', 'explain', '--model', 'x']);
+  assert.deepEqual([missing.code, missing.err], [EXIT.notFound, 'banyan: No such model.\n']);
+  const nobody = await banyan(['get', 'nodes', '--server', 'http://127.0.0.1:1']);
+  assert.equal(nobody.code, EXIT.unreachable);
+  assert.match(nobody.err, /ECONNREFUSED/);
+  const malformed = await banyan(['get', 'nodes', '--server', 'ftp://x']);
+  assert.equal(malformed.code, EXIT.usage);
+  assert.equal((await banyan(['get', 'planets'])).code, EXIT.usage);
+  assert.equal((await banyan(['get', 'nodes', '-o', 'xml'])).code, EXIT.usage);
+  assert.equal((await banyan([])).code, EXIT.usage);
+  assert.equal((await banyan(['--help'])).code, EXIT.ok);
+  assert.match((await banyan(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('a server that is no Banyan is said to be none', async () => {
+  const other = createServer((_, response) => response.end('<html>')).listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const address = other.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const ran = await banyan(['get', 'nodes', '--server', `http://127.0.0.1:${port}`]);
+  other.close();
+  assert.equal(ran.code, EXIT.unreachable);
+  assert.match(ran.err, /not as a Banyan admin API/);
+});
+
+test('config check: 0 and a summary, or 2 and every problem; config show masks', async () => {
+  const file = join(folder, 'banyan.yaml');
+  await writeFile(
+    file,
+    'region: a\nkeys: [{ name: k, key: "${K}" }]\n' +
+      'targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:1/v1", apiKey: "${K}" }]\n' +
+      'models: [{ name: m, targets: [t] }]\n',
+  );
+  const good = await banyan(['config', 'check', file], { K: 'sk-secret' });
+  assert.equal(good.out, `${file}: good. Region a, 1 targets, 1 models, 1 keys.\n`);
+  assert.equal(good.code, 0);
+  const shown = await banyan(['config', 'show', file], { K: 'sk-secret' });
+  assert.equal(shown.code, 0);
+  assert.doesNotMatch(shown.out, /sk-secret/);
+  assert.match(shown.out, /^ {4}apiKey: "\*\*\*"$/m);
+  const unset = await banyan(['config', 'check', file, '-o', 'json']);
+  assert.equal(unset.code, EXIT.usage);
+  assert.deepEqual(JSON.parse(unset.out), {
+    ok: false,
+    file,
+    problems: [
+      {
+        severity: 'error',
+        line: 2,
+        column: 24,
+        path: 'keys[0].key',
+        message: 'the environment variable K is not set',
+      },
+      {
+        severity: 'error',
+        line: 3,
+        column: 78,
+        path: 'targets[0].apiKey',
+        message: 'the environment variable K is not set',
+      },
+    ],
+  });
+  assert.equal(unset.err, '');
+});
+
+test('every verb has help in both languages, and every leaf that prints has -o', () => {
+  const visit = (command: ReturnType<typeof buildProgram>): void => {
+    assert.ok(command.description() !== '', command.name());
+    for (const child of command.commands) visit(child);
+  };
+  visit(buildProgram());
+});
