@@ -151,15 +151,13 @@ export class TargetHealth {
     return { answered, failed };
   }
 
-  /** An attempt begins. Above 0: it is a trial of that round, and its end must say so. */
-  began(spec: HealthSpec, nowMs: number): number {
-    if (this.state(spec, nowMs) !== 'half-open') return 0;
-    if (this.#breaker === 'open') {
-      this.#breaker = 'half-open';
-      this.#trialRound += 1;
-      this.#trials = 0;
-      this.#trialsAnswered = 0;
-    }
+  /**
+   * An attempt begins. Above 0: it is a trial of that ejection (half-open, or in panic), and its
+   * end must say so. Attempts from before the ejection prove nothing, whatever their end.
+   */
+  began(nowMs: number): number {
+    if (this.#breaker === 'closed') return 0;
+    if (nowMs >= this.#openUntilMs) this.#breaker = 'half-open';
     this.#trials += 1;
     return this.#trialRound;
   }
@@ -169,12 +167,10 @@ export class TargetHealth {
     if (round === this.#trialRound && this.#trials > 0) this.#trials -= 1;
   }
 
-  /** The first content came. Enough of them close the breaker. */
-  sawContent(isTrial: boolean, nowMs: number): void {
+  /** The first content came. Enough trials of the present ejection close the breaker. */
+  sawContent(round: number, nowMs: number): void {
     this.#rests = 0;
-    if (this.#breaker === 'closed') return;
-    // In panic an ejected target is tried as well; that it answers is as good as a trial.
-    if (!isTrial && this.#breaker !== 'open') return;
+    if (this.#breaker === 'closed' || round !== this.#trialRound) return;
     this.#trialsAnswered += 1;
     if (this.#trialsAnswered >= TRIALS_ANSWERED_MIN) this.#close(nowMs, 'trials were answered');
   }
@@ -188,8 +184,8 @@ export class TargetHealth {
     this.#probeFailures = 0; // Traffic knows better than a probe.
   }
 
-  /** A failure of the target: enough in a row, or one in a trial, take it out. */
-  failed(phase: FailurePhase, isTrial: boolean, spec: HealthSpec, nowMs: number): void {
+  /** A failure of the target: enough in a row, or one in a trial of `round`, take it out. */
+  failed(phase: FailurePhase, round: number, spec: HealthSpec, nowMs: number): void {
     this.#turn(nowMs);
     const slot = this.#bucket % WINDOW_BUCKETS;
     this.#failed[slot] = (this.#failed[slot] ?? 0) + 1;
@@ -197,7 +193,7 @@ export class TargetHealth {
     if (this.#breaker === 'open') return; // A straggler, or a try in panic: judged already.
     this.#lastPhase = phase;
     if (this.#breaker === 'half-open') {
-      if (isTrial) this.#open(spec, nowMs, `a trial failed (${phase})`);
+      if (round === this.#trialRound) this.#open(spec, nowMs, `a trial failed (${phase})`);
       return;
     }
     if (this.#consecutiveFailures < spec.consecutiveFailuresMax) return;
@@ -246,6 +242,7 @@ export class TargetHealth {
     const ms = Math.min(spec.ejectMaxMs, spec.ejectBaseMs * 2 ** Math.min(this.#ejections, 30));
     this.#ejections += 1;
     this.#breaker = 'open';
+    this.#trialRound += 1;
     this.#openUntilMs = nowMs + ms;
     this.#trials = 0;
     this.#trialsAnswered = 0;

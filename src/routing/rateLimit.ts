@@ -57,11 +57,12 @@ class Bucket {
 
   /** Until `amount` (at most the limit) is there, ms; 0: it is there now. */
   waitMs(amount: number, nowMs: number): number {
+    if (this.limit <= 0) return amount > 0 ? MINUTE_MS : 0;
     this.#refill(nowMs);
     const missing = Math.min(amount, this.limit) - this.#level;
     // A refill sums floats: what misses less than a millionth is there.
     if (missing <= 1e-6) return 0;
-    return this.limit > 0 ? Math.max(1, Math.ceil((missing / this.limit) * MINUTE_MS)) : MINUTE_MS;
+    return Math.max(1, Math.ceil((missing / this.limit) * MINUTE_MS));
   }
 
   take(amount: number, nowMs: number): void {

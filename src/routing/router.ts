@@ -186,7 +186,7 @@ export class ModelRouter {
     const entry = this.#byTarget.get(target);
     assert(entry !== undefined, 'an attempt goes to a target of this model');
     const { state } = entry;
-    const trialRound = state.health.began(this.spec.health, nowMs);
+    const trialRound = state.health.began(nowMs);
     state.inFlight += 1;
     state.queuedTokens += promptTokens;
     this.#tell(state, nowMs);
@@ -208,7 +208,7 @@ export class ModelRouter {
     const { state } = token;
     state.unqueue(token.promptTokens);
     state.learn(Math.max(0, nowMs - token.startedMs), token.tokensAhead, nowMs);
-    state.health.sawContent(token.trialRound > 0, nowMs);
+    state.health.sawContent(token.trialRound, nowMs);
     this.#tell(state, nowMs);
   }
 
@@ -372,7 +372,7 @@ export class ModelRouter {
         return;
       case 'failed':
         state.ttft.observe(Math.max(nowMs - token.startedMs, FAILURE_PENALTY_MS), nowMs);
-        state.health.failed(outcome.phase, token.trialRound > 0, this.spec.health, nowMs);
+        state.health.failed(outcome.phase, token.trialRound, this.spec.health, nowMs);
         this.#judgeOutlier(state, nowMs);
         return;
       case 'cancelled':
