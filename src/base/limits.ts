@@ -143,6 +143,17 @@ export const OBSERVE_LIMITS = {
   adminAnswerBytesMax: 16 * MIB,
 } as const;
 
+/** Active probes of targets. */
+export const PROBE_LIMITS = {
+  /** How often routers are asked which probes are due, ms. */
+  tickMs: 100,
+  connectMs: 1_000,
+  /** From the start of a probe to its answer's head, ms. */
+  answerMs: 2_000,
+  /** Probes under way in one node. */
+  inFlightMax: 64,
+} as const;
+
 /** Child processes: embedded model servers and the demo's regions. */
 export const CHILD_LIMITS = {
   /** A crashed child starts again after this, doubling to the most, ms. */
@@ -156,6 +167,49 @@ export const CHILD_LIMITS = {
   readyPollMs: 100,
   /** One such question, ms. */
   readyAskMs: 1_000,
+} as const;
+
+/** The embedded model server. */
+export const LLAMA_LIMITS = {
+  requestBodyBytesMax: 1 * MIB,
+  messagesMax: 512,
+  /** Requests that wait for a sequence, unless the command line says else. */
+  queueDepthDefault: 64,
+  queueDepthMax: 4_096,
+  sequencesMax: 256,
+  stopsMax: 16,
+  stopCharsMax: 256,
+  /** Tokens of a prompt that are evaluated between two looks at the client, so that it can leave. */
+  prefillTokens: 128,
+  /** The least room for an answer: a prompt that leaves less is refused, tokens. */
+  answerTokensMin: 16,
+  /** Tokens held back while they end inside a character; a character has at most 4 bytes. */
+  heldTokensMax: 8,
+  /** What a full queue tells the client to wait, seconds. */
+  retryAfterSeconds: 1,
+  connectionsMax: 1_024,
+  requestMs: 10_000,
+} as const;
+
+/** The demo: three regions on one machine under a supervisor. */
+export const DEMO_LIMITS = {
+  regionsMax: 8,
+  modelServersMax: 8,
+  /** One question to one node, ms. */
+  askMs: 1_500,
+  /** From start to every region ready; past it the start has failed, ms. */
+  readyMs: 120_000,
+  readyPollMs: 100,
+  /** A node gets SIGTERM, and SIGKILL after this, ms. */
+  stopMs: 8_000,
+  /** How often the status page's figures are taken, ms. */
+  sampleMs: 1_000,
+  chatBodyBytesMax: 64 * KIB,
+  /** A chat of the status page, all of it, ms. */
+  chatMs: 120_000,
+  /** Turns that `banyan chat` remembers. */
+  chatTurnsMax: 32,
+  pageBytesMax: 256 * KIB,
 } as const;
 
 /** The configuration file and the command line. */
