@@ -23,6 +23,7 @@ const COMMANDS = {
   test: { dev: true, script: 'tools/test.ts', args: [] },
   check: { dev: true, script: 'tools/check.ts', args: [] },
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
+  'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
 
 /** Removes installed files that this platform never loads: headers, sources, other processors. */
