@@ -15,8 +15,10 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const OBJECT = 1;
 const ARRAY = 2;
-/** After so many plain bytes a string is taken to be long, and scanned by words. */
-const SHORT_RUN_BYTES = 16;
+/** The highest bit of each byte of a word. */
+const HIGH_BITS = 0x80808080 | 0;
+/** Where it is not, strings are scanned byte by byte. */
+const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 /** A string of so many bytes may be an image or a document in base64. */
 const BINARY_BYTES_MIN = 1024;
 
@@ -50,10 +52,9 @@ export class JsonScanner {
     this.#length = bytes.length;
     this.#shift = bytes.byteOffset & 3;
     const count = (bytes.length + this.#shift) >> 2;
-    this.#words =
-      bytes.length < 4 * SHORT_RUN_BYTES
-        ? NO_WORDS
-        : new Int32Array(bytes.buffer, bytes.byteOffset - this.#shift, count);
+    this.#words = IS_LITTLE_ENDIAN
+      ? new Int32Array(bytes.buffer, bytes.byteOffset - this.#shift, count)
+      : NO_WORDS;
   }
 
   /** Records an error at byte `at`; returns -1. */
@@ -77,54 +78,66 @@ export class JsonScanner {
   /** Skips a string; `open` is its opening quote. */
   skipString(open: number): number {
     const { bytes } = this;
-    const length = this.#length;
     let at = open + 1;
-    let run = 0;
-    let high = 0;
-    while (at < length) {
-      const byte = bytes[at] ?? 0;
+    for (;;) {
+      at = this.#findSpecial(at);
+      const byte = bytes[at];
       if (byte === QUOTE) {
-        if (high > 0x7f) this.hasNonAscii = true;
         if (at - open > BINARY_BYTES_MIN) this.#noteBinary(open + 1, at);
         return at + 1;
       }
-      if (byte === BACKSLASH) {
-        at = this.#skipEscape(at);
-        if (at === -1) return -1;
-        run = 0;
-        continue;
+      if (byte !== BACKSLASH) {
+        return at >= this.#length
+          ? this.fail(this.#length, 'the body ends inside a string')
+          : this.fail(at, 'a control character inside a string');
       }
-      if (byte < 0x20) return this.fail(at, 'a control character inside a string');
-      high |= byte;
-      at += 1;
-      run += 1;
-      if (run === SHORT_RUN_BYTES) {
-        at = this.#skipPlainWords(at);
-        run = 0;
-      }
+      at = this.#skipEscape(at);
+      if (at === -1) return -1;
     }
-    return this.fail(length, 'the body ends inside a string');
   }
 
-  /** Skips words of plain bytes. The 16 bytes before `start` are plain bytes of the same string. */
-  #skipPlainWords(start: number): number {
+  /** The first quote, backslash or control character at or after `start`, or the length. */
+  #findSpecial(start: number): number {
     const words = this.#words;
-    const first = (start + this.#shift) >> 2;
-    let index = first;
-    let high = 0;
-    while (index < words.length) {
-      const word = words[index] ?? 0;
-      // A byte of `a` below 0x21 was a quote or a control character; a zero byte of `b` was a
-      // backslash. Bytes above 0x7f are never hits (Warren, Hacker's Delight, 6-1).
-      const a = word ^ 0x02020202;
-      const b = word ^ 0x5c5c5c5c;
-      const hits = (((a - 0x21212121) & ~a) | ((b - 0x01010101) & ~b)) & 0x80808080;
-      if (hits !== 0) break;
-      high |= word;
-      index += 1;
+    const count = words.length;
+    let index = (start + this.#shift) >> 2;
+    if (index < count) {
+      // Bytes of the first word that stand before `start` become letters.
+      const keep = -1 << (((start + this.#shift) & 3) << 3);
+      let word = ((words[index] ?? 0) & keep) | (0x61616161 & ~keep);
+      let high = 0;
+      for (;;) {
+        // A byte of `a` below 0x21 was a quote or a control character; a zero byte of `b` was a
+        // backslash; bytes above 0x7f are never hits. Of the marked bytes the lowest is certain,
+        // as borrows only travel up (Warren, Hacker's Delight, 6-1).
+        const a = word ^ 0x02020202;
+        const b = word ^ 0x5c5c5c5c;
+        const hits = ((((a - 0x21212121) | 0) & ~a) | (((b - 0x01010101) | 0) & ~b)) & HIGH_BITS;
+        high |= word;
+        if (hits !== 0) {
+          // A byte after the hit may be the high one: then UTF-8 is checked for nothing.
+          if ((high & HIGH_BITS) !== 0) this.hasNonAscii = true;
+          return (index << 2) - this.#shift + ((31 - Math.clz32(hits & -hits)) >> 3);
+        }
+        index = (index + 1) | 0;
+        if (index >= count) break;
+        word = words[index] ?? 0;
+      }
+      if ((high & HIGH_BITS) !== 0) this.hasNonAscii = true;
     }
-    if ((high & 0x80808080) !== 0) this.hasNonAscii = true;
-    return index === first ? start : (index << 2) - this.#shift;
+    return this.#findSpecialByByte(Math.max(start, (count << 2) - this.#shift));
+  }
+
+  #findSpecialByByte(start: number): number {
+    const { bytes } = this;
+    let at = start;
+    while (at < this.#length) {
+      const byte = bytes[at] ?? 0;
+      if (byte === QUOTE || byte === BACKSLASH || byte < 0x20) return at;
+      if (byte > 0x7f) this.hasNonAscii = true;
+      at += 1;
+    }
+    return at;
   }
 
   #skipEscape(backslash: number): number {

@@ -7,8 +7,31 @@ import { decodeUtf8, encodeUtf8 } from '../base/bytes.ts';
 import { JSON_LIMITS } from '../base/limits.ts';
 import { JsonScanner } from './jsonScan.ts';
 
-/** Members that the gateway looks at, by their place in `MEMBERS`. */
-const MEMBER_NAMES = [
+/** The places of the members that a gateway looks at. */
+export const MEMBER = {
+  model: 0,
+  stream: 1,
+  messages: 2,
+  maxTokens: 3,
+  maxCompletionTokens: 4,
+  streamOptions: 5,
+  fallbacks: 6,
+  models: 7,
+  user: 8,
+  promptCacheKey: 9,
+  metadata: 10,
+  n: 11,
+  prompt: 12,
+  system: 13,
+  input: 14,
+  tools: 15,
+  proto: 16,
+} as const;
+/** One of them. */
+export type Member = (typeof MEMBER)[keyof typeof MEMBER];
+
+/** Their names, by place. */
+export const MEMBER_NAMES = [
   'model',
   'stream',
   'messages',
@@ -27,24 +50,43 @@ const MEMBER_NAMES = [
   'tools',
   '__proto__',
 ] as const;
-/** One of them. */
-export type MemberName = (typeof MEMBER_NAMES)[number];
+
 const NAME_BYTES: readonly Uint8Array[] = MEMBER_NAMES.map((name) => encodeUtf8(name));
+/** The place of the name with a hash; whether it is that name, its bytes say. */
+const PLACE_OF_HASH: ReadonlyMap<number, number> = new Map(
+  NAME_BYTES.map((bytes, place) => [hashOf(bytes, 0, bytes.length), place]),
+);
+
+const NONE: readonly number[] = MEMBER_NAMES.flatMap(() => [-1, -1, -1]);
 
 /** The top-level members of one body. */
 export class Members {
-  /** Start and end of the value of each known member; -1 where absent. */
-  readonly spans = new Int32Array(MEMBER_NAMES.length * 2).fill(-1);
+  /** By place: start of the key, start and end of the value; -1: absent. */
+  readonly #spans: number[] = NONE.slice();
   /** Start of the key and end of the value of every member, in order. */
   readonly bounds: number[] = [];
   readonly hashes: number[] = [];
 
-  start(name: MemberName): number {
-    return this.spans[MEMBER_NAMES.indexOf(name) * 2] ?? -1;
+  /** Where the value of a member starts; -1: absent. */
+  start(member: Member): number {
+    return this.#spans[member * 3 + 1] ?? -1;
   }
 
-  end(name: MemberName): number {
-    return this.spans[MEMBER_NAMES.indexOf(name) * 2 + 1] ?? -1;
+  /** Where the value of a member ends; -1: absent. */
+  end(member: Member): number {
+    return this.#spans[member * 3 + 2] ?? -1;
+  }
+
+  /** Where the key of a member starts, its quote included; -1: absent. */
+  keyStart(member: Member): number {
+    return this.#spans[member * 3] ?? -1;
+  }
+
+  /** Notes a known member. */
+  set(place: number, keyStart: number, start: number, end: number): void {
+    this.#spans[place * 3] = keyStart;
+    this.#spans[place * 3 + 1] = start;
+    this.#spans[place * 3 + 2] = end;
   }
 }
 
@@ -84,7 +126,14 @@ export function scanMembers(scanner: JsonScanner, members: Members): boolean {
   return false;
 }
 
-/** Files one member; false: it is one too many, or the second of its name. */
+/** FNV-1a over [start, end). */
+function hashOf(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5 | 0;
+  for (let at = start; at < end; at += 1) hash = Math.imul(hash ^ (bytes[at] ?? 0), 0x01000193);
+  return hash;
+}
+
+/** Files one member; false: it is one too many, the second of its name, or a forbidden one. */
 function noteMember(
   scanner: JsonScanner,
   members: Members,
@@ -92,17 +141,28 @@ function noteMember(
   valueStart: number,
   valueEnd: number,
 ): boolean {
-  const key = keyBytes(scanner.bytes, keyStart);
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < key.length; index += 1) {
-    hash = Math.imul(hash ^ (key[index] ?? 0), 0x01000193);
+  let { bytes } = scanner;
+  let nameStart = keyStart + 1;
+  let nameEnd = nameStart;
+  while (bytes[nameEnd] !== 0x22) {
+    if (bytes[nameEnd] === 0x5c) {
+      bytes = escapedName(bytes, keyStart);
+      nameStart = 0;
+      nameEnd = bytes.length;
+      break;
+    }
+    nameEnd += 1;
   }
+  const hash = hashOf(bytes, nameStart, nameEnd);
   const { hashes, bounds } = members;
-  for (let index = 0; index < hashes.length; index += 1) {
-    if (hashes[index] !== hash) continue;
-    if (!isSame(keyBytes(scanner.bytes, bounds[index * 2] ?? 0), key)) continue;
-    scanner.fail(keyStart, `the member ${nameOf(key)} stands twice`);
-    return false;
+  if (hashes.includes(hash)) {
+    const name = decodeUtf8(bytes.subarray(nameStart, nameEnd));
+    for (let index = 0; index < hashes.length; index += 1) {
+      if (hashes[index] !== hash || nameAt(scanner.bytes, bounds[index * 2] ?? 0) !== name)
+        continue;
+      scanner.fail(keyStart, `the member ${JSON.stringify(name.slice(0, 64))} stands twice`);
+      return false;
+    }
   }
   if (hashes.length === JSON_LIMITS.topMembersMax) {
     scanner.fail(keyStart, `over ${JSON_LIMITS.topMembersMax} members at the top`);
@@ -110,31 +170,31 @@ function noteMember(
   }
   hashes.push(hash);
   bounds.push(keyStart, valueEnd);
-  for (let index = 0; index < NAME_BYTES.length; index += 1) {
-    const name = NAME_BYTES[index];
-    if (name === undefined || name.length !== key.length || !isSame(name, key)) continue;
-    members.spans[index * 2] = valueStart;
-    members.spans[index * 2 + 1] = valueEnd;
-    break;
-  }
-  if (members.start('__proto__') === -1) return true;
+  const place = PLACE_OF_HASH.get(hash);
+  if (place === undefined || !isName(bytes, nameStart, nameEnd, place)) return true;
+  members.set(place, keyStart, valueStart, valueEnd);
+  if (place !== MEMBER.proto) return true;
   scanner.fail(keyStart, 'the member name __proto__ is not allowed');
   return false;
 }
 
-/** The bytes of the key whose opening quote stands at `keyStart`, escapes resolved. */
-function keyBytes(bytes: Uint8Array, keyStart: number): Uint8Array {
-  let at = keyStart + 1;
-  while (bytes[at] !== 0x22) {
-    if (bytes[at] === 0x5c) return escapedKeyBytes(bytes, keyStart);
-    at += 1;
+function isName(bytes: Uint8Array, start: number, end: number, place: number): boolean {
+  const name = NAME_BYTES[place];
+  if (name === undefined || name.length !== end - start) return false;
+  for (let index = 0; index < name.length; index += 1) {
+    if (bytes[start + index] !== name[index]) return false;
   }
-  return bytes.subarray(keyStart + 1, at);
+  return true;
 }
 
-function escapedKeyBytes(bytes: Uint8Array, keyStart: number): Uint8Array {
+/** The name whose opening quote stands at `keyStart`. */
+function nameAt(bytes: Uint8Array, keyStart: number): string {
   const end = new JsonScanner(bytes).skipString(keyStart);
-  return encodeUtf8(String(JSON.parse(decodeUtf8(bytes.subarray(keyStart, end)))));
+  return String(JSON.parse(decodeUtf8(bytes.subarray(keyStart, end))));
+}
+
+function escapedName(bytes: Uint8Array, keyStart: number): Uint8Array {
+  return encodeUtf8(nameAt(bytes, keyStart));
 }
 
 /** Whether two arrays hold the same bytes. */
@@ -144,20 +204,6 @@ export function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-function nameOf(key: Uint8Array): string {
-  return JSON.stringify(decodeUtf8(key.subarray(0, 64)));
-}
-
-/** Where the key of a known member stands; -1: absent. */
-export function keyStart(members: Members, name: MemberName): number {
-  const end = members.end(name);
-  if (end === -1) return -1;
-  for (let index = 0; index < members.bounds.length; index += 2) {
-    if (members.bounds[index + 1] === end) return members.bounds[index] ?? -1;
-  }
-  return -1;
-}
-
 const NO_CUTS: readonly number[] = [];
 
 /**
@@ -165,8 +211,8 @@ const NO_CUTS: readonly number[] = [];
  * with the comma before it, or, where nothing before it stays, with the one after it.
  */
 export function cutsOf(members: Members): readonly number[] {
-  if (members.start('fallbacks') === -1 && members.start('models') === -1) return NO_CUTS;
-  const gone = [members.end('fallbacks'), members.end('models')];
+  if (members.start(MEMBER.fallbacks) === -1 && members.start(MEMBER.models) === -1) return NO_CUTS;
+  const gone = [members.end(MEMBER.fallbacks), members.end(MEMBER.models)];
   const { bounds } = members;
   const cuts: number[] = [];
   let isAnyKept = false;

@@ -16,13 +16,29 @@ import type { BodyLayout, JsonObject, ParsedRequest } from './adapter.ts';
 import { dialectOf, type Dialect, type Operation } from './dialect.ts';
 import { isRecord } from './json.ts';
 import { describeScanError, JsonScanner } from './jsonScan.ts';
-import { cutsOf, isSame, keyStart, Members, scanMembers, type MemberName } from './members.ts';
+import {
+  cutsOf,
+  isSame,
+  MEMBER,
+  MEMBER_NAMES,
+  Members,
+  scanMembers,
+  type Member,
+} from './members.ts';
 import { hashPrefix } from './prefix.ts';
 
 const INCLUDE_USAGE = encodeUtf8('{"include_usage":true}');
 
 /** Header fields that name a session, in order of preference. */
 const SESSION_FIELDS = ['x-session-id', 'x-litellm-session-id', 'x-litellm-trace-id'] as const;
+/** Where a prompt's text stands. */
+const PROMPT_MEMBERS: readonly Member[] = [
+  MEMBER.messages,
+  MEMBER.system,
+  MEMBER.tools,
+  MEMBER.prompt,
+  MEMBER.input,
+];
 /** What one image or document counts for in an estimate: providers charge 85 to 1,600 tokens. */
 const BINARY_TOKENS = 1000;
 /** A `metadata` or `stream_options` larger than this is not looked into. */
@@ -73,20 +89,21 @@ class RequestReader {
   read(): Result<ParsedRequest, Failure> {
     const members = this.#members;
     const isOpenai = dialectOf(this.#operation) === 'openai';
-    const fallbackList = this.#names('fallbacks');
-    const models = this.#names('models');
+    const fallbackList = this.#names(MEMBER.fallbacks);
+    const models = this.#names(MEMBER.models);
     // OpenRouter's form: `models` holds all of them, `model` may be absent or the first.
     const named = this.#modelName();
     const model = named ?? models[0] ?? '';
     if (model === '') this.#refuse('model', 'The field `model` is missing.');
-    const isStream = this.#flag('stream');
-    const outputTokensMax = this.#count('max_completion_tokens') ?? this.#count('max_tokens');
-    const choicesCount = isOpenai ? (this.#count('n') ?? 1) : 1;
+    const isStream = this.#flag(MEMBER.stream);
+    const outputTokensMax =
+      this.#count(MEMBER.maxCompletionTokens) ?? this.#count(MEMBER.maxTokens);
+    const choicesCount = isOpenai ? (this.#count(MEMBER.n) ?? 1) : 1;
     if (choicesCount < 1 || choicesCount > REQUEST_LIMITS.choicesMax) {
       this.#refuse('n', `The field \`n\` must be 1 to ${REQUEST_LIMITS.choicesMax}.`);
     }
     this.#checkPrompt();
-    const fallbacks = [...new Set([...fallbackList, ...models])].filter((name) => name !== model);
+    const fallbacks = mergeNames(fallbackList, models, model);
     if (fallbacks.length > EXCHANGE_LIMITS.fallbackModelsMax) {
       const field = fallbackList.length > 0 ? 'fallbacks' : 'models';
       this.#refuse(field, `Over ${EXCHANGE_LIMITS.fallbackModelsMax} fallback models.`);
@@ -109,7 +126,7 @@ class RequestReader {
           providerHeaders: providerFields(this.#headers, isOpenai),
           layout: this.#layout(),
           promptStart: promptStart(members),
-          systemStart: members.start('system'),
+          systemStart: members.start(MEMBER.system),
         },
         this.#scanner.bytes,
       ),
@@ -121,30 +138,36 @@ class RequestReader {
     this.#failure ??= failure('invalid_request', detail, { param });
   }
 
-  #first(name: MemberName): number {
-    return this.#scanner.bytes[this.#members.start(name)] ?? -1;
+  #refuseType(member: Member, kind: string): void {
+    const name = MEMBER_NAMES[member];
+    this.#refuse(name, `The field \`${name}\` must be ${kind}.`);
+  }
+
+  #first(member: Member): number {
+    const start = this.#members.start(member);
+    return start === -1 ? -1 : (this.#scanner.bytes[start] ?? -1);
   }
 
   /** True where the member is absent or null. */
-  #isUnset(name: MemberName): boolean {
-    return this.#members.start(name) === -1 || this.#first(name) === 0x6e;
+  #isUnset(member: Member): boolean {
+    return this.#members.start(member) === -1 || this.#first(member) === 0x6e;
   }
 
   /** The member parsed; for small ones only. */
-  #value(name: MemberName): unknown {
-    const start = this.#members.start(name);
-    const end = this.#members.end(name);
+  #value(member: Member): unknown {
+    const start = this.#members.start(member);
+    const end = this.#members.end(member);
     return JSON.parse(decodeUtf8(this.#scanner.bytes.subarray(start, end)));
   }
 
   #modelName(): string | null {
-    if (this.#isUnset('model')) return null;
-    if (this.#first('model') !== 0x22) {
+    if (this.#isUnset(MEMBER.model)) return null;
+    if (this.#first(MEMBER.model) !== 0x22) {
       this.#refuse('model', 'The field `model` must be a string.');
       return null;
     }
-    const start = this.#members.start('model');
-    const end = this.#members.end('model');
+    const start = this.#members.start(MEMBER.model);
+    const end = this.#members.end(MEMBER.model);
     if (end - start > REQUEST_LIMITS.modelNameBytesMax) {
       const most = REQUEST_LIMITS.modelNameBytesMax;
       this.#refuse('model', `The field \`model\` is longer than ${most} bytes.`);
@@ -156,30 +179,36 @@ class RequestReader {
     return name;
   }
 
-  #flag(name: MemberName): boolean {
-    if (this.#isUnset(name)) return false;
-    const first = this.#first(name);
+  #flag(member: Member): boolean {
+    if (this.#isUnset(member)) return false;
+    const first = this.#first(member);
     if (first === 0x74) return true;
-    if (first !== 0x66) this.#refuse(name, `The field \`${name}\` must be true or false.`);
+    if (first !== 0x66) this.#refuseType(member, 'true or false');
     return false;
   }
 
-  #count(name: MemberName): number | null {
-    if (this.#isUnset(name)) return null;
-    const value = this.#first(name) === 0x22 ? null : this.#smallValue(name);
+  #count(member: Member): number | null {
+    if (this.#isUnset(member)) return null;
+    const digits = digitsOf(
+      this.#scanner.bytes,
+      this.#members.start(member),
+      this.#members.end(member),
+    );
+    if (digits !== -1) return digits;
+    const value = this.#smallValue(member);
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-    this.#refuse(name, `The field \`${name}\` must be a whole number of at least 0.`);
+    this.#refuseType(member, 'a whole number of at least 0');
     return null;
   }
 
-  #smallValue(name: MemberName): unknown {
-    const bytes = this.#members.end(name) - this.#members.start(name);
-    return bytes > SMALL_BYTES_MAX ? undefined : this.#value(name);
+  #smallValue(member: Member): unknown {
+    const bytes = this.#members.end(member) - this.#members.start(member);
+    return bytes > SMALL_BYTES_MAX ? undefined : this.#value(member);
   }
 
-  #names(name: MemberName): readonly string[] {
-    if (this.#isUnset(name)) return [];
-    const value = this.#smallValue(name);
+  #names(member: Member): readonly string[] {
+    if (this.#isUnset(member)) return NO_NAMES;
+    const value = this.#smallValue(member);
     const names: string[] = [];
     for (const item of Array.isArray(value) ? (value as readonly unknown[]) : [null]) {
       if (
@@ -188,7 +217,7 @@ class RequestReader {
         hasControl(item) ||
         item.length > REQUEST_LIMITS.modelNameBytesMax
       ) {
-        this.#refuse(name, `The field \`${name}\` must be a list of model names.`);
+        this.#refuseType(member, 'a list of model names');
         return [];
       }
       names.push(item);
@@ -198,41 +227,47 @@ class RequestReader {
 
   #checkPrompt(): void {
     const operation = this.#operation;
-    const field =
-      operation === 'completions' ? 'prompt' : operation === 'embeddings' ? 'input' : 'messages';
-    if (this.#members.start(field) === -1) {
+    const member =
+      operation === 'completions'
+        ? MEMBER.prompt
+        : operation === 'embeddings'
+          ? MEMBER.input
+          : MEMBER.messages;
+    const field = MEMBER_NAMES[member];
+    if (this.#members.start(member) === -1) {
       this.#refuse(field, `The field \`${field}\` is missing.`);
-    } else if (field === 'messages' && this.#first(field) !== 0x5b) {
+    } else if (field === 'messages' && this.#first(member) !== 0x5b) {
       this.#refuse(field, 'The field `messages` must be a list.');
     }
   }
 
   #wantsUsage(): boolean {
-    if (this.#isUnset('stream_options')) return false;
-    if (this.#first('stream_options') !== 0x7b) {
+    if (this.#isUnset(MEMBER.streamOptions)) return false;
+    if (this.#first(MEMBER.streamOptions) !== 0x7b) {
       this.#refuse('stream_options', 'The field `stream_options` must be an object.');
       return false;
     }
     const { bytes } = this.#scanner;
-    const start = this.#members.start('stream_options');
-    const end = this.#members.end('stream_options');
+    const start = this.#members.start(MEMBER.streamOptions);
+    const end = this.#members.end(MEMBER.streamOptions);
     if (isSame(bytes.subarray(start, end), INCLUDE_USAGE)) return true;
-    const options = this.#smallValue('stream_options');
+    const options = this.#smallValue(MEMBER.streamOptions);
     return isRecord(options) && options['include_usage'] === true;
   }
 
   #sessionKey(): string | null {
-    const direct = this.#text256('prompt_cache_key');
+    const direct = this.#text256(MEMBER.promptCacheKey);
     if (direct !== null) return direct;
     for (const field of SESSION_FIELDS) {
       const value = headerValue(this.#headers, field);
       if (value !== null && value !== '') return cut(value);
     }
-    const metadata = this.#first('metadata') === 0x7b ? this.#smallValue('metadata') : null;
+    const metadata =
+      this.#first(MEMBER.metadata) === 0x7b ? this.#smallValue(MEMBER.metadata) : null;
     if (isRecord(metadata) && typeof metadata['session_id'] === 'string') {
       return cut(metadata['session_id']);
     }
-    const user = this.#text256('user');
+    const user = this.#text256(MEMBER.user);
     if (user !== null) return user;
     if (isRecord(metadata) && typeof metadata['user_id'] === 'string') {
       return cut(metadata['user_id']);
@@ -241,18 +276,18 @@ class RequestReader {
   }
 
   /** A string member, cut to the limit of session keys; null where it is absent or no string. */
-  #text256(name: MemberName): string | null {
-    if (this.#first(name) !== 0x22) return null;
-    const value = this.#smallValue(name);
+  #text256(member: Member): string | null {
+    if (this.#first(member) !== 0x22) return null;
+    const value = this.#smallValue(member);
     return typeof value === 'string' && value !== '' ? cut(value) : null;
   }
 
   /** A token is about four ASCII characters or one of CJK. Images count a fixed number. */
   #promptTokens(): number {
     let bytes = 0;
-    for (const name of ['messages', 'system', 'tools', 'prompt', 'input'] as const) {
-      const start = this.#members.start(name);
-      if (start !== -1) bytes += this.#members.end(name) - start;
+    for (let index = 0; index < PROMPT_MEMBERS.length; index += 1) {
+      const member = PROMPT_MEMBERS[index] ?? MEMBER.messages;
+      bytes += this.#members.end(member) - this.#members.start(member);
     }
     const { binaryBytes, binaryCount } = this.#scanner;
     // UTF-8 takes three bytes for a CJK character and UTF-16 one unit, so that half of the
@@ -267,20 +302,32 @@ class RequestReader {
     const members = this.#members;
     return {
       membersStart: this.#scanner.bytes.indexOf(0x7b) + 1,
-      modelStart: members.start('model'),
-      modelEnd: members.end('model'),
-      streamOptionsStart: members.start('stream_options'),
-      streamOptionsEnd: members.end('stream_options'),
-      maxTokensKeyStart: keyStart(members, 'max_tokens'),
-      maxCompletionTokensKeyStart: keyStart(members, 'max_completion_tokens'),
+      modelStart: members.start(MEMBER.model),
+      modelEnd: members.end(MEMBER.model),
+      streamOptionsStart: members.start(MEMBER.streamOptions),
+      streamOptionsEnd: members.end(MEMBER.streamOptions),
+      maxTokensKeyStart: members.keyStart(MEMBER.maxTokens),
+      maxCompletionTokensKeyStart: members.keyStart(MEMBER.maxCompletionTokens),
       cuts: cutsOf(members),
     };
   }
 }
 
+const NO_NAMES: readonly string[] = [];
+
+/** Each name once, in order, but not the model itself. */
+function mergeNames(
+  fallbacks: readonly string[],
+  models: readonly string[],
+  model: string,
+): readonly string[] {
+  if (fallbacks.length === 0 && models.length === 0) return NO_NAMES;
+  return [...new Set([...fallbacks, ...models])].filter((name) => name !== model);
+}
+
 function promptStart(members: Members): number {
-  const messages = members.start('messages');
-  return messages === -1 ? members.start('prompt') : messages;
+  const messages = members.start(MEMBER.messages);
+  return messages === -1 ? members.start(MEMBER.prompt) : messages;
 }
 
 function cut(text: string): string {
@@ -293,6 +340,18 @@ function hasControl(text: string): boolean {
     if (unit < 0x20 || unit === 0x7f) return true;
   }
   return false;
+}
+
+/** The number written by up to 15 digits and nothing else; -1 for anything else. */
+function digitsOf(bytes: Uint8Array, start: number, end: number): number {
+  if (end - start > 15) return -1;
+  let value = 0;
+  for (let at = start; at < end; at += 1) {
+    const digit = (bytes[at] ?? 0) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 /** Decodes a short string, quotes at both ends; ASCII without escapes costs no parse. */

@@ -13,6 +13,8 @@ import { parseEvent } from '../../protocol/sse.ts';
 import { finishError, malformedError, readInBandError } from '../../protocol/upstreamError.ts';
 import { usageOfJson } from '../../protocol/usage.ts';
 
+const PLAIN_END = encodeUtf8('"finish_reason":null}]}');
+const PLAIN_USAGE_END = encodeUtf8('"finish_reason":null}],"usage":null}');
 const DONE_EVENT = encodeUtf8('data: [DONE]\n\n');
 const ERROR = encodeUtf8('error"');
 const USAGE = encodeUtf8('usage"');
@@ -41,7 +43,11 @@ export class OpenaiMeter implements EventMeter {
       bytes[start + 4] === 0x3a;
     if (!isData) return this.#lookSlowly(bytes, start, end);
     const dataStart = bytes[start + 5] === 0x20 ? start + 6 : start + 5;
-    if (this.hasContent && bytes[dataStart] === 0x7b && !isNotable(bytes, dataStart, end)) {
+    if (
+      this.hasContent &&
+      bytes[dataStart] === 0x7b &&
+      (isPlainEnd(bytes, end) || !isNotable(bytes, dataStart, end))
+    ) {
       this.#guess.note(end - start);
       return VERDICT.forward;
     }
@@ -120,6 +126,17 @@ function choiceHasContent(choice: JsonRecord): boolean {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '';
+}
+
+/**
+ * Whether an event ends as nearly every server writes a plain chunk: by a choice without a reason to
+ * finish, then at most `"usage":null`. An error, an end or a count would stand there instead.
+ */
+function isPlainEnd(bytes: Uint8Array, end: number): boolean {
+  let at = end;
+  while (bytes[at - 1] === 0x0a || bytes[at - 1] === 0x0d) at -= 1;
+  const wanted = bytes[at - 2] === 0x5d ? PLAIN_END : PLAIN_USAGE_END;
+  return isAt(bytes, at - wanted.length, wanted);
 }
 
 /**
