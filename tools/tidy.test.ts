@@ -21,7 +21,7 @@ test('long files and long lines are named with their place', () => {
     /^src\/base\/a\.ts:1: 502 lines/,
   );
   assert.match(
-    tidyFile('src/base/a.ts', `x\n${'y'.repeat(101)}\n`)[0] ?? '',
+    tidyFile('src/base/a.ts', `x\n${'y'.repeat(111)}\n`)[0] ?? '',
     /a\.ts:2: line is over/,
   );
 });

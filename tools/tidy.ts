@@ -37,7 +37,8 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 const SHELLS: ReadonlySet<string> = new Set(['io', 'main']);
 
 const FILE_LINES_MAX = 500;
-const LINE_COLUMNS_MAX = 100;
+/** The formatter breaks code at 100; prose and strings may run a little over. */
+const LINE_COLUMNS_MAX = 110;
 const IMPORT = new RegExp(
   String.raw`^\s*(?:import|export)\b[^'"]*?from\s+['"]([^'"]+)['"]` +
     String.raw`|^\s*import\s+['"]([^'"]+)['"]` +
