@@ -322,7 +322,7 @@ describe('least tokens', () => {
     assert.equal(choice.member, queued); // 601 * 1 against 101 * 10.
   });
 
-  test('a session stays at its home, counts only what is new, and leaves when it is overloaded', () => {
+  test('a session stays at home, counts only what is new, and leaves an overloaded home', () => {
     const router = new ModelRouter(routeSpec(['a', 'b', 'c']));
     const prng = createPrng(5);
     const first = router.pick(request({ sessionKey: 's', promptTokens: 1_000 }), 0, prng);

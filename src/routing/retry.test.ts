@@ -174,7 +174,7 @@ describe('the decision', () => {
     assert.equal(budget.possiblyDoubleCharged, 1);
   });
 
-  test('elsewhere the first retry is at once, later ones wait; the same place waits as told', () => {
+  test('elsewhere the first retry is at once and later ones wait; here it waits as told', () => {
     const budget = new RetryBudget({ percent: 10 });
     const delay = (more: Partial<RetryQuestion>): number => {
       const decision = mayRetry({ ...QUESTION, ...more }, budget, 0, createPrng(2));

@@ -112,13 +112,14 @@ export class ModelRouter {
   /**
    * `previous`: the router of the configuration before; targets that stay keep counters and health.
    * `nowMs` begins the slow start of targets that join those; `onHealth` hears every change of
-   * health when it is noticed.
+   * health when it is noticed; `algorithm` stands in for the named one, for measurements.
    */
   constructor(
     spec: RouteSpec,
     previous?: ModelRouter,
     nowMs = 0,
     onHealth: (event: HealthEvent) => void = () => {},
+    algorithm: Algorithm | null = null,
   ) {
     assert(
       spec.targets.length <= ROUTING_LIMITS.targetsPerModelMax,
@@ -139,10 +140,9 @@ export class ModelRouter {
     this.#tiers = priorities
       .toSorted((a, b) => a - b)
       .map((priority) => this.#entries.filter((entry) => entry.route.priority === priority));
-    this.#algorithm =
-      previous !== undefined && previous.spec.algorithm === spec.algorithm
-        ? previous.algorithm
-        : ALGORITHMS[spec.algorithm]();
+    const isSame = previous !== undefined && previous.spec.algorithm === spec.algorithm;
+    const kept = isSame ? previous.algorithm : ALGORITHMS[spec.algorithm]();
+    this.#algorithm = algorithm ?? kept;
   }
 
   /** The algorithm with its memory, for the router that replaces this one. */

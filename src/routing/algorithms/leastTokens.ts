@@ -1,6 +1,6 @@
 /**
- * Least tokens: argmin (queued uncached prefill tokens + own + 1) * (in flight + 1) / weight^2, ties
- * to the higher rendezvous rank where there is a prefix, else at random.
+ * Least tokens: argmin (queued uncached prefill tokens + own + 1) * (in flight + 1) / weight^2;
+ * ties to the higher rendezvous rank where there is a prefix, else at random.
  * Source: LMetric (arXiv 2603.15202): the product needs no tuned weights. Both factors grow with
  * load, so each is divided by the weight: with one division a target of weight 4 gets twice the
  * load of one of weight 1, not four times. Around it:
