@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 
 import { registerConfig } from './commands/config.ts';
 import { registerGet } from './commands/get.ts';
+import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
@@ -21,6 +22,7 @@ export function buildProgram(): Command {
   registerConfig(program);
   registerGet(program);
   registerRoute(program);
+  registerModelServe(program);
   localise(program);
   return program;
 }

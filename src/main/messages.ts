@@ -3,6 +3,8 @@
  * Errors of the API and log lines are not here: programs read those, and they stay English.
  */
 
+import { DEMO_MESSAGES } from './up/messages.ts';
+
 /** The languages of the command line. */
 export type Language = 'en' | 'zh';
 
@@ -17,6 +19,7 @@ export function languageOf(env: Readonly<Record<string, string | undefined>>): L
 
 /** The catalogue. */
 export const MESSAGES = {
+  ...DEMO_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',
     zh: '面向大模型应用的多区域异地多活网关。',
@@ -74,6 +77,7 @@ export const MESSAGES = {
   'config.bad': { en: '{count} problems.', zh: '共 {count} 处问题。' },
   'serve.about': { en: 'run one node', zh: '运行一个节点' },
   'serve.config': { en: 'the configuration file', zh: '配置文件' },
+  'serve.failed': { en: 'The node could not start: {why}', zh: '节点无法启动：{why}' },
   'get.about': { en: 'list what a running Banyan has', zh: '列出运行中的 Banyan 的各部分' },
   'get.regions': { en: 'regions and how they see one another', zh: '各区域及其相互所见的状态' },
   'get.nodes': { en: 'nodes', zh: '节点' },

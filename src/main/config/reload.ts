@@ -22,7 +22,7 @@ export interface ReloaderOptions {
   readonly env: Environment;
   readonly current: LoadedConfig;
   /** Puts it in force, whole. */
-  readonly apply: (next: LoadedConfig) => void;
+  readonly apply: (next: LoadedConfig) => void | Promise<void>;
   /** Told why the newest file is not in force; `problems` holds a line for each. */
   readonly refused: (problems: string) => void;
 }
@@ -128,7 +128,7 @@ class FileReloader implements Reloader {
     this.#refused = null;
     if (config.revision === this.#current.revision) return;
     this.#current = config;
-    apply(config);
+    await apply(config);
   }
 
   #refuse(problems: string): void {

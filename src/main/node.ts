@@ -1,0 +1,346 @@
+/**
+ * One node, composed: gateway, listeners, links, children, probes, observers. Knows the order in
+ * which they start and stop; nothing of signals and files, which `serve.ts` adds.
+ *
+ * N1: readiness flips before anything else of a stop happens. N2: every part that was started is
+ * closed, also when a later part could not start.
+ */
+
+import { createServer } from 'node:net';
+
+import type { TargetName } from '../base/names.ts';
+import type { ClientEvents, Upstream } from '../base/ports.ts';
+import { err } from '../base/result.ts';
+import { startAdminServer, type AdminAnswer } from '../io/admin/server.ts';
+import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts';
+import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
+import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
+import { createMetrics, type Metrics } from '../io/observe/metrics.ts';
+import type { NodeConfig } from '../replica/config.ts';
+import { Gateway } from '../replica/gateway.ts';
+import { PROBE_FAILURES_MAX } from '../routing/health.ts';
+import type { NodeState, NodeStatus } from './adminTypes.ts';
+import { renderAddress } from './config/address.ts';
+import type { LoadedConfig } from './config/build.ts';
+import { applyFault, type FaultParts } from './faults.ts';
+import { joinUpstreams, type Closable, type PeerSide, type Platform } from './platform.ts';
+import { startProbes } from './probes.ts';
+import { VERSION } from './version.ts';
+import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
+import type { NodeSources } from './views.ts';
+
+/** What a node is started with. */
+export interface NodeOptions {
+  readonly loaded: LoadedConfig;
+  readonly platform: Platform;
+  readonly log: LogOwner;
+  /** The command of an embedded model server. */
+  readonly childCommand: (spec: LlamaChildSpec) => {
+    readonly file: string;
+    readonly args: readonly string[];
+  };
+  /** Why the newest configuration file is not in force; null where it is. */
+  readonly refusal: () => string | null;
+}
+
+/** A running node. */
+export interface RunningNode {
+  readonly listen: NodeStatus['listen'];
+  readonly gateway: Gateway;
+  readonly metrics: Metrics;
+  /** Puts a new configuration in force, whole. */
+  apply(next: LoadedConfig): Promise<void>;
+  /** Stops: new requests get 503, running ones finish within the drain limit, then all closes. */
+  stop(): Promise<void>;
+}
+
+/** Starts a node; rejects where a part cannot start, with everything closed again. */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const ports = new Map<TargetName, number>();
+  await choosePorts(options.loaded, ports);
+  const node = new LiveNode(options, ports);
+  try {
+    await node.open();
+  } catch (cause) {
+    await node.close();
+    throw cause;
+  }
+  return node;
+}
+
+class LiveNode implements RunningNode {
+  readonly metrics: Metrics;
+  readonly #options: NodeOptions;
+  readonly #ports: Map<TargetName, number>;
+  readonly #startedWallMs: number;
+  /** Closed from the last to the first (N2). */
+  readonly #open: Closable[] = [];
+  #loaded: LoadedConfig;
+  #loadedWallMs: number;
+  #state: NodeState = 'starting';
+  #gateway: Gateway | null = null;
+  #peers: PeerSide | null = null;
+  #children: LlamaChildren | null = null;
+  #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
+
+  constructor(options: NodeOptions, ports: Map<TargetName, number>) {
+    this.#options = options;
+    this.#ports = ports;
+    this.#loaded = options.loaded;
+    this.#startedWallMs = options.platform.clock.wallMs();
+    this.#loadedWallMs = this.#startedWallMs;
+    const config = options.loaded.node(ports);
+    const { region, node } = config;
+    this.metrics = createMetrics({ version: VERSION, nodeVersion: process.version, region, node });
+    this.metrics.setLogDropped(() => options.log.dropped());
+    setKnown(this.metrics, config);
+  }
+
+  get listen(): NodeStatus['listen'] {
+    return this.#listen;
+  }
+
+  get gateway(): Gateway {
+    if (this.#gateway === null) throw new Error('the gateway stands once the node is open');
+    return this.#gateway;
+  }
+
+  async open(): Promise<void> {
+    const { platform } = this.#options;
+    const config = this.#loaded.node(this.#ports);
+    const sockets = platform.openUpstream();
+    this.#open.push(sockets);
+    const peers = await this.#openPeers(config);
+    this.#gateway = this.#makeGateway(config, sockets.upstream, peers);
+    this.#children = this.#startChildren(this.#gateway);
+    this.#startProbes(sockets.upstream);
+    const api = await this.#openApi(config);
+    const shell = this.#loaded.shell.peers;
+    this.#listen = {
+      api,
+      admin: null,
+      peers:
+        shell === null || peers === null
+          ? null
+          : renderAddress({ host: shell.listen.host, port: peers.port }),
+    };
+    this.#listen = { ...this.#listen, admin: await this.#openAdmin() };
+    this.#state = 'ready';
+  }
+
+  async close(): Promise<void> {
+    for (let part = this.#open.pop(); part !== undefined; part = this.#open.pop()) {
+      await part.close();
+    }
+  }
+
+  async apply(next: LoadedConfig): Promise<void> {
+    await choosePorts(next, this.#ports);
+    const config = next.node(this.#ports);
+    this.gateway.reconfigure(config);
+    setKnown(this.metrics, config);
+    this.#children?.apply(childSpecs(next, this.#ports));
+    this.#options.log.setLevel(next.shell.logLevel);
+    this.#loaded = next;
+    this.#loadedWallMs = this.#options.platform.clock.wallMs();
+  }
+
+  async stop(): Promise<void> {
+    this.#state = 'draining'; // First of all (N1).
+    this.gateway.drain();
+    await drained(this.#options.platform, this.gateway, this.#loaded.shell.drainMs);
+    this.gateway.abortAll();
+    await this.close();
+  }
+
+  /** The gateway and the links need each other; whoever calls in before both stand is sent away. */
+  async #openPeers(config: NodeConfig): Promise<PeerSide | null> {
+    const { shell } = this.#loaded;
+    if (shell.peers === null) return null;
+    const nothing: ClientEvents = { onGone: () => {}, onDrain: () => {} };
+    const peers = await this.#options.platform.openPeers({
+      shell: shell.peers,
+      config,
+      handler: {
+        handle: (request, reply) => {
+          if (this.#gateway !== null) return this.#gateway.handle(request, reply);
+          reply.abort();
+          return nothing;
+        },
+      },
+      serving: () => this.#gateway?.serving ?? null,
+      inFlight: () => this.#gateway?.inFlight ?? 0,
+      isReady: () => this.#state === 'ready',
+      onLost: (region) => this.#gateway?.placeLost('region', region),
+      log: this.#options.log,
+    });
+    this.#open.push(peers);
+    this.#peers = peers;
+    return peers;
+  }
+
+  #makeGateway(config: NodeConfig, sockets: Upstream, peers: PeerSide | null): Gateway {
+    const { platform, log } = this.#options;
+    return new Gateway({
+      config,
+      clock: platform.clock,
+      timers: platform.timers,
+      prng: platform.prng,
+      upstream: peers === null ? sockets : joinUpstreams(sockets, peers.upstream),
+      observer: joinObservers([this.metrics, createLogObserver(log)]),
+      ...(peers === null ? {} : { regions: peers.regions }),
+    });
+  }
+
+  #startChildren(gateway: Gateway): LlamaChildren {
+    const { log, childCommand } = this.#options;
+    const children = createLlamaChildren({
+      command: childCommand,
+      onState: (row) => {
+        const { name, state, pid, lastEnd } = row;
+        log.info('child', { target: name, state, pid, lastEnd });
+        tellGateway(gateway, row);
+      },
+    });
+    this.#open.push({ close: () => children.stop() });
+    children.apply(childSpecs(this.#loaded, this.#ports));
+    return children;
+  }
+
+  #startProbes(upstream: Upstream): void {
+    const { clock, timers, prng } = this.#options.platform;
+    const serving = () => this.gateway.serving;
+    const stop = startProbes({ clock, timers, prng, upstream, serving });
+    this.#open.push({ close: () => Promise.resolve(stop()) });
+  }
+
+  /** Opens the public listener; gives its base URL. */
+  async #openApi(config: NodeConfig): Promise<string> {
+    const { shell } = this.#loaded;
+    const api = await this.#options.platform.listenApi({
+      address: shell.api,
+      tls: shell.apiTls,
+      handler: this.gateway,
+      requestBodyBytesMax: config.requestBodyBytesMax,
+      log: this.#options.log,
+    });
+    this.#open.push(api);
+    const scheme = shell.apiTls === null ? 'http' : 'https';
+    return `${scheme}://${renderAddress({ host: shell.api.host, port: api.port })}`;
+  }
+
+  /** Opens the admin listener; gives its base URL, or null where none is configured. */
+  async #openAdmin(): Promise<string | null> {
+    const { admin } = this.#loaded.shell;
+    if (admin === null) return null;
+    const { metrics } = this;
+    const sources = this.#sources();
+    metrics.setRegions(() => sources.others());
+    const { log } = this.#options;
+    const server = await startAdminServer({
+      host: admin.host,
+      port: admin.port,
+      views: {
+        isReady: () => this.#state === 'ready',
+        metrics: () => metrics.render(),
+        status: () => Promise.resolve(nodeStatus(sources)),
+        regions: () => Promise.resolve(regionRows(sources)),
+        nodes: () => Promise.resolve(nodeRows(sources)),
+        targets: () => Promise.resolve(targetRows(sources)),
+        models: () => Promise.resolve(modelRows(sources)),
+        explain: (model, region) => explainRoute(sources, model, region),
+        fault: this.#loaded.shell.hasFaults ? (body) => this.#fault(body) : null,
+      },
+      onError: (cause) => log.error('admin-view-failed', { cause: String(cause) }),
+    });
+    this.#open.push(server);
+    return `http://${renderAddress({ host: admin.host, port: server.port })}`;
+  }
+
+  #sources(): NodeSources {
+    return {
+      gateway: this.gateway,
+      nowMs: () => this.#options.platform.clock.nowMs(),
+      startedWallMs: this.#startedWallMs,
+      state: () => this.#state,
+      children: () => this.#children?.rows() ?? [],
+      others: () => this.#peers?.others() ?? [],
+      listen: () => this.#listen,
+      config: () => ({
+        revision: this.#loaded.revision,
+        loadedWallMs: this.#loadedWallMs,
+        refusal: this.#options.refusal(),
+      }),
+    };
+  }
+
+  #fault(body: unknown): AdminAnswer {
+    const parts: FaultParts = {
+      region: this.gateway.serving.config.region,
+      fault: (name, action) => this.#children?.fault(name, action) ?? err('unknown-target'),
+      cut: (region) => this.#peers?.cut(region) ?? false,
+      heal: () => this.#peers?.heal(),
+    };
+    return applyFault(parts, body);
+  }
+}
+
+function setKnown(metrics: Metrics, config: ReturnType<LoadedConfig['node']>): void {
+  metrics.setKnown(
+    config.models.map(({ name }) => name),
+    config.targets.map(({ name }) => name),
+  );
+}
+
+/** What we know for certain of a child: it serves, or there is no process that could. */
+function tellGateway(gateway: Gateway, row: LlamaChildRow): void {
+  const target = gateway.serving.config.targets.find(({ name }) => name === row.name);
+  if (target === undefined || row.state === 'paused') return; // A pause must be found out.
+  if (row.state === 'running') return gateway.setTargetHealth(target.name, true);
+  // One failed probe may be chance; that the process is gone is not.
+  for (let count = 0; count < PROBE_FAILURES_MAX; count += 1) {
+    gateway.setTargetHealth(target.name, false);
+  }
+}
+
+function childSpecs(
+  loaded: LoadedConfig,
+  ports: ReadonlyMap<TargetName, number>,
+): readonly LlamaChildSpec[] {
+  return loaded.shell.llamas.map((llama) => ({
+    ...llama,
+    port: ports.get(llama.name) ?? llama.port,
+  }));
+}
+
+/** Every embedded target gets the port that its file names, or one that is free now and kept. */
+async function choosePorts(loaded: LoadedConfig, ports: Map<TargetName, number>): Promise<void> {
+  for (const { name, port } of loaded.shell.llamas) {
+    if (port !== 0) ports.set(name, port);
+    else if (!ports.has(name)) ports.set(name, await freePort());
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Resolves when nothing is under way any more, or after `limitMs`. */
+function drained(platform: Platform, gateway: Gateway, limitMs: number): Promise<void> {
+  const untilMs = platform.clock.nowMs() + limitMs;
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (gateway.inFlight === 0 || platform.clock.nowMs() >= untilMs) resolve();
+      else platform.timers.after(20, look);
+    };
+    look();
+  });
+}

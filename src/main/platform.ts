@@ -1,0 +1,77 @@
+/**
+ * What a node needs of the outside, as the composition root hands it in: listeners, connections to
+ * targets, links to other regions. `serve.ts` gives the real ones; tests give others.
+ */
+
+import type { Clock, RequestHandler, Timers, Upstream } from '../base/ports.ts';
+import type { Prng } from '../base/prng.ts';
+import type { Log } from '../io/observe/log.ts';
+import type { NodeConfig } from '../replica/config.ts';
+import type { RegionView } from '../replica/regionView.ts';
+import type { Serving } from '../replica/serving.ts';
+import type { Address } from './config/address.ts';
+import type { PeerShell, TlsFiles } from './config/build.ts';
+import type { OtherRegion } from './views.ts';
+
+/** Something that runs until it is closed. */
+export interface Closable {
+  close(): Promise<void>;
+}
+
+/** A listener and the port that it got. */
+export interface Listening extends Closable {
+  readonly port: number;
+}
+
+/** The public listener. */
+export interface ApiOptions {
+  readonly address: Address;
+  readonly tls: TlsFiles | null;
+  readonly handler: RequestHandler;
+  readonly requestBodyBytesMax: number;
+  readonly log: Log;
+}
+
+/** The peer side: listener, links and what they know. */
+export interface PeerOptions {
+  readonly shell: PeerShell;
+  readonly config: NodeConfig;
+  /** Takes requests that other regions forward. */
+  readonly handler: RequestHandler;
+  /** The configuration in force, for what is told to other regions; null before there is one. */
+  readonly serving: () => Serving | null;
+  readonly inFlight: () => number;
+  readonly isReady: () => boolean;
+  /** A region was lost: what waits for it moves on. */
+  readonly onLost: (region: string) => void;
+  readonly log: Log;
+}
+
+/** Other regions, running. */
+export interface PeerSide extends Listening {
+  /** Takes calls whose origin is `region:NAME`. */
+  readonly upstream: Upstream;
+  readonly regions: RegionView;
+  others(): readonly OtherRegion[];
+  /** Cuts the link to a region, as an accident would; false: no such region. */
+  cut(region: string): boolean;
+  heal(): void;
+}
+
+/** All of it. */
+export interface Platform {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly prng: Prng;
+  openUpstream(): { readonly upstream: Upstream } & Closable;
+  listenApi(options: ApiOptions): Promise<Listening>;
+  openPeers(options: PeerOptions): Promise<PeerSide>;
+}
+
+/** Sends calls to regions over links, and all others over sockets. */
+export function joinUpstreams(sockets: Upstream, links: Upstream): Upstream {
+  return {
+    start: (call, handler) =>
+      (call.origin.startsWith('region:') ? links : sockets).start(call, handler),
+  };
+}
