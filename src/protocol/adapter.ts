@@ -54,7 +54,7 @@ export interface ParsedRequest {
   readonly sessionKey: string | null;
   /** Answers asked for (`n`); 1 where the client set none. */
   readonly choicesCount: number;
-  /** Fields of the client's request that a provider of its dialect should see (`anthropic-beta`). */
+  /** Fields of the client that a provider of its dialect should see (`anthropic-beta`). */
   readonly providerHeaders: HeaderList;
   readonly layout: BodyLayout;
   /** A hash of the prompt's beginning, for prefix-cache affinity; 0 where there is none. */

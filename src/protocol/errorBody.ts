@@ -58,7 +58,7 @@ export function failureOfUpstream(error: UpstreamError): Failure {
     case 'invalid-request':
       return rejected(error, error.code);
     case 'unauthorized':
-      // The provider's words may quote the gateway's key: they are the operator's, not the client's.
+      // The provider's words may quote the gateway's key: they are for the operator only.
       return failure('upstream_unauthorized');
     case 'model-missing':
       return failure('upstream_failed', 'The target does not have the model.');

@@ -80,7 +80,8 @@ test('the scan agrees with JSON.parse on any bytes put into a document (fast-che
 
 const SEEDS: readonly string[] = [
   '{"model":"m","messages":[{"role":"user","content":"hello, \\u4f60\\n世界 and more text"}],"n":1}',
-  '{ "a" : [ 1 , -0.5e+10 , true , false , null , "" , {} , [] ] , "b\\u0041" : "\\"\\\\\\/\\b\\f\\n\\r\\t" }',
+  '{ "a" : [ 1 , -0.5e+10 , true , false , null , "" , {} , [] ] , "b\\u0041" : 0 }',
+  '{"escapes":"\\"\\\\\\/\\b\\f\\n\\r\\t","pair":"\\ud83c\\udf89"}',
   `{"long":"${'abcdefgh'.repeat(12)}","wide":"${'漢字🎉é'.repeat(9)}","model":"x"}`,
 ];
 

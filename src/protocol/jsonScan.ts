@@ -332,7 +332,7 @@ function isHexDigit(byte: number | undefined): boolean {
   return (byte >= 0x30 && byte <= 0x39) || (lower >= 0x61 && lower <= 0x66);
 }
 
-/** The first byte of the first malformed sequence (RFC 3629, section 4); the length where none is. */
+/** The first byte of the first malformed sequence (RFC 3629, 4); the length where none is. */
 export function malformedUtf8At(bytes: Uint8Array): number {
   let at = 0;
   while (at < bytes.length) {

@@ -23,7 +23,7 @@ export interface EventMeter {
   error: UpstreamError | null;
   /** Looks at one whole event; `stop`: it was an error, or what follows the end. */
   look(bytes: Uint8Array, start: number, end: number): Verdict;
-  /** The body has ended without the dialect's end: bytes that complete it, or none if it was cut. */
+  /** The body ended without the dialect's end: bytes that complete it, or none if it was cut. */
   complete(): Uint8Array;
   usage(): Usage | null;
 }
@@ -136,7 +136,7 @@ export class PassThroughReader implements StreamReader, EventSink {
   }
 }
 
-/** Guesses the tokens of a stream whose provider counted none: about one an event, or four bytes. */
+/** Guesses tokens where the provider counted none: about one an event, or one for four bytes. */
 export class TokenGuess {
   events = 0;
   #bytes = 0;

@@ -93,12 +93,12 @@ export function parseHttpDate(text: string): number | null {
   return month === -1 ? null : unixMs(Number(year), month, Number(day), [hour, minute, second]);
 }
 
-/** Unix time in ms of an RFC 3339 time; null where it is none. */
+const RFC3339 =
+  /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:Z|([+-])(\d\d):(\d\d))$/;
+
+/** Unix time in ms of an RFC 3339 time, fractions cut off; null where it is none. */
 export function parseRfc3339(text: string): number | null {
-  const match =
-    /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:[Zz]|([+-])(\d\d):(\d\d))$/.exec(
-      text,
-    );
+  const match = RFC3339.exec(text.toUpperCase());
   if (match === null) return null;
   const [, year, month, day, hour, minute, second, sign, offsetHours, offsetMinutes] = match;
   const local = unixMs(Number(year), Number(month) - 1, Number(day), [hour, minute, second]);

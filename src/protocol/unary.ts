@@ -1,4 +1,4 @@
-/** Whole answers that go through in their own dialect: checked lightly, counted from the tail. @hot */
+/** Whole answers that go through in their own dialect: checked lightly, counted by bytes. @hot */
 
 import { decodeUtf8, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';

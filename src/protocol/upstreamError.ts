@@ -100,15 +100,27 @@ function inBandStatus(error: unknown, told: Told): number {
   return STATUS_OF_TYPE[told.type] ?? STATUS_OF_TYPE[told.code ?? ''] ?? 500;
 }
 
-const CONTEXT =
-  /context[ _](?:length|window|size)|maximum context|prompt is too long|input is too long|too many (?:input )?tokens|exceed\w* (?:the )?(?:max\w*|model'?s?) (?:model |sequence |input |token|length|context)|range of input length/i;
+const CONTEXT = words(
+  'context[ _](?:length|window|size)',
+  'maximum context',
+  '(?:prompt|input) is too long',
+  'too many (?:input )?tokens',
+  "exceed\\w* (?:the )?(?:max\\w*|model'?s?) (?:model |sequence |input |token|length|context)",
+  'range of input length',
+);
 const CONTEXT_CODES: ReadonlySet<string> = new Set([
   'context_length_exceeded',
   'exceed_context_size_error',
   'model_context_window_exceeded',
 ]);
-const POLICY =
-  /content (?:management )?policy|content[ _]filter|safety system|usage policies|inappropriate content|responsible ?ai/i;
+const POLICY = words(
+  'content (?:management )?policy',
+  'content[ _]filter',
+  'safety system',
+  'usage policies',
+  'inappropriate content',
+  'responsible ?ai',
+);
 const POLICY_CODES: ReadonlySet<string> = new Set([
   'content_filter',
   'content_policy_violation',
@@ -131,6 +143,11 @@ const NO_MODEL_CODES: ReadonlySet<string> = new Set([
   'DeploymentNotFound',
   'ModelNotFound',
 ]);
+
+/** Matches any of the phrases, in any case. */
+function words(...phrases: readonly string[]): RegExp {
+  return new RegExp(phrases.join('|'), 'i');
+}
 
 function has(codes: ReadonlySet<string>, told: Told): boolean {
   return (told.code !== null && codes.has(told.code)) || codes.has(told.type);

@@ -101,7 +101,8 @@ function adapter(random: Prng): Adapter {
 function anyRequest(random: Prng): ParsedRequest {
   const operation: Operation = random.nextBelow(2) === 0 ? 'chat' : 'messages';
   const n = random.nextBelow(2) === 0 ? '' : ',"n":2';
-  const body = `{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}${n}}`;
+  const options = '"stream":true,"stream_options":{"include_usage":true}';
+  const body = `{"model":"m","messages":[],${options}${n}}`;
   const parsed = parseRequest(operation, [], encodeUtf8(body));
   assert.ok(parsed.ok);
   return parsed.value;

@@ -95,7 +95,8 @@ export function bodyForTarget(
   const hasOptions = layout.streamOptionsStart !== -1;
   const isAppended = wishes.asksUsage && !hasOptions;
   if (layout.modelStart === -1) {
-    const insert = `"model":${JSON.stringify(target.model)}${isAppended ? decodeUtf8(ASK_USAGE) : ''},`;
+    const usage = isAppended ? decodeUtf8(ASK_USAGE) : '';
+    const insert = `"model":${JSON.stringify(target.model)}${usage},`;
     edits.push({
       start: layout.membersStart,
       end: layout.membersStart,

@@ -129,8 +129,8 @@ function isText(value: unknown): boolean {
 }
 
 /**
- * Whether an event ends as nearly every server writes a plain chunk: by a choice without a reason to
- * finish, then at most `"usage":null`. An error, an end or a count would stand there instead.
+ * Whether an event ends as nearly every server writes a plain chunk: by a choice without a reason
+ * to finish, then at most `"usage":null`. An error, an end or a count would stand there instead.
  */
 function isPlainEnd(bytes: Uint8Array, end: number): boolean {
   let at = end;
