@@ -4,7 +4,6 @@
  */
 
 import type { Failure } from '../base/errors.ts';
-import type { HeaderList } from '../base/headers.ts';
 import type { Clock, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Adapter, AdapterTarget } from '../protocol/adapter.ts';
@@ -68,6 +67,3 @@ export interface AttemptReport {
   readonly totalMs: number;
   readonly isRetry: boolean;
 }
-
-/** Header fields for the client that only the gateway knows (rate limits, request id). */
-export type ReplyHeaders = HeaderList;
