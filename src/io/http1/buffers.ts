@@ -1,0 +1,184 @@
+/**
+ * Memory of connections: one read buffer for all of them (a read is handled before the next one
+ * happens), blocks for staged output, and bodies that grow with what arrives. @hot
+ */
+
+import type { Socket } from 'node:net';
+
+import { HTTP_LIMITS } from '../../base/limits.ts';
+
+/** Every socket reads into this; what is kept beyond the callback is copied. */
+export const READ_BUFFER: Buffer = Buffer.allocUnsafeSlow(HTTP_LIMITS.readBufferBytes);
+
+const BLOCK_BYTES = HTTP_LIMITS.writeBlockBytes;
+const FREE_BLOCKS_MAX = 256;
+/** A body of unknown length begins with this, bytes. */
+const CHUNKED_INITIAL = 8 * 1024;
+const freeBlocks: Buffer[] = [];
+
+function takeBlock(): Buffer {
+  return freeBlocks.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+}
+
+function giveBlock(block: Buffer): void {
+  if (freeBlocks.length < FREE_BLOCKS_MAX) freeBlocks.push(block);
+}
+
+/** Writers with staged bytes, flushed when the current callback is over. */
+let staged: SocketWriter[] = [];
+let spare: SocketWriter[] = [];
+
+function flushStaged(): void {
+  const writers = staged;
+  staged = spare;
+  spare = writers;
+  for (let index = 0; index < writers.length; index += 1) writers[index]?.flush();
+  writers.length = 0;
+}
+
+/**
+ * Output of one socket. Pieces are copied into a block and go out together: with `flush`, when the
+ * block is full, or at the end of the current tick, whichever comes first.
+ */
+export class SocketWriter {
+  readonly #socket: Socket;
+  readonly #onWritten: () => void;
+  #block: Buffer | null = null;
+  #used = 0;
+  #isStaged = false;
+
+  /** `onWritten` is called, later, whenever the socket has taken a write. */
+  constructor(socket: Socket, onWritten: () => void) {
+    this.#socket = socket;
+    this.#onWritten = onWritten;
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get pendingBytes(): number {
+    return this.#used + this.#socket.writableLength;
+  }
+
+  /** Stages `prefix`, `chunk`, `suffix`; the texts are Latin-1, the chunk is copied. */
+  push(prefix: string, chunk: Uint8Array | null, suffix: string): void {
+    const bytes = prefix.length + (chunk === null ? 0 : chunk.length) + suffix.length;
+    if (bytes > BLOCK_BYTES - this.#used) {
+      if (bytes > BLOCK_BYTES) {
+        this.#pushLarge(bytes, prefix, chunk, suffix);
+        return;
+      }
+      this.flush();
+    }
+    this.#block ??= takeBlock();
+    this.#used = fill(this.#block, this.#used, prefix, chunk, suffix);
+    this.#stage();
+  }
+
+  #stage(): void {
+    if (this.#isStaged) return;
+    this.#isStaged = true;
+    if (staged.push(this) === 1) process.nextTick(flushStaged);
+  }
+
+  /** A piece over a block's size leaves at once, in one write with what was staged before it. */
+  #pushLarge(bytes: number, prefix: string, chunk: Uint8Array | null, suffix: string): void {
+    const out = Buffer.allocUnsafeSlow(this.#used + bytes);
+    if (this.#block !== null) this.#block.copy(out, 0, 0, this.#used);
+    fill(out, this.#used, prefix, chunk, suffix);
+    this.#release();
+    this.#write(out);
+  }
+
+  /** Hands what is staged to the socket. */
+  flush(): void {
+    this.#isStaged = false;
+    const block = this.#block;
+    if (block === null) return;
+    this.#block = null;
+    const used = this.#used;
+    this.#used = 0;
+    // Taken in one go, the block is free again; else the socket keeps it until it is written.
+    if (this.#write(block.subarray(0, used))) giveBlock(block);
+  }
+
+  /** Forgets what is staged. */
+  discard(): void {
+    this.#release();
+  }
+
+  #release(): void {
+    if (this.#block !== null) giveBlock(this.#block);
+    this.#block = null;
+    this.#used = 0;
+  }
+
+  #write(bytes: Buffer): boolean {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return true;
+    this.#socket.write(bytes, this.#onWritten);
+    return this.#socket.writableLength === 0;
+  }
+}
+
+function fill(
+  out: Buffer,
+  from: number,
+  prefix: string,
+  chunk: Uint8Array | null,
+  suffix: string,
+): number {
+  let at = from;
+  if (prefix !== '') at += out.write(prefix, at, 'latin1');
+  if (chunk !== null) {
+    out.set(chunk, at);
+    at += chunk.length;
+  }
+  if (suffix !== '') at += out.write(suffix, at, 'latin1');
+  return at;
+}
+
+/** A body that arrives in pieces. It grows with what came, not with what was announced. */
+export class BodyBuffer {
+  #bytes: Buffer;
+  #length = 0;
+  readonly #bytesMax: number;
+
+  /** `bytesExpected` is -1 where the length is not known. */
+  constructor(bytesExpected: number, bytesMax: number) {
+    const initial = HTTP_LIMITS.requestBodyBytesInitial;
+    this.#bytesMax = bytesMax;
+    this.#bytes =
+      bytesExpected >= 0 && bytesExpected <= initial
+        ? Buffer.allocUnsafe(bytesExpected)
+        : Buffer.allocUnsafeSlow(Math.min(bytesExpected < 0 ? CHUNKED_INITIAL : initial, bytesMax));
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Bytes of memory that it takes. */
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
+  /** Copies `bytes[start, end)` to the end; false where it would be over the limit. */
+  append(bytes: Buffer, start: number, end: number): boolean {
+    const length = this.#length + (end - start);
+    if (length > this.#bytesMax) return false;
+    if (length > this.#bytes.length) {
+      const capacity = Math.min(this.#bytesMax, Math.max(length, this.#bytes.length * 2));
+      const grown = Buffer.allocUnsafeSlow(capacity);
+      this.#bytes.copy(grown, 0, 0, this.#length);
+      this.#bytes = grown;
+    }
+    bytes.copy(this.#bytes, this.#length, start, end);
+    this.#length = length;
+    return true;
+  }
+
+  /** What arrived; not copied. */
+  take(): Buffer {
+    return this.#length === this.#bytes.length
+      ? this.#bytes
+      : this.#bytes.subarray(0, this.#length);
+  }
+}
