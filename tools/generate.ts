@@ -7,6 +7,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { metricsReference } from '../src/io/observe/reference.ts';
+import { buildProgram } from '../src/main/cli.ts';
+import { cliReference } from '../src/main/cliReference.ts';
+import { configReference } from '../src/main/config/reference.ts';
 import { configJsonSchema } from '../src/main/config/schema.ts';
 
 /** One generated file, relative to the repository's root. */
@@ -21,7 +24,9 @@ export const GENERATED: readonly Generated[] = [
     path: 'docs/reference/config.schema.json',
     text: () => `${JSON.stringify(configJsonSchema(), null, 2)}\n`,
   },
+  { path: 'docs/reference/configuration.md', text: configReference },
   { path: 'docs/reference/metrics.md', text: metricsReference },
+  { path: 'docs/reference/cli.md', text: () => cliReference(buildProgram()) },
 ];
 
 /** Paths of generated files that differ from what the code gives now. */
@@ -33,6 +38,7 @@ export function staleFiles(root: string): readonly string[] {
 }
 
 if (import.meta.main) {
+  process.env['LC_ALL'] = 'C'; // The pages are in English whatever the locale.
   const root = dirname(import.meta.dirname);
   const stale = staleFiles(root);
   if (process.argv.includes('--check')) {

@@ -4,16 +4,9 @@ import { request, type IncomingMessage } from 'node:http';
 
 import { OBSERVE_LIMITS } from '../base/limits.ts';
 import { CliError, EXIT, type ExitCode } from './exitCodes.ts';
+import { isRow, type JsonRow } from './json.ts';
 import { printable } from './output.ts';
 import { say } from './verb.ts';
-
-/** A JSON object as it came. */
-export type JsonRow = Readonly<Record<string, unknown>>;
-
-/** True for a JSON object. */
-export function isRow(value: unknown): value is JsonRow {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /**
  * Calls `path` of the admin API at `server` and gives the JSON of its answer. Throws `CliError`: with

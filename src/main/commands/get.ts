@@ -2,7 +2,8 @@
 
 import type { Command } from 'commander';
 
-import { askAdmin, isRow, type JsonRow } from '../adminClient.ts';
+import { askAdmin } from '../adminClient.ts';
+import { isRow, type JsonRow } from '../json.ts';
 import type { MessageKey } from '../messages.ts';
 import { renderDuration, renderTable, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput, withServer } from '../verb.ts';

@@ -2,7 +2,8 @@
 
 import type { Command } from 'commander';
 
-import { askAdmin, type JsonRow } from '../adminClient.ts';
+import { askAdmin } from '../adminClient.ts';
+import type { JsonRow } from '../json.ts';
 import { printable, renderTable, type OutputFormat } from '../output.ts';
 import { print, say, withOutput, withServer } from '../verb.ts';
 import { cell, rows } from './get.ts';

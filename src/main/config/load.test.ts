@@ -14,6 +14,7 @@ import { isSecretHeader } from './crossCheck.ts';
 import type { Environment } from './document.ts';
 import { loadConfig, parseConfig } from './load.ts';
 import { editDistance, nearestWord } from './nearest.ts';
+import { CONFIG_EXAMPLE } from './reference.ts';
 import { renderProblems } from './render.ts';
 import { configJsonSchema } from './schema.ts';
 
@@ -286,6 +287,11 @@ test('the nearest word ignores letter case and separators, and is null where not
   assert.equal(nearestWord('p2c', ['least-tokens', 'p2c-peak-ewma']), 'p2c-peak-ewma');
   assert.equal(nearestWord('zebra', ['region', 'node']), null);
   assert.equal(nearestWord('x', []), null);
+});
+
+test('the example of the reference is good, without a warning', () => {
+  const env = { SHOP_APP_KEY: 'a', OPENAI_API_KEY: 'b', ANTHROPIC_API_KEY: 'c' };
+  assert.deepEqual(parseFull(CONFIG_EXAMPLE, env).warnings, []);
 });
 
 test('the published JSON Schema is current', () => {
