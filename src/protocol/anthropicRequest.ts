@@ -39,12 +39,11 @@ function tryDecode(json: JsonRecord): Result<ChatRequest, Failure> {
 }
 
 function decode(json: JsonRecord): ChatRequest {
-  for (const field of ['mcp_servers', 'container'] as const) {
-    const value = json[field];
-    if (value === undefined || value === null || arrayOf(value).length === 0) {
-      if (!isRecord(value) && typeof value !== 'string') continue;
-    }
-    throw unsupported(field, `\`${field}\` exists at Anthropic only.`);
+  if (arrayOf(json['mcp_servers']).length > 0) {
+    throw unsupported('mcp_servers', '`mcp_servers` exists at Anthropic only.');
+  }
+  if ((json['container'] ?? null) !== null) {
+    throw unsupported('container', '`container` exists at Anthropic only.');
   }
   const config = recordOf(json['output_config']);
   const choice = recordOf(json['tool_choice']);

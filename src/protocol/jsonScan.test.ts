@@ -105,9 +105,13 @@ function mutate(bytes: Uint8Array, random: Prng): Uint8Array {
   return new Uint8Array(out.map((byte) => byte ?? 0));
 }
 
-test('the scan agrees with JSON.parse on 20,000 mutated documents (seed 20261123)', () => {
-  const random = createPrng(20_261_123);
-  for (let round = 0; round < 20_000; round += 1) {
+/** `FUZZ_ROUNDS` and `FUZZ_SEED` for the long command. */
+const ROUNDS = Number(process.env['FUZZ_ROUNDS'] ?? 20_000);
+const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_123);
+
+test(`the scan agrees with JSON.parse on ${ROUNDS} mutated documents (seed ${SEED})`, () => {
+  const random = createPrng(SEED);
+  for (let round = 0; round < ROUNDS; round += 1) {
     const seed = encodeUtf8(SEEDS[random.nextBelow(SEEDS.length)] ?? '');
     const mutated = mutate(seed, random);
     // Bodies are views of read buffers: every alignment of the word scan must do.

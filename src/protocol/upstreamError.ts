@@ -43,11 +43,11 @@ export function readUpstreamError(
  */
 export function readInBandError(json: unknown): UpstreamError | null {
   if (!isRecord(json)) return null;
-  const hasError =
-    isRecord(json['error']) || (typeof json['error'] === 'string' && json['error'] !== '');
-  if (!hasError) return null;
+  const isOldForm = json['object'] === 'error'; // vLLM before 0.9: the error is the event itself.
+  const error = isOldForm ? json : json['error'];
+  if (!isRecord(error) && (typeof error !== 'string' || error === '')) return null;
   const told = toldByJson(json) ?? { message: '', type: '', code: null, param: null };
-  const status = inBandStatus(json['error'], told);
+  const status = inBandStatus(error, told);
   return {
     class: classOf(status, told),
     status,
@@ -260,8 +260,12 @@ function textOf(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value.slice(0, 4096) : null;
 }
 
+/** So much of a page is searched for its title or text. */
+const PAGE_CHARS_MAX = 8192;
+
 /** Takes the title of a page, or its text without tags. */
-function cleanText(text: string): string {
+function cleanText(whole: string): string {
+  const text = whole.slice(0, PAGE_CHARS_MAX);
   if (!/<\/?[a-z!]/i.test(text)) return clean(text);
   const title = /<title[^>]*>([^<]{1,512})</i.exec(text)?.[1];
   if (title !== undefined) return clean(title);
