@@ -195,7 +195,7 @@ class Builder:
 
 
 def held_documents(topics):
-    """Returns the held-out pairs: each `H:` line, slots filled in order, with one of the answers."""
+    """Returns the held-out pairs: each `H:` line, slots filled, with one of the answers."""
     out = []
     for topic in topics:
         for index, text in enumerate(topic.held):

@@ -134,7 +134,8 @@ def write(path, shape, tokenizer, weights, kind, name="banyan-support"):
             8: quantise,
         }[ggml_type](np.ascontiguousarray(array))
         dims = array.shape[::-1]
-        head.append(_string(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, ggml_type, offset))
+        info = struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, ggml_type, offset)
+        head.append(_string(tensor) + info)
         data += b"\0" * (-len(data) % ALIGNMENT)
         body.append(data)
         offset += len(data)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import corpus, tokenizer
 
-CORPUS = {"noise": 1.0, "full": 0.3, "chains": 0.15, "dialogue_copies": 2}
+CORPUS = {"noise": 1.0, "full": 0.2, "chains": 0.18, "dialogue_copies": 1}
 TRAIN = {
     "batch_tokens": 3072,
     "rate": 2e-3,
@@ -18,6 +18,8 @@ TRAIN = {
     "merge_drop": 0.1,
     "user_weight": 0.1,
     "topic_weight": 0.3,
+    "bag_weight": 0.2,
+    "warm_passes": 4,
     "answer_head": 12,
     "held_steps": 250,
     "checkpoint_steps": 250,

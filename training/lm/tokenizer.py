@@ -3,9 +3,9 @@
 T1: ids 0..255 are the bytes, then the merges in order, then the specials; nothing else.
 T2: no learned merge crosses a character: every non-ASCII character seen twice is one token before
     anything is learned, so that an answer can be cut after any token without cutting a character.
-T3: no learned merge joins more than 16 ASCII bytes or 2 ideographs; ideographs only join ideographs.
-    Two, not more: a question must fall into the same words whatever stands around them.
-T4: `encode` equals llama.cpp's `tokenize(text, special=false)`. A wrong `pre` is not an error there,
+T3: no learned merge joins more than 16 ASCII bytes or 2 ideographs; ideographs join only each
+    other. Two, not more: a question must fall into the same words whatever stands around them.
+T4: `encode` equals llama.cpp's `tokenize(text, special=false)`. A wrong `pre` is no error there,
     only other ids, hence the golden file in models/ and tools/model-eval.test.ts.
 """
 
@@ -33,7 +33,7 @@ SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u300
 
 
 def _ranges(letter):
-    """Returns the regex class body of all code points whose Unicode category starts with `letter`."""
+    """Returns the regex class body of the code points of a Unicode category (`L` or `N`)."""
     out, start = [], None
     for code in range(sys.maxunicode + 2):
         inside = code <= sys.maxunicode and unicodedata.category(chr(code))[0] == letter
