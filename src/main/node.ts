@@ -23,7 +23,8 @@ import type { NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
 import type { LoadedConfig } from './config/build.ts';
 import { applyFault, type FaultParts } from './faults.ts';
-import { joinUpstreams, type Closable, type PeerSide, type Platform } from './platform.ts';
+import { joinUpstreams } from './platform.ts';
+import type { ApiListening, Closable, PeerSide, Platform } from './platform.ts';
 import { startProbes } from './probes.ts';
 import { VERSION } from './version.ts';
 import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
@@ -50,6 +51,8 @@ export interface RunningNode {
   readonly metrics: Metrics;
   /** Puts a new configuration in force, whole. */
   apply(next: LoadedConfig): Promise<void>;
+  /** Reads the public listener's certificate again; null, or why it was not taken. */
+  reloadTls(): Promise<string | null>;
   /** Stops: new requests get 503, running ones finish within the drain limit, then all closes. */
   stop(): Promise<void>;
 }
@@ -80,6 +83,7 @@ class LiveNode implements RunningNode {
   #state: NodeState = 'starting';
   #gateway: Gateway | null = null;
   #peers: PeerSide | null = null;
+  #api: ApiListening | null = null;
   #children: LlamaChildren | null = null;
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
@@ -138,11 +142,17 @@ class LiveNode implements RunningNode {
     await choosePorts(next, this.#ports);
     const config = next.node(this.#ports);
     this.gateway.reconfigure(config);
+    this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
     setKnown(this.metrics, config);
     this.#children?.apply(childSpecs(next, this.#ports));
     this.#options.log.setLevel(next.shell.logLevel);
     this.#loaded = next;
     this.#loadedWallMs = this.#options.platform.clock.wallMs();
+  }
+
+  async reloadTls(): Promise<string | null> {
+    if (this.#loaded.shell.apiTls === null) return null;
+    return (await this.#api?.reloadTls()) ?? null;
   }
 
   async stop(): Promise<void> {
@@ -222,9 +232,15 @@ class LiveNode implements RunningNode {
       tls: shell.apiTls,
       handler: this.gateway,
       requestBodyBytesMax: config.requestBodyBytesMax,
-      log: this.#options.log,
+      onRefused: (code, remote) => {
+        this.metrics.httpRefused(code);
+        const { log } = this.#options;
+        if (log.isDebug) log.debug('http-refused', { code, remote });
+      },
     });
     this.#open.push(api);
+    this.#api = api;
+    this.metrics.setConnections(() => api.connections());
     const scheme = shell.apiTls === null ? 'http' : 'https';
     return `${scheme}://${renderAddress({ host: shell.api.host, port: api.port })}`;
   }

@@ -3,6 +3,7 @@
  * targets, links to other regions. `serve.ts` gives the real ones; tests give others.
  */
 
+import type { ErrorCode } from '../base/errors.ts';
 import type { Clock, RequestHandler, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Log } from '../io/observe/log.ts';
@@ -23,13 +24,24 @@ export interface Listening extends Closable {
   readonly port: number;
 }
 
+/** The public listener, running. */
+export interface ApiListening extends Listening {
+  /** Connections of clients that are open. */
+  connections(): number;
+  /** For requests that begin from now on, bytes. */
+  setRequestBodyBytesMax(bytes: number): void;
+  /** Reads the certificate again; null, or why it was not taken. */
+  reloadTls(): Promise<string | null>;
+}
+
 /** The public listener. */
 export interface ApiOptions {
   readonly address: Address;
   readonly tls: TlsFiles | null;
   readonly handler: RequestHandler;
   readonly requestBodyBytesMax: number;
-  readonly log: Log;
+  /** A request was refused before the gateway saw it: malformed, too large, too slow. */
+  readonly onRefused: (code: ErrorCode, remote: string) => void;
 }
 
 /** The peer side: listener, links and what they know. */
@@ -64,7 +76,7 @@ export interface Platform {
   readonly timers: Timers;
   readonly prng: Prng;
   openUpstream(): { readonly upstream: Upstream } & Closable;
-  listenApi(options: ApiOptions): Promise<Listening>;
+  listenApi(options: ApiOptions): Promise<ApiListening>;
   openPeers(options: PeerOptions): Promise<PeerSide>;
 }
 

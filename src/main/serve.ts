@@ -31,7 +31,7 @@ export function createPlatform(): Platform {
     timers,
     prng: createPrng(randomBytes(4).readUInt32LE()),
     openUpstream: () => openUpstream(clock, timers),
-    listenApi: (options) => listenApi(options, clock, timers),
+    listenApi: (options) => listenApi(options, clock),
     openPeers: (options) => openPeers(options, clock, timers),
   };
 }
@@ -104,7 +104,12 @@ async function start(config: LoadedConfig, log: LogOwner): Promise<Running> {
 
 /** Resolves when the node has stopped after the first signal; the second ends the process. */
 function untilStopped({ node, reloader }: Running, log: LogOwner): Promise<void> {
-  process.on('SIGHUP', () => void reloader.reload());
+  process.on('SIGHUP', () => {
+    void reloader.reload();
+    void node.reloadTls().then((why) => {
+      if (why !== null) log.error('tls-refused', { why });
+    });
+  });
   return new Promise((resolve, reject) => {
     let isStopping = false;
     const stop = (signal: NodeJS.Signals): void => {

@@ -117,6 +117,11 @@ export const METRICS = {
     ['operation'],
     OVERHEAD_SECONDS,
   ),
+  banyan_http_connections: gauge('Open connections of clients.'),
+  banyan_http_refused_total: counter(
+    'Requests refused before the gateway saw them: malformed, too large, too slow.',
+    ['code'],
+  ),
   banyan_request_bytes_total: counter('Bytes of request bodies.'),
   banyan_response_bytes_total: counter('Bytes of response bodies.'),
   banyan_attempts_total: counter('Attempts by place and how they ended.', [

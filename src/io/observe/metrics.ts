@@ -35,6 +35,10 @@ export interface Metrics extends Observer {
   setKnown(models: readonly string[], targets: readonly string[]): void;
   /** Asked for the regions at every scrape. */
   setRegions(sample: () => readonly RegionSample[]): void;
+  /** Open connections of clients; asked at every scrape. */
+  setConnections(count: () => number): void;
+  /** A request was refused before the gateway saw it. */
+  httpRefused(code: string): void;
   reloaded(result: 'applied' | 'refused'): void;
   /** Log lines lost so far; asked at every scrape. */
   setLogDropped(count: () => number): void;
@@ -103,6 +107,7 @@ class NodeMetrics implements Metrics {
   #targets: ReadonlySet<string> = new Set();
   #regions: () => readonly RegionSample[] = () => [];
   #logDropped: () => number = () => 0;
+  #connections: () => number = () => 0;
 
   constructor(build: BuildInfo, withProcess: boolean) {
     const merged = METRICS.banyan_metric_series_merged_total;
@@ -144,6 +149,14 @@ class NodeMetrics implements Metrics {
 
   setLogDropped(count: () => number): void {
     this.#logDropped = count;
+  }
+
+  setConnections(count: () => number): void {
+    this.#connections = count;
+  }
+
+  httpRefused(code: string): void {
+    this.#number('banyan_http_refused_total').get(code).value += 1;
   }
 
   reloaded(result: 'applied' | 'refused'): void {
@@ -214,6 +227,7 @@ class NodeMetrics implements Metrics {
 
   async render(): Promise<{ readonly contentType: string; readonly text: string }> {
     this.#number('banyan_log_lines_dropped_total').get().value = this.#logDropped();
+    this.#number('banyan_http_connections').get().value = this.#connections();
     const state = this.#number('banyan_region_state');
     const rtt = this.#number('banyan_region_rtt_seconds');
     const phi = this.#number('banyan_region_phi');

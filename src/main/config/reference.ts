@@ -126,7 +126,7 @@ function kindOf(schema: JsonRow): string {
   if (Array.isArray(branches)) {
     return [...new Set(branches.filter(isRow).map(kindOf))].join(' or ');
   }
-  if (schema['const'] !== undefined) return `\`${String(schema['const'])}\``;
+  if (typeof schema['const'] === 'string') return `\`${schema['const']}\``;
   if (Array.isArray(schema['enum'])) return schema['enum'].map((each) => `\`${each}\``).join(', ');
   const { type, minimum, maximum } = schema;
   if (type === 'array') {

@@ -51,7 +51,6 @@ export function restartFields(current: LoadedConfig, next: LoadedConfig): readon
       'listen.tls': shell.apiTls,
       'listen.admin': shell.admin,
       peers: shell.peers,
-      'limits.requestBodyBytesMax': node.requestBodyBytesMax,
       'demo.faults': shell.hasFaults,
     };
   };

@@ -1,0 +1,46 @@
+/** The real outside of a node: sockets of `io/http1` and links of `io/peer`. */
+
+import { readFile } from 'node:fs/promises';
+
+import { HTTP_LIMITS } from '../base/limits.ts';
+import type { Clock } from '../base/ports.ts';
+import { createHttpServer } from '../io/http1/server.ts';
+import type { TlsFiles } from './config/build.ts';
+import type { ApiListening, ApiOptions } from './platform.ts';
+
+/** After the drain nothing is under way; a connection that still writes gets this long, ms. */
+const CLOSE_MS = 1_000;
+
+/** Listens for clients. Rejects where the address or the certificate cannot be had. */
+export async function listenApi(options: ApiOptions, clock: Clock): Promise<ApiListening> {
+  const { address, handler, tls, onRefused } = options;
+  const server = createHttpServer({
+    handler,
+    clock,
+    tls: tls === null ? null : await readIdentity(tls),
+    limits: { requestBodyBytesMax: options.requestBodyBytesMax },
+    onRefused,
+  });
+  const bound = await server.listen(address.host, address.port);
+  if (!bound.ok) throw bound.error;
+  return {
+    port: bound.value.port,
+    connections: () => server.stats().connections,
+    setRequestBodyBytesMax: (bytes) =>
+      server.setRequestBodyBytesMax(Math.min(bytes, HTTP_LIMITS.requestBodyBytesMax)),
+    async reloadTls() {
+      if (tls === null) return null;
+      try {
+        const taken = server.reloadTls(await readIdentity(tls));
+        return taken.ok ? null : taken.error;
+      } catch (cause) {
+        return String(cause); // A file that cannot be read: the old certificate stays.
+      }
+    },
+    close: () => server.close(CLOSE_MS),
+  };
+}
+
+async function readIdentity({ cert, key }: TlsFiles): Promise<{ cert: string; key: string }> {
+  return { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') };
+}
