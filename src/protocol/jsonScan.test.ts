@@ -172,7 +172,7 @@ test('bombs are refused by name and place, and quickly', () => {
   for (const [name, body, why] of cases) {
     const startedMs = performance.now();
     assert.match(refusal(encodeUtf8(body)) ?? '', why, name);
-    assert.ok(performance.now() - startedMs < 1000, `${name} took too long`);
+    assert.ok(performance.now() - startedMs < 5000, `${name} took too long`);
   }
 });
 

@@ -48,19 +48,23 @@ function prefixEnd(body: Uint8Array, start: number, most: number): number {
 function hashBytes(bytes: Uint8Array, start: number, end: number, seed: number): number {
   let hash = seed;
   const stop = Math.min(end, bytes.length);
-  for (let at = start; at < stop; at += 4) {
-    const block =
-      (bytes[at] ?? 0) |
-      ((at + 1 < stop ? (bytes[at + 1] ?? 0) : 0) << 8) |
-      ((at + 2 < stop ? (bytes[at + 2] ?? 0) : 0) << 16) |
-      ((at + 3 < stop ? (bytes[at + 3] ?? 0) : 0) << 24);
-    let mixed = Math.imul(block, 0xcc9e2d51);
-    mixed = Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
-    hash ^= mixed;
-    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  let at = start;
+  for (; at + 4 <= stop; at += 4) {
+    const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+    const high = ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
+    hash = mix(hash, low | high);
   }
-  hash ^= stop - start;
+  let rest = 0;
+  for (; at < stop; at += 1) rest = (rest << 8) | (bytes[at] ?? 0);
+  hash = mix(hash, rest) ^ (stop - start);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return hash ^ (hash >>> 16);
+}
+
+function mix(hash: number, block: number): number {
+  let mixed = Math.imul(block, 0xcc9e2d51);
+  mixed = Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
+  const next = hash ^ mixed;
+  return (Math.imul((next << 13) | (next >>> 19), 5) + 0xe6546b64) | 0;
 }
