@@ -73,6 +73,23 @@ export class SocketWriter {
     this.#stage();
   }
 
+  /**
+   * Sends `prefix` and `chunk` at once, in one system call. A chunk over a block's size is not
+   * copied: it must not change until it is written.
+   */
+  pushAndFlush(prefix: string, chunk: Uint8Array): void {
+    if (chunk.length <= BLOCK_BYTES) {
+      this.push(prefix, chunk, '');
+      this.flush();
+      return;
+    }
+    this.#socket.cork();
+    this.push(prefix, null, '');
+    this.flush();
+    this.#write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+    this.#socket.uncork();
+  }
+
   #stage(): void {
     if (this.#isStaged) return;
     this.#isStaged = true;
