@@ -22,6 +22,8 @@ export interface ServerKind {
   readonly overheadMs: number;
   /** KV memory, tokens. */
   readonly kvTokens: number;
+  /** Tokens of the prefix cache beyond the free KV memory (host memory). */
+  readonly hostCacheTokens: number;
   /** Tokens of one iteration, decodes first. */
   readonly chunkTokens: number;
   /** Limit for the time per output token in goodput, ms. */
@@ -39,6 +41,7 @@ export const A100_8B: ServerKind = {
   p1: 3.2e-6,
   overheadMs: 2,
   kvTokens: 411_000,
+  hostCacheTokens: 0,
   chunkTokens: 2_048,
   tpotMs: 50,
 };
@@ -55,8 +58,17 @@ export const H100X4_70B_SLOW: ServerKind = {
   p1: 0,
   overheadMs: 0,
   kvTokens: 436_000,
+  hostCacheTokens: 0,
   chunkTokens: 2_048,
   tpotMs: 100,
+};
+
+/** Long prompts: a cache in host memory, and a limit that leaves room for chunks of prefill. */
+export const A100_8B_LONG: ServerKind = {
+  ...A100_8B,
+  name: 'Llama-3-8B, A100, 1.6 M tokens of host cache',
+  hostCacheTokens: 1_600_000,
+  tpotMs: 150,
 };
 
 const BATCH_MAX = 256;
@@ -258,7 +270,8 @@ export class Server {
   #insert(sequence: Sequence): void {
     const { blocks } = sequence;
     for (let index = blocks.length - 1; index >= 0; index -= 1) this.#touch(blocks[index] ?? 0);
-    const capacity = Math.max(0, (this.#kind.kvTokens - this.#kv) / BLOCK_TOKENS);
+    const free = Math.max(0, this.#kind.kvTokens - this.#kv);
+    const capacity = (free + this.#kind.hostCacheTokens) / BLOCK_TOKENS;
     for (const block of this.#cache.keys()) {
       if (this.#cache.size <= capacity) return;
       this.#cache.delete(block);
@@ -277,7 +290,13 @@ export class Server {
  */
 export function capacityPerSecond(
   kind: ServerKind,
-  mean: { readonly prompt: number; readonly output: number; readonly hitShare: number },
+  mean: {
+    readonly prompt: number;
+    /** Of the squares: attention makes long prompts dear. */
+    readonly promptSquare: number;
+    readonly output: number;
+    readonly hitShare: number;
+  },
 ): number {
   const uncached = mean.prompt * (1 - mean.hitShare);
   const iterationMs = (perMs: number): number => {
@@ -289,7 +308,7 @@ export function capacityPerSecond(
       if (kv > 0.95 * kind.kvTokens) return Infinity;
       const linear = Math.max(kind.a0 + kind.a1 * count, kind.b0 + kind.b1 * count);
       ms = kind.overheadMs + linear + kind.d0 + kind.d1 * kv;
-      ms += kind.p1 * perMs * uncached * ms * (mean.prompt - uncached / 2);
+      ms /= 1 - Math.min(0.99, kind.p1 * perMs * (1 - mean.hitShare) * (mean.promptSquare / 2));
       if (ms > 1_000) return Infinity;
     }
     return ms;

@@ -339,6 +339,21 @@ describe('least tokens', () => {
     router.finished(token, { kind: 'cancelled' }, 1_000);
   });
 
+  test('without a session key the prefix has a home, unless it is hot', () => {
+    const router = new ModelRouter(routeSpec(['a', 'b', 'c', 'd']));
+    const prng = createPrng(9);
+    const turn = (promptTokens: number, nowMs: number): string => {
+      const pick = router.pick(request({ prefixHash: 77, promptTokens }), nowMs, prng);
+      return `${pick?.target} ${pick?.prefillTokens}`;
+    };
+    const [home, tokens] = turn(900, 0).split(' ');
+    assert.equal(tokens, '900');
+    assert.equal(turn(1_000, 10), `${home} 100`);
+    assert.equal(turn(400, 20), `${home} 400`, 'a shorter prompt is no next turn');
+    for (let index = 0; index < 60; index += 1) turn(400 + index, 30 + index);
+    assert.match(turn(2_000, 100), / 2000$/, 'hot: nothing is taken off');
+  });
+
   test('a prefix keeps to its two winners while it is cold', () => {
     const names = Array.from({ length: 8 }, (_, index) => `t${index}`);
     const router = new ModelRouter(routeSpec(names));

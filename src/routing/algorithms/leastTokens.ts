@@ -6,15 +6,15 @@
  * load of one of weight 1, not four times. Around it:
  *
  * T1: a session stays at its home (warm cache) while the home is not overloaded: its score, with
- *     what its cache holds taken off, is at most `HOME_SLACK` times the best.
- * T2: a prefix goes to its two rendezvous winners (DualMap, arXiv 2602.06502), and to more as its
- *     share of all requests grows, so that a shared system prompt heats no target.
- * T3: with both, other targets stay reachable: where the winners are much busier than the best of
- *     all, the best of all is taken.
+ *     what its cache holds taken off, is at most `HOME_SLACK` times the best. Without a session key
+ *     the prefix stands for it: it reaches to the end of the first message of the user.
+ * T2: a prefix without a home goes to its two rendezvous winners (DualMap, arXiv 2602.06502) while
+ *     the better of them scores at most `PREFIX_SLACK` times the best.
+ * T3: a prefix with more than 1.25 times an even share of the requests is hot: it has no home, and
+ *     more winners as its share grows, so that one system prompt for everyone heats no target.
+ * The slacks are measured (`bench/routing.ts`, `docs/internals/balancing.md`).
  */
 
-import { ROUTING_LIMITS } from '../../base/limits.ts';
-import type { TargetName } from '../../base/names.ts';
 import type { Prng } from '../../base/prng.ts';
 import {
   pickLowest,
@@ -24,25 +24,17 @@ import {
   type Choice,
   type Member,
 } from './algorithm.ts';
+import { createHomes, createPopularity, type Home, type Popularity } from './affinity.ts';
 import { rendezvousRank } from './rendezvous.ts';
 
 /** A home is kept while its score is at most this many times the best score. */
 export const HOME_SLACK = 2;
 /** The winners of a prefix are kept while the best of them is at most this many times the best. */
 export const PREFIX_SLACK = 2;
-/** Half-life of the counts of prefixes, ms. */
-const POPULARITY_HALF_LIFE_MS = 30_000;
 /** Winners of a prefix that is not hot. */
 const WINNERS_MIN = 2;
 /** A prefix is hot past this multiple of an even share. */
 const HOT_SHARE = 1.25;
-
-interface Home {
-  readonly target: TargetName;
-  /** Tokens that its cache holds of the session: the last prompt. */
-  readonly tokens: number;
-  readonly usedMs: number;
-}
 
 /** Knobs, for the measurement; the defaults are its result. */
 export interface LeastTokensOptions {
@@ -60,30 +52,12 @@ export function leastTokensScore(member: Member, prefillTokens: number): number 
 export function createLeastTokens(
   options: LeastTokensOptions = { homeSlack: HOME_SLACK, prefixSlack: PREFIX_SLACK },
 ): Algorithm {
-  const homes = new Map<string, Home>();
+  const homes = createHomes();
   const popularity = createPopularity();
-
-  function homeOf(request: AlgorithmRequest, nowMs: number): Home | undefined {
-    if (request.sessionKey === null) return undefined;
-    const home = homes.get(request.sessionKey);
-    return home !== undefined && nowMs - home.usedMs <= ROUTING_LIMITS.sessionHomeMs
-      ? home
-      : undefined;
-  }
-
-  function remember(request: AlgorithmRequest, target: TargetName, nowMs: number): void {
-    if (request.sessionKey === null) return;
-    homes.delete(request.sessionKey); // Re-inserted at the young end.
-    homes.set(request.sessionKey, { target, tokens: request.promptTokens, usedMs: nowMs });
-    if (homes.size <= ROUTING_LIMITS.sessionHomesMax) return;
-    for (const oldest of homes.keys()) {
-      homes.delete(oldest);
-      break;
-    }
-  }
 
   function choose(
     request: AlgorithmRequest,
+    home: Home | undefined,
     members: readonly Member[],
     nowMs: number,
     prng: Prng,
@@ -91,7 +65,6 @@ export function createLeastTokens(
     const own = request.promptTokens;
     const best = pickLowest(members, prng, (member) => leastTokensScore(member, own));
     const bestScore = leastTokensScore(best, own);
-    const home = homeOf(request, nowMs);
     const homeMember = members.find((member) => member.target === home?.target);
     if (home !== undefined && homeMember !== undefined) {
       const uncached = uncachedTokens(request, home);
@@ -100,8 +73,7 @@ export function createLeastTokens(
       }
     }
     if (request.prefixHash !== 0) {
-      const share = popularity.count(request.prefixHash, nowMs);
-      const winner = bestWinner(request, members, share);
+      const winner = bestWinner(request, members, popularity.share(request.prefixHash, nowMs));
       if (winner !== null && leastTokensScore(winner, own) <= options.prefixSlack * bestScore) {
         return {
           member: winner,
@@ -116,12 +88,15 @@ export function createLeastTokens(
   return {
     scoreMeaning: '(queued prefill tokens + own + 1) * (in flight + 1) / weight^2',
     pick(request, members, nowMs, prng) {
-      const choice = choose(request, members, nowMs, prng);
-      remember(request, choice.member.target, nowMs);
+      if (request.prefixHash !== 0) popularity.count(request.prefixHash, nowMs);
+      const key = homeKey(request, popularity, members.length, nowMs);
+      const choice = choose(request, homes.of(key, nowMs), members, nowMs, prng);
+      homes.remember(key, request.promptTokens, choice.member.target, nowMs);
       return choice;
     },
-    score(request, member, _members, nowMs) {
-      const home = homeOf(request, nowMs);
+    score(request, member, members, nowMs) {
+      const key = homeKey(request, popularity, members.length, nowMs);
+      const home = homes.of(key, nowMs);
       const isHome = home !== undefined && home.target === member.target;
       return leastTokensScore(
         member,
@@ -131,9 +106,30 @@ export function createLeastTokens(
   };
 }
 
-/** A session's next prompt repeats its last one; at least one token is always computed. */
+/** What a request's home is remembered by: its session, or its prefix unless that is hot. */
+function homeKey(
+  request: AlgorithmRequest,
+  popularity: Popularity,
+  memberCount: number,
+  nowMs: number,
+): string | null {
+  const { sessionKey, prefixHash } = request;
+  if (sessionKey !== null) return `session ${sessionKey}`;
+  if (prefixHash === 0) return null;
+  const isHot =
+    memberCount > 1 &&
+    popularity.isKnown(nowMs) &&
+    popularity.share(prefixHash, nowMs) * memberCount > HOT_SHARE;
+  return isHot ? null : `prefix ${prefixHash}`;
+}
+
+/**
+ * A session's next prompt repeats its last one, and at least one token is always computed. A prompt
+ * shorter than the last is none of that: nothing is taken off.
+ */
 function uncachedTokens(request: AlgorithmRequest, home: Home): number {
-  return Math.max(1, request.promptTokens - home.tokens);
+  const own = request.promptTokens;
+  return own < home.tokens ? own : Math.max(1, own - home.tokens);
 }
 
 /** The member of least tokens among the prefix's winners; null where all members are winners. */
@@ -168,31 +164,4 @@ function higherOf(request: AlgorithmRequest, members: readonly Member[]): Member
     }
   }
   return requireMember(best);
-}
-
-/** Counts prefixes with a half-life; a bounded table, the least recently seen goes first. */
-function createPopularity(): { count(prefixHash: number, nowMs: number): number } {
-  const counts = new Map<number, { weight: number; atMs: number }>();
-  let total = 0;
-  let totalMs = 0;
-  const faded = (weight: number, ageMs: number): number =>
-    weight * 2 ** (-Math.max(ageMs, 0) / POPULARITY_HALF_LIFE_MS);
-  return {
-    /** Counts one request and returns its prefix's share of all recent ones, 0 to 1. */
-    count(prefixHash, nowMs) {
-      total = faded(total, nowMs - totalMs) + 1;
-      totalMs = nowMs;
-      const before = counts.get(prefixHash);
-      const weight = before === undefined ? 1 : faded(before.weight, nowMs - before.atMs) + 1;
-      counts.delete(prefixHash);
-      counts.set(prefixHash, { weight, atMs: nowMs });
-      if (counts.size > ROUTING_LIMITS.prefixesMax) {
-        for (const oldest of counts.keys()) {
-          counts.delete(oldest);
-          break;
-        }
-      }
-      return Math.min(1, weight / total);
-    },
-  };
 }
