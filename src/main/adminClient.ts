@@ -8,6 +8,8 @@ import { isRow, type JsonRow } from './json.ts';
 import { printable } from './output.ts';
 import { say } from './verb.ts';
 
+export { isRow, type JsonRow };
+
 /**
  * Calls `path` of the admin API at `server` and gives the JSON of its answer. Throws `CliError`: with
  * `unreachable` where nobody answers in time, else by the status of the refusal.

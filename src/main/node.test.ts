@@ -4,11 +4,14 @@ import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
+import { createPrng } from '../base/prng.ts';
+import { createClock, createTimers } from '../io/clock.ts';
 import { createLog } from '../io/observe/log.ts';
 import { parseConfig } from './config/load.ts';
 import { renderProblems } from './config/render.ts';
 import { startNode, type RunningNode } from './node.ts';
-import { testPlatform } from './testPlatform.ts';
+import type { Platform } from './platform.ts';
+import { listenApi, openUpstream } from './realPlatform.ts';
 
 /** A model server that answers at once, streams that wait for `release`, and a health that flips. */
 interface FakeTarget {
@@ -90,6 +93,19 @@ function parse(text: string) {
   const parsed = parseConfig(text, '/tmp/banyan.yaml', { KEY: 'k' });
   if (!parsed.ok) assert.fail(renderProblems('banyan.yaml', parsed.error));
   return parsed.value.config;
+}
+
+/** The real outside, without other regions. */
+function testPlatform(): Platform {
+  const clock = createClock();
+  return {
+    clock,
+    timers: createTimers(),
+    prng: createPrng(1),
+    openUpstream: (origins) => openUpstream(origins, clock),
+    listenApi: (options) => listenApi(options, clock),
+    openPeers: () => Promise.reject(new Error('these nodes stand alone')),
+  };
 }
 
 async function start(text = textOf()): Promise<RunningNode> {

@@ -21,10 +21,10 @@ import { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
 import type { NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
-import type { LoadedConfig } from './config/build.ts';
+import type { LoadedConfig, OriginShell } from './config/build.ts';
 import { applyFault, type FaultParts } from './faults.ts';
 import { joinUpstreams } from './platform.ts';
-import type { ApiListening, Closable, PeerSide, Platform } from './platform.ts';
+import type { ApiListening, Closable, PeerSide, Platform, SocketSide } from './platform.ts';
 import { startProbes } from './probes.ts';
 import { VERSION } from './version.ts';
 import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
@@ -49,8 +49,8 @@ export interface RunningNode {
   readonly listen: NodeStatus['listen'];
   readonly gateway: Gateway;
   readonly metrics: Metrics;
-  /** Puts a new configuration in force, whole. */
-  apply(next: LoadedConfig): Promise<void>;
+  /** Puts a new configuration in force, whole; null, or why not, and then nothing has changed. */
+  apply(next: LoadedConfig): Promise<string | null>;
   /** Reads the public listener's certificate again; null, or why it was not taken. */
   reloadTls(): Promise<string | null>;
   /** Stops: new requests get 503, running ones finish within the drain limit, then all closes. */
@@ -84,6 +84,7 @@ class LiveNode implements RunningNode {
   #gateway: Gateway | null = null;
   #peers: PeerSide | null = null;
   #api: ApiListening | null = null;
+  #sockets: SocketSide | null = null;
   #children: LlamaChildren | null = null;
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
@@ -112,8 +113,9 @@ class LiveNode implements RunningNode {
   async open(): Promise<void> {
     const { platform } = this.#options;
     const config = this.#loaded.node(this.#ports);
-    const sockets = platform.openUpstream();
+    const sockets = await platform.openUpstream(originsOf(this.#loaded, this.#ports));
     this.#open.push(sockets);
+    this.#sockets = sockets;
     const peers = await this.#openPeers(config);
     this.#gateway = this.#makeGateway(config, sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
@@ -138,8 +140,10 @@ class LiveNode implements RunningNode {
     }
   }
 
-  async apply(next: LoadedConfig): Promise<void> {
+  async apply(next: LoadedConfig): Promise<string | null> {
     await choosePorts(next, this.#ports);
+    const refused = await this.#sockets?.setOrigins(originsOf(next, this.#ports));
+    if (typeof refused === 'string') return refused;
     const config = next.node(this.#ports);
     this.gateway.reconfigure(config);
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
@@ -148,6 +152,7 @@ class LiveNode implements RunningNode {
     this.#options.log.setLevel(next.shell.logLevel);
     this.#loaded = next;
     this.#loadedWallMs = this.#options.platform.clock.wallMs();
+    return null;
   }
 
   async reloadTls(): Promise<string | null> {
@@ -327,6 +332,20 @@ function childSpecs(
     ...llama,
     port: ports.get(llama.name) ?? llama.port,
   }));
+}
+
+/** Every address that targets are called at, those of the children included. */
+function originsOf(
+  loaded: LoadedConfig,
+  ports: ReadonlyMap<TargetName, number>,
+): readonly OriginShell[] {
+  const children = childSpecs(loaded, ports).map(({ port }) => ({
+    origin: `http://127.0.0.1:${port}`,
+    caFile: null,
+    serverName: null,
+  }));
+  const found = new Map([...children, ...loaded.shell.origins].map((each) => [each.origin, each]));
+  return [...found.values()];
 }
 
 /** Every embedded target gets the port that its file names, or one that is free now and kept. */

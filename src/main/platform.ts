@@ -11,7 +11,7 @@ import type { NodeConfig } from '../replica/config.ts';
 import type { RegionView } from '../replica/regionView.ts';
 import type { Serving } from '../replica/serving.ts';
 import type { Address } from './config/address.ts';
-import type { PeerShell, TlsFiles } from './config/build.ts';
+import type { OriginShell, PeerShell, TlsFiles } from './config/build.ts';
 import type { OtherRegion } from './views.ts';
 
 /** Something that runs until it is closed. */
@@ -22,6 +22,13 @@ export interface Closable {
 /** A listener and the port that it got. */
 export interface Listening extends Closable {
   readonly port: number;
+}
+
+/** Connections to targets. */
+export interface SocketSide extends Closable {
+  readonly upstream: Upstream;
+  /** Replaces the addresses that may be called; null, or why they were not taken. */
+  setOrigins(origins: readonly OriginShell[]): Promise<string | null>;
 }
 
 /** The public listener, running. */
@@ -75,7 +82,7 @@ export interface Platform {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly prng: Prng;
-  openUpstream(): { readonly upstream: Upstream } & Closable;
+  openUpstream(origins: readonly OriginShell[]): Promise<SocketSide>;
   listenApi(options: ApiOptions): Promise<ApiListening>;
   openPeers(options: PeerOptions): Promise<PeerSide>;
 }

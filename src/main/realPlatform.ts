@@ -4,9 +4,11 @@ import { readFile } from 'node:fs/promises';
 
 import { HTTP_LIMITS } from '../base/limits.ts';
 import type { Clock } from '../base/ports.ts';
+import type { OriginConfig } from '../io/http1/origin.ts';
+import { createUpstreamPool } from '../io/http1/pool.ts';
 import { createHttpServer } from '../io/http1/server.ts';
-import type { TlsFiles } from './config/build.ts';
-import type { ApiListening, ApiOptions } from './platform.ts';
+import type { OriginShell, TlsFiles } from './config/build.ts';
+import type { ApiListening, ApiOptions, SocketSide } from './platform.ts';
 
 /** After the drain nothing is under way; a connection that still writes gets this long, ms. */
 const CLOSE_MS = 1_000;
@@ -39,6 +41,37 @@ export async function listenApi(options: ApiOptions, clock: Clock): Promise<ApiL
     },
     close: () => server.close(CLOSE_MS),
   };
+}
+
+/** Opens the pool of connections to targets. Rejects where an address or a file is wrong. */
+export async function openUpstream(
+  origins: readonly OriginShell[],
+  clock: Clock,
+): Promise<SocketSide> {
+  const pool = createUpstreamPool({ clock, origins: await readOrigins(origins) });
+  if (!pool.ok) throw new Error(pool.error);
+  return {
+    upstream: pool.value,
+    async setOrigins(next) {
+      try {
+        const set = pool.value.setOrigins(await readOrigins(next));
+        return set.ok ? null : set.error;
+      } catch (cause) {
+        return String(cause); // A file that cannot be read.
+      }
+    },
+    close: () => Promise.resolve(pool.value.close()),
+  };
+}
+
+function readOrigins(origins: readonly OriginShell[]): Promise<readonly OriginConfig[]> {
+  return Promise.all(
+    origins.map(async ({ origin, caFile, serverName }) => ({
+      origin,
+      ca: caFile === null ? null : await readFile(caFile, 'utf8'),
+      serverName,
+    })),
+  );
 }
 
 async function readIdentity({ cert, key }: TlsFiles): Promise<{ cert: string; key: string }> {

@@ -18,7 +18,7 @@ import { renderProblems } from './config/render.ts';
 import { CliError, EXIT } from './exitCodes.ts';
 import { startNode, type RunningNode } from './node.ts';
 import type { Platform } from './platform.ts';
-import { listenApi, openPeers, openUpstream } from './realPlatform.ts';
+import { listenApi, openUpstream } from './realPlatform.ts';
 import { note, say } from './verb.ts';
 import { VERSION } from './version.ts';
 
@@ -30,9 +30,9 @@ export function createPlatform(): Platform {
     clock,
     timers,
     prng: createPrng(randomBytes(4).readUInt32LE()),
-    openUpstream: () => openUpstream(clock, timers),
+    openUpstream: (origins) => openUpstream(origins, clock),
     listenApi: (options) => listenApi(options, clock),
-    openPeers: (options) => openPeers(options, clock, timers),
+    openPeers: () => Promise.reject(new Error('peers are not joined to the node yet')),
   };
 }
 
@@ -89,9 +89,11 @@ async function start(config: LoadedConfig, log: LogOwner): Promise<Running> {
     env: process.env,
     current: config,
     apply: async (next) => {
-      await node.apply(next);
+      const why = await node.apply(next);
+      if (why !== null) return why;
       node.metrics.reloaded('applied');
       log.info('config-applied', { configRevision: next.revision });
+      return null;
     },
     refused: (problems) => {
       node.metrics.reloaded('refused');

@@ -29,6 +29,16 @@ export interface PeerShell {
   }[];
 }
 
+/** An address that targets are called at. */
+export interface OriginShell {
+  /** `http://host:port` or `https://host:port`. */
+  readonly origin: string;
+  /** PEM file, absolute; null: the system's authorities. */
+  readonly caFile: string | null;
+  /** Null: the host. */
+  readonly serverName: string | null;
+}
+
 /** One embedded model server: a child process. */
 export interface LlamaShell {
   readonly name: TargetName;
@@ -56,6 +66,8 @@ export interface ShellConfig {
   readonly admin: Address | null;
   readonly peers: PeerShell | null;
   readonly llamas: readonly LlamaShell[];
+  /** Of all targets that are not embedded, each once. */
+  readonly origins: readonly OriginShell[];
   readonly logLevel: LogLevel;
   readonly drainMs: number;
   readonly hasFaults: boolean;
@@ -116,6 +128,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
             })),
           },
     llamas: file.targets.flatMap((target) => (target.kind === 'llama' ? [llama(target, at)] : [])),
+    origins: origins(file, at),
     logLevel: file.log.level,
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,
@@ -137,6 +150,17 @@ function llama(
   };
 }
 
+function origins(file: ConfigFile, at: (name: string) => string): readonly OriginShell[] {
+  const found = new Map<string, OriginShell>();
+  for (const target of file.targets) {
+    if (target.kind === 'llama') continue;
+    const { origin } = target.baseUrl;
+    const caFile = target.tls?.ca === undefined ? null : at(target.tls.ca);
+    found.set(origin, { origin, caFile, serverName: target.tls?.serverName ?? null });
+  }
+  return [...found.values()];
+}
+
 function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files'] {
   const files: { path: ConfigPath; file: string }[] = [];
   for (const [name, named] of Object.entries(shell.apiTls ?? {})) {
@@ -145,6 +169,11 @@ function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files']
   for (const [name, named] of Object.entries(shell.peers?.tls ?? {})) {
     files.push({ path: ['peers', 'tls', name], file: named });
   }
+  file.targets.forEach((target, index) => {
+    if (target.kind === 'llama' || target.tls?.ca === undefined) return;
+    const caFile = resolve(dirname(shell.file), target.tls.ca);
+    files.push({ path: ['targets', index, 'tls', 'ca'], file: caFile });
+  });
   for (const { name, modelFile } of shell.llamas) {
     const index = file.targets.findIndex((target) => target.name === name);
     files.push({ path: ['targets', index, 'modelFile'], file: modelFile });

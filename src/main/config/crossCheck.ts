@@ -81,6 +81,7 @@ export function crossCheck(view: CheckView, complain: Complain): void {
   checkPeers(view, complain);
   checkKeys(view, complain);
   checkTargets(view, complain);
+  checkTargetTls(view, complain);
   checkModels(view, complain);
 }
 
@@ -171,6 +172,25 @@ function checkSecret(view: CheckView, path: ConfigPath, complain: Complain): voi
   const source = view.interpolationOf(path);
   if (source !== null && source.isReference && !source.hasLiteral) return;
   complain('error', path, 'a secret must not stand in the file; write ${NAME} and set it outside');
+}
+
+/** Targets at one address share its connections, and so what they trust. */
+function checkTargetTls(view: CheckView, complain: Complain): void {
+  const first = new Map<string, { readonly index: number; readonly tls: string }>();
+  for (const { index, value } of view.targets) {
+    if (value.baseUrl === undefined) continue;
+    const { origin } = value.baseUrl;
+    const at = ['targets', index, 'tls'];
+    if (value.tls !== undefined && origin.startsWith('http:')) {
+      complain('error', at, 'is for https addresses');
+    }
+    const tls = JSON.stringify([value.tls?.ca, value.tls?.serverName]);
+    const earlier = first.get(origin);
+    if (earlier === undefined) first.set(origin, { index, tls });
+    else if (earlier.tls !== tls) {
+      complain('error', at, `differs from that of targets[${earlier.index}] at the same address`);
+    }
+  }
 }
 
 function checkTargets(view: CheckView, complain: Complain): void {

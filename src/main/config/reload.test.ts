@@ -32,6 +32,7 @@ async function reloader() {
     apply: (next) => {
       applied.push(next);
       wake();
+      return Promise.resolve(null);
     },
     refused: (problems) => {
       refused.push(problems.replaceAll(folder, ''));

@@ -21,8 +21,8 @@ export interface ReloaderOptions {
   readonly file: string;
   readonly env: Environment;
   readonly current: LoadedConfig;
-  /** Puts it in force, whole. */
-  readonly apply: (next: LoadedConfig) => void | Promise<void>;
+  /** Puts it in force, whole; null, or why not, and then nothing may have changed. */
+  readonly apply: (next: LoadedConfig) => Promise<string | null>;
   /** Told why the newest file is not in force; `problems` holds a line for each. */
   readonly refused: (problems: string) => void;
 }
@@ -124,10 +124,12 @@ class FileReloader implements Reloader {
     if (fields.length > 0) {
       return this.#refuse(`${file}: a restart is needed to change ${fields.join(', ')}`);
     }
+    if (config.revision !== this.#current.revision) {
+      const why = await apply(config);
+      if (why !== null) return this.#refuse(`${file}: ${why}`);
+      this.#current = config;
+    }
     this.#refused = null;
-    if (config.revision === this.#current.revision) return;
-    this.#current = config;
-    await apply(config);
   }
 
   #refuse(problems: string): void {

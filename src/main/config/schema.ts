@@ -162,6 +162,12 @@ const remote = {
     .record(z.string().max(64), z.union([z.string().max(1_024), z.number(), z.boolean()]))
     .default({})
     .describe('options of the provider, e.g. maxTokensField'),
+  tls: mapping({
+    ca: text().optional().describe("PEM file: trust these authorities instead of the system's"),
+    serverName: text().optional().describe('checked in the certificate; absent: the host'),
+  })
+    .optional()
+    .describe('of an https address with a private certificate'),
   probePath: path.optional().describe('answers 2xx when healthy; absent: no active probes'),
 };
 /** One entry of `targets`, by its `kind`. */
