@@ -154,6 +154,20 @@ describe('circuit breaker', () => {
   });
 });
 
+describe('the window of outcomes', () => {
+  test('it holds the last minute, in steps of ten seconds', () => {
+    const health = new TargetHealth(null);
+    health.succeeded(5_000);
+    health.failed('connect', 0, SPEC, 15_000);
+    assert.deepEqual(health.window(59_999), { answered: 1, failed: 1 });
+    assert.deepEqual(health.window(60_000), { answered: 0, failed: 1 });
+    assert.deepEqual(health.window(70_000), { answered: 0, failed: 0 });
+    health.succeeded(1_000_000);
+    assert.deepEqual(health.window(1_000_000), { answered: 1, failed: 0 });
+    assert.deepEqual(health.window(999_000), { answered: 1, failed: 0 }, 'time never goes back');
+  });
+});
+
 describe('rest', () => {
   test('a 429 rests it for Retry-After without blame, then it is healthy at once', () => {
     const health = new TargetHealth(null);

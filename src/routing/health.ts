@@ -81,7 +81,7 @@ export class TargetHealth {
   #probeFailures = 0;
   readonly #answered = Array.from({ length: WINDOW_BUCKETS }, () => 0);
   readonly #failed = Array.from({ length: WINDOW_BUCKETS }, () => 0);
-  #bucket = -1;
+  #bucket = 0;
 
   /** `joinedMs`: it joined targets that already serve: slow start; null: all begin together. */
   constructor(joinedMs: number | null) {
@@ -264,13 +264,13 @@ export class TargetHealth {
 
   /** Moves the window to `nowMs`, emptying the buckets that it passes. */
   #turn(nowMs: number): void {
-    const bucket = Math.max(this.#bucket, Math.floor(nowMs / WINDOW_BUCKET_MS));
-    const steps = this.#bucket < 0 ? WINDOW_BUCKETS : bucket - this.#bucket;
-    for (let step = 0; step < Math.min(steps, WINDOW_BUCKETS); step += 1) {
-      const slot = (bucket - step) % WINDOW_BUCKETS;
+    const bucket = Math.floor(Math.max(0, nowMs) / WINDOW_BUCKET_MS);
+    const steps = Math.min(bucket - this.#bucket, WINDOW_BUCKETS);
+    for (let step = 0; step < steps; step += 1) {
+      const slot = (bucket - step + WINDOW_BUCKETS) % WINDOW_BUCKETS;
       this.#answered[slot] = 0;
       this.#failed[slot] = 0;
     }
-    this.#bucket = bucket;
+    this.#bucket = Math.max(this.#bucket, bucket);
   }
 }
