@@ -22,6 +22,9 @@ import { listenApi, openUpstream } from './realPlatform.ts';
 import { note, say } from './verb.ts';
 import { VERSION } from './version.ts';
 
+/** `timeout`, shells and supervisors signal a process and its group: within this it is one, ms. */
+export const SIGNAL_ECHO_MS = 500;
+
 /** The real world. */
 export function createPlatform(): Platform {
   const clock = createClock();
@@ -114,13 +117,16 @@ function untilStopped({ node, reloader }: Running, log: LogOwner): Promise<void>
   });
   return new Promise((resolve, reject) => {
     let isStopping = false;
+    let signalledMs = 0;
     const stop = (signal: NodeJS.Signals): void => {
       if (isStopping) {
+        if (performance.now() - signalledMs < SIGNAL_ECHO_MS) return;
         log.warn('killed', { signal });
         log.flush();
         process.exit(EXIT.interrupted);
       }
       isStopping = true;
+      signalledMs = performance.now();
       log.info('stopping', { signal, inFlight: node.gateway.inFlight });
       reloader.stop();
       node.stop().then(resolve, reject);
