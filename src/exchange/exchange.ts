@@ -227,7 +227,7 @@ export class Exchange implements ClientEvents, AttemptSink {
   private takesRetry(verdict: Verdict, nowMs: number): boolean {
     // An overloaded target did not run it, but a retry is load where load is the trouble.
     const isFree = verdict.isDefinite && verdict.outcome.kind !== 'overloaded';
-    if (isFree || this.host.takeRetry(nowMs)) return true;
+    if (isFree || this.host.takeRetry(nowMs, !verdict.isDefinite)) return true;
     this.note('retry budget spent');
     this.end(verdict.failure);
     return false;

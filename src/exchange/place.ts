@@ -54,7 +54,7 @@ export interface ExchangeHost {
   readonly prng: Prng;
   readonly upstream: Upstream;
   /** Takes one retry out of the budget; false where it is spent. */
-  takeRetry(nowMs: number): boolean;
+  takeRetry(nowMs: number, mayHaveRun: boolean): boolean;
 }
 
 /** What the exchange reports of one attempt when it is over. */

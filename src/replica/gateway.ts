@@ -94,7 +94,11 @@ export class Gateway implements RequestHandler {
       timers: parts.timers,
       prng: parts.prng,
       upstream: parts.upstream,
-      takeRetry: (nowMs) => this.budget.tryTake(nowMs),
+      takeRetry: (nowMs, mayHaveRun) => {
+        const isTaken = this.budget.tryTake(nowMs, mayHaveRun);
+        if (!isTaken) this.observer.retrySuppressed('', 'budget');
+        return isTaken;
+      },
     };
   }
 

@@ -1,34 +1,10 @@
-/** The budget, the backoff, and the table of decisions. */
+/** The budget and the backoff. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { createPrng } from '../base/prng.ts';
-import {
-  BACKOFF_BASE_MS,
-  BACKOFF_CAP_MS,
-  backoffMs,
-  mayRetry,
-  RetryBudget,
-  type RetryQuestion,
-} from './retry.ts';
-
-const QUESTION: RetryQuestion = {
-  outcome: { kind: 'failed', phase: 'before-content' },
-  bytesSent: 100,
-  hasContent: false,
-  isIdempotent: true,
-  attemptsMade: 1,
-  attemptsMax: 4,
-  hasOtherPlace: true,
-  leftMs: 60_000,
-};
-
-function decide(more: Partial<RetryQuestion>, budget = new RetryBudget({ percent: 10 })): string {
-  const decision = mayRetry({ ...QUESTION, ...more }, budget, 0, createPrng(1));
-  if (decision.kind === 'stop') return decision.why;
-  return decision.isPossiblyDoubleCharged ? 'retry, maybe charged twice' : 'retry';
-}
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, RetryBudget } from './retry.ts';
 
 describe('retry budget', () => {
   test('10 % of the requests of 10 s, plus the floor', () => {
@@ -93,13 +69,19 @@ describe('retry budget', () => {
       budget.onRequest(index * 10); // 100 s at 100 a second.
       sent += 1;
       for (let made = 1; made < 4; made += 1) {
-        const question = { ...QUESTION, attemptsMade: made };
-        if (mayRetry(question, budget, index * 10, createPrng(index)).kind === 'stop') break;
+        if (!budget.tryTake(index * 10)) break;
         sent += 1;
       }
     }
     assert.ok(sent <= 10_000 * 1.1 + 110, `${sent} sent for 10000`);
   });
+});
+
+test('retries of what may have run are counted apart', () => {
+  const budget = new RetryBudget({ percent: 10 });
+  budget.tryTake(0, true);
+  budget.tryTake(0);
+  assert.equal(budget.possiblyDoubleCharged, 1);
 });
 
 describe('backoff', () => {
@@ -111,81 +93,5 @@ describe('backoff', () => {
       assert.ok(Math.max(...draws) < bound);
       assert.ok(Math.max(...draws) > 0.9 * bound && Math.min(...draws) < 0.1 * bound);
     }
-  });
-});
-
-describe('the decision', () => {
-  const table: readonly (readonly [string, Partial<RetryQuestion>, string])[] = [
-    ['an answer', { outcome: { kind: 'answered' } }, 'answered'],
-    ['a client fault', { outcome: { kind: 'rejected' } }, 'rejected'],
-    ['a cancelled attempt', { outcome: { kind: 'cancelled' } }, 'cancelled'],
-    ['a refused connection', { outcome: { kind: 'failed', phase: 'connect' } }, 'retry'],
-    ['a 5xx before content', {}, 'retry, maybe charged twice'],
-    ['a reset before a byte was sent', { bytesSent: 0 }, 'retry'],
-    ['a reset after it was sent', { bytesSent: 9 }, 'retry, maybe charged twice'],
-    ['the same, not safe to repeat', { bytesSent: 9, isIdempotent: false }, 'may-have-run'],
-    [
-      'refused, not safe to repeat',
-      { outcome: { kind: 'failed', phase: 'connect' }, isIdempotent: false },
-      'retry',
-    ],
-    [
-      'a cut stream that the client saw',
-      { outcome: { kind: 'failed', phase: 'mid-stream' }, hasContent: true },
-      'content-sent',
-    ],
-    ['a 429, another place', { outcome: { kind: 'rate-limited', retryAfterMs: 60_000 } }, 'retry'],
-    [
-      'a 429 with a short wait, no other place',
-      { outcome: { kind: 'rate-limited', retryAfterMs: 500 }, hasOtherPlace: false },
-      'retry',
-    ],
-    [
-      'a 429 with a long wait, no other place',
-      { outcome: { kind: 'rate-limited', retryAfterMs: 60_000 }, hasOtherPlace: false },
-      'wait-too-long',
-    ],
-    [
-      'a wait past the deadline of the exchange',
-      { outcome: { kind: 'rate-limited', retryAfterMs: 500 }, hasOtherPlace: false, leftMs: 400 },
-      'wait-too-long',
-    ],
-    ['the last attempt', { attemptsMade: 4 }, 'attempts-spent'],
-  ];
-  for (const [name, more, wanted] of table) {
-    test(`${name}: ${wanted}`, () => assert.equal(decide(more), wanted));
-  }
-
-  test('a spent budget stops 5xx and overload, not what certainly did not run', () => {
-    const spent = new RetryBudget({ percent: 0 });
-    assert.equal(decide({}, spent), 'budget-spent');
-    assert.equal(
-      decide({ outcome: { kind: 'overloaded', retryAfterMs: null } }, spent),
-      'budget-spent',
-    );
-    assert.equal(decide({ outcome: { kind: 'failed', phase: 'connect' } }, spent), 'retry');
-    assert.equal(decide({ outcome: { kind: 'rate-limited', retryAfterMs: null } }, spent), 'retry');
-  });
-
-  test('requests that may be charged twice are counted', () => {
-    const budget = new RetryBudget({ percent: 10 });
-    decide({}, budget);
-    decide({ bytesSent: 0 }, budget);
-    assert.equal(budget.possiblyDoubleCharged, 1);
-  });
-
-  test('elsewhere the first retry is at once and later ones wait; here it waits as told', () => {
-    const budget = new RetryBudget({ percent: 10 });
-    const delay = (more: Partial<RetryQuestion>): number => {
-      const decision = mayRetry({ ...QUESTION, ...more }, budget, 0, createPrng(2));
-      return decision.kind === 'retry' ? decision.delayMs : -1;
-    };
-    assert.equal(delay({}), 0);
-    assert.ok(delay({ attemptsMade: 3 }) > 0);
-    const told = delay({
-      outcome: { kind: 'overloaded', retryAfterMs: 700 },
-      hasOtherPlace: false,
-    });
-    assert.ok(told >= 700 && told < 700 + BACKOFF_BASE_MS);
   });
 });
