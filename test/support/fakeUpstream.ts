@@ -1,16 +1,26 @@
 /**
  * A model server that misbehaves on demand, over a plain socket so that every byte is ours. It
- * speaks just enough of both dialects to answer chats, streamed and not, and applies the fault that
- * the test has set. Real servers cannot be asked to fail in these ways; everything else is tested
- * against real ones.
+ * answers in both dialects (`fakeAnswers.ts`) and applies the fault that the test has set. Real
+ * servers cannot be asked to fail in these ways; everything else is tested against real ones.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
+
+import {
+  isAnthropicPath,
+  parsedBody,
+  streamEvents,
+  unaryBody,
+  type SeenRequest,
+} from './fakeAnswers.ts';
+
+export type { SeenRequest } from './fakeAnswers.ts';
 
 /** One way to misbehave. `none` answers properly. */
 export type Fault =
   | { readonly kind: 'none' }
   | { readonly kind: 'reset' } // Accepts, reads the request, resets.
+  | { readonly kind: 'close' } // The same with an orderly end.
   | { readonly kind: 'stall-before-head' }
   | { readonly kind: 'stall-after-head' }
   | { readonly kind: 'stall-mid-stream'; readonly events: number }
@@ -22,6 +32,8 @@ export type Fault =
   | { readonly kind: 'early-end'; readonly events: number } // Clean transport end, no [DONE].
   | { readonly kind: 'in-band-error'; readonly events: number }
   | { readonly kind: 'slow-drip'; readonly gapMs: number }
+  | { readonly kind: 'late'; readonly delayMs: number } // Thinks, then answers properly.
+  | { readonly kind: 'flood'; readonly bytes: number } // A long answer, as fast as it is read.
   | { readonly kind: 'redirect'; readonly location: string }
   | {
       readonly kind: 'status';
@@ -30,69 +42,61 @@ export type Fault =
       readonly body?: string;
     };
 
-/** One request as it was received. */
-export interface SeenRequest {
-  readonly method: string;
-  readonly path: string;
-  readonly headers: ReadonlyMap<string, string>;
-  readonly body: string;
-}
-
 /** A running fake. */
 export interface FakeUpstream {
   readonly port: number;
   readonly origin: string;
   /** Requests so far, oldest first. */
   readonly seen: readonly SeenRequest[];
-  /** Connections that the other side closed while an answer was under way, with the time. */
+  /** When connections were closed by the other side with an answer under way; performance.now(). */
   readonly aborts: readonly number[];
+  /** Bytes of floods that the sockets took. */
+  readonly floodedBytes: number;
   setFault(fault: Fault): void;
-  /** Faults for the next requests, one each; afterwards the fault that is set. */
+  /** The fault of requests for `model`, before the one of `setFault`. */
+  setFaultOf(model: string, fault: Fault): void;
+  /** Faults for the next requests, one each, before all others. */
   queueFaults(faults: readonly Fault[]): void;
   setWords(words: readonly string[]): void;
   close(): Promise<void>;
 }
 
-const DEFAULT_WORDS = ['Hello', ' from', ' the', ' fake', ' model', '.'];
+/** The answer to a plain question, a word a token. */
+export const DEFAULT_WORDS: readonly string[] = ['Hello', ' from', ' 假', '模型', ' 🌳', '.'];
 
-/** Starts a fake on a free port of 127.0.0.1. */
+/** Everything that one connection needs of its server. */
+interface Shared {
+  readonly name: string;
+  readonly seen: SeenRequest[];
+  readonly aborts: number[];
+  readonly faultOf: (request: SeenRequest) => Fault;
+  readonly words: () => readonly string[];
+  readonly flooded: (bytes: number) => void;
+}
+
+/** Starts a fake on a free port of 127.0.0.1. `name` is the model that it says it is. */
 export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
   let fault: Fault = { kind: 'none' };
   let queued: Fault[] = [];
-  let words: readonly string[] = DEFAULT_WORDS;
-  const seen: SeenRequest[] = [];
-  const aborts: number[] = [];
+  let words = DEFAULT_WORDS;
+  let floodedBytes = 0;
+  const faultsByModel = new Map<string, Fault>();
   const sockets = new Set<Socket>();
+  const shared: Shared = {
+    name,
+    seen: [],
+    aborts: [],
+    faultOf: (request) =>
+      queued.shift() ?? faultsByModel.get(String(parsedBody(request)['model'])) ?? fault,
+    words: () => words,
+    flooded: (bytes) => {
+      floodedBytes += bytes;
+    },
+  };
   const server: Server = createServer((socket) => {
     sockets.add(socket);
-    let pending: Buffer = Buffer.alloc(0);
-    let answering = false;
-    const timers = new Set<NodeJS.Timeout>();
-    socket.on('close', () => {
-      if (answering) aborts.push(performance.now());
-      for (const timer of timers) clearTimeout(timer);
-      sockets.delete(socket);
-    });
-    socket.on('error', () => {}); // Resets are what this server is for.
-    socket.on('data', (chunk: Buffer) => {
-      pending = Buffer.concat([pending, chunk]);
-      const parsed = takeRequest(pending);
-      if (parsed === null || answering) return;
-      pending = parsed.rest;
-      seen.push(parsed.request);
-      answering = true;
-      const chosen = queued.shift() ?? fault;
-      const later = (delayMs: number, run: () => void): void => {
-        const timer = setTimeout(() => {
-          timers.delete(timer);
-          run();
-        }, delayMs);
-        timers.add(timer);
-      };
-      answer(socket, parsed.request, chosen, words, name, later, () => {
-        answering = false;
-      });
-    });
+    socket.once('close', () => sockets.delete(socket));
+    serveSocket(socket, shared);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -100,10 +104,16 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
   return {
     port,
     origin: `http://127.0.0.1:${port}`,
-    seen,
-    aborts,
+    seen: shared.seen,
+    aborts: shared.aborts,
+    get floodedBytes() {
+      return floodedBytes;
+    },
     setFault: (next) => {
       fault = next;
+    },
+    setFaultOf: (model, next) => {
+      faultsByModel.set(model, next);
     },
     queueFaults: (next) => {
       queued = [...next];
@@ -117,6 +127,49 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
         server.close(() => resolve());
       }),
   };
+}
+
+/** Answers the requests of one connection, one after another. */
+function serveSocket(socket: Socket, shared: Shared): void {
+  let pending: Buffer = Buffer.alloc(0);
+  let isAnswering = false;
+  const timers = new Set<NodeJS.Timeout>();
+  const later = (delayMs: number, run: () => void): void => {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      run();
+    }, delayMs);
+    timers.add(timer);
+  };
+  const next = (): void => {
+    const parsed = takeRequest(pending);
+    if (parsed === null || isAnswering) return;
+    pending = parsed.rest;
+    shared.seen.push(parsed.request);
+    isAnswering = true;
+    answer({
+      socket,
+      request: parsed.request,
+      fault: shared.faultOf(parsed.request),
+      words: shared.words(),
+      name: shared.name,
+      later,
+      flooded: shared.flooded,
+      done: () => {
+        isAnswering = false;
+        setImmediate(next);
+      },
+    });
+  };
+  socket.on('close', () => {
+    if (isAnswering) shared.aborts.push(performance.now());
+    for (const timer of timers) clearTimeout(timer);
+  });
+  socket.on('error', () => {}); // Resets are what this server is for.
+  socket.on('data', (chunk: Buffer) => {
+    pending = Buffer.concat([pending, chunk]);
+    next();
+  });
 }
 
 function takeRequest(bytes: Buffer): { request: SeenRequest; rest: Buffer } | null {
@@ -139,96 +192,6 @@ function takeRequest(bytes: Buffer): { request: SeenRequest; rest: Buffer } | nu
   };
 }
 
-function isAnthropic(request: SeenRequest): boolean {
-  return request.path.includes('/messages');
-}
-
-/** The events of a whole stream, in the dialect of the path. */
-export function streamEvents(
-  request: SeenRequest,
-  words: readonly string[],
-  name: string,
-): readonly string[] {
-  const data = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`;
-  if (isAnthropic(request)) {
-    const event = (value: { type: string }): string => `event: ${value.type}\n${data(value)}`;
-    const usage = { input_tokens: 7, output_tokens: 1 };
-    const message = { id: 'msg_fake', type: 'message', role: 'assistant', model: name };
-    const start = { ...message, content: [], stop_reason: null, stop_sequence: null, usage };
-    const events = [
-      event({ type: 'message_start', message: start } as { type: string }),
-      event({
-        type: 'content_block_start',
-        index: 0,
-        content_block: { type: 'text', text: '' },
-      } as { type: string }),
-    ];
-    for (const text of words) {
-      const delta = { type: 'text_delta', text };
-      events.push(event({ type: 'content_block_delta', index: 0, delta } as { type: string }));
-    }
-    events.push(event({ type: 'content_block_stop', index: 0 } as { type: string }));
-    events.push(
-      event({
-        type: 'message_delta',
-        delta: { stop_reason: 'end_turn', stop_sequence: null },
-        usage: { output_tokens: words.length },
-      } as { type: string }),
-    );
-    events.push(event({ type: 'message_stop' }));
-    return events;
-  }
-  const base = { id: 'chatcmpl-fake', object: 'chat.completion.chunk', created: 1, model: name };
-  const chunk = (delta: unknown, reason: string | null): string =>
-    data({ ...base, choices: [{ index: 0, delta, finish_reason: reason }] });
-  const events = [chunk({ role: 'assistant', content: '' }, null)];
-  for (const content of words) events.push(chunk({ content }, null));
-  events.push(chunk({}, 'stop'));
-  if (request.body.includes('"include_usage":true')) {
-    const usage = {
-      prompt_tokens: 7,
-      completion_tokens: words.length,
-      total_tokens: 7 + words.length,
-    };
-    events.push(data({ ...base, choices: [], usage }));
-  }
-  events.push('data: [DONE]\n\n');
-  return events;
-}
-
-/** A whole answer, in the dialect of the path. */
-export function unaryBody(request: SeenRequest, words: readonly string[], name: string): string {
-  const text = words.join('');
-  if (isAnthropic(request)) {
-    return JSON.stringify({
-      id: 'msg_fake',
-      type: 'message',
-      role: 'assistant',
-      model: name,
-      content: [{ type: 'text', text }],
-      stop_reason: 'end_turn',
-      stop_sequence: null,
-      usage: { input_tokens: 7, output_tokens: words.length },
-    });
-  }
-  if (request.path.includes('/embeddings')) {
-    return JSON.stringify({
-      object: 'list',
-      model: name,
-      data: [{ object: 'embedding', index: 0, embedding: [0.25, -0.5] }],
-      usage: { prompt_tokens: 3, total_tokens: 3 },
-    });
-  }
-  return JSON.stringify({
-    id: 'chatcmpl-fake',
-    object: 'chat.completion',
-    created: 1,
-    model: name,
-    choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
-    usage: { prompt_tokens: 7, completion_tokens: words.length, total_tokens: 7 + words.length },
-  });
-}
-
 function chunked(text: string): string {
   return `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
 }
@@ -237,50 +200,85 @@ function head(status: number, contentType: string, more: readonly string[] = [])
   return [`HTTP/1.1 ${status} Fake`, `content-type: ${contentType}`, ...more, '', ''].join('\r\n');
 }
 
-function answer(
-  socket: Socket,
+/** The bytes of a proper answer: what a cut cuts. */
+export function wholeAnswer(
   request: SeenRequest,
-  fault: Fault,
-  words: readonly string[],
-  name: string,
-  later: (delayMs: number, run: () => void) => void,
-  done: () => void,
-): void {
-  const isStream = /"stream"\s*:\s*true/.test(request.body);
-  const sse = 'text/event-stream';
-  const end = (text: string): void => {
-    done();
-    socket.write(text);
-  };
+  words: readonly string[] = DEFAULT_WORDS,
+  name = 'fake',
+): Buffer {
+  if (parsedBody(request)['stream'] === true) {
+    const events = streamEvents(request, words, name).map(chunked).join('');
+    return Buffer.from(`${head(200, SSE, CHUNKED)}${events}0\r\n\r\n`);
+  }
+  const body = unaryBody(request, words, name);
+  const length = `content-length: ${Buffer.byteLength(body)}`;
+  return Buffer.from(head(200, 'application/json', [length]) + body);
+}
+
+/** One answer to give. */
+interface Task {
+  readonly socket: Socket;
+  readonly request: SeenRequest;
+  readonly fault: Fault;
+  readonly words: readonly string[];
+  readonly name: string;
+  readonly later: (delayMs: number, run: () => void) => void;
+  readonly flooded: (bytes: number) => void;
+  /** The answer is over: what closes the connection now is no abort. */
+  readonly done: () => void;
+}
+
+const SSE = 'text/event-stream';
+const CHUNKED = ['transfer-encoding: chunked'];
+
+/** Faults that need no answer, then those of whole answers and of streams. */
+function answer(task: Task): void {
+  const { socket, request, fault, words, name, done } = task;
   switch (fault.kind) {
     case 'reset':
       done();
       socket.resetAndDestroy();
       return;
+    case 'close':
+      done();
+      socket.end();
+      return;
     case 'stall-before-head':
       return;
     case 'malformed-head':
-      end('HTTP/1.1 banana\r\n\r\n');
+      end(task, 'HTTP/1.1 banana\r\n\r\n');
       return;
     case 'redirect':
-      end(head(302, 'text/plain', [`location: ${fault.location}`, 'content-length: 0']));
+      end(task, head(302, 'text/plain', [`location: ${fault.location}`, 'content-length: 0']));
       return;
     case 'status': {
       const body = fault.body ?? errorBody(request, fault.status);
       const more = [`content-length: ${Buffer.byteLength(body)}`, ...(fault.headers ?? [])];
-      end(head(fault.status, 'application/json', more) + body);
+      end(task, head(fault.status, 'application/json', more) + body);
       return;
     }
+    case 'late':
+      task.later(fault.delayMs, () => end(task, wholeAnswer(request, words, name)));
+      return;
+    case 'cut-at-byte':
+      done();
+      socket.end(wholeAnswer(request, words, name).subarray(0, fault.bytes));
+      return;
     default:
-      break;
+      if (parsedBody(request)['stream'] === true) answerStream(task);
+      else answerWhole(task);
   }
-  if (!isStream) {
-    answerWhole(socket, request, fault, words, name, end);
-    return;
-  }
+}
+
+function end(task: Task, text: string | Buffer): void {
+  task.socket.write(text);
+  task.done();
+}
+
+function answerStream(task: Task): void {
+  const { socket, request, fault, words, name, done } = task;
   const events = streamEvents(request, words, name);
-  const type = fault.kind === 'wrong-content-type' ? 'text/html' : sse;
-  const start = head(200, type, ['transfer-encoding: chunked']);
+  const start = head(200, fault.kind === 'wrong-content-type' ? 'text/html' : SSE, CHUNKED);
   const first = (count: number): string => start + events.slice(0, count).map(chunked).join('');
   switch (fault.kind) {
     case 'stall-after-head':
@@ -290,90 +288,132 @@ function answer(
       socket.write(first(fault.events));
       return;
     case 'reset-after-events':
-      socket.write(first(fault.events), () => {
+      // A reset overtakes what the other side has not read: it comes when that is there.
+      socket.write(first(fault.events));
+      task.later(30, () => {
         done();
         socket.resetAndDestroy();
       });
       return;
     case 'malformed-chunk':
-      end(`${first(fault.events)}zz\r\nnot a chunk\r\n`);
+      end(task, `${first(fault.events)}zz\r\nnot a chunk\r\n`);
       return;
     case 'early-end':
-      end(`${first(fault.events)}0\r\n\r\n`);
+      end(task, `${first(fault.events)}0\r\n\r\n`);
       return;
     case 'in-band-error':
-      end(`${first(fault.events)}${chunked(inBandError(request))}0\r\n\r\n`);
+      end(task, `${first(fault.events)}${chunked(inBandError(request))}0\r\n\r\n`);
       return;
-    case 'cut-at-byte': {
-      const whole = Buffer.from(`${first(events.length)}0\r\n\r\n`);
-      done();
-      socket.end(whole.subarray(0, fault.bytes));
-      return;
-    }
-    case 'slow-drip': {
+    case 'slow-drip':
       socket.write(start);
-      const drip = (index: number): void => {
-        const event = events[index];
-        if (event === undefined) {
-          end('0\r\n\r\n');
-          return;
-        }
-        socket.write(chunked(event));
-        later(fault.gapMs, () => drip(index + 1));
-      };
-      drip(0);
+      drip(task, events, fault.gapMs, 0);
       return;
-    }
+    case 'flood':
+      flood(task, start, events, fault.bytes);
+      return;
     default:
-      end(`${first(events.length)}0\r\n\r\n`);
+      end(task, wholeAnswer(request, words, name));
   }
 }
 
-function answerWhole(
-  socket: Socket,
-  request: SeenRequest,
-  fault: Fault,
-  words: readonly string[],
-  name: string,
-  end: (text: string) => void,
-): void {
+/** One event every `gapMs`. */
+function drip(task: Task, events: readonly string[], gapMs: number, index: number): void {
+  const text = events[index];
+  if (text === undefined) {
+    end(task, '0\r\n\r\n');
+    return;
+  }
+  task.socket.write(chunked(text));
+  task.later(gapMs, () => drip(task, events, gapMs, index + 1));
+}
+
+/** Repeats the event in the middle until `bytes` are out, no faster than they are read. */
+function flood(task: Task, start: string, events: readonly string[], bytes: number): void {
+  const { socket } = task;
+  const middle = chunked(events[Math.floor(events.length / 2)] ?? '').repeat(256);
+  socket.write(start + events.slice(0, 2).map(chunked).join(''));
+  let left = bytes;
+  const pump = (): void => {
+    while (left > 0 && !socket.destroyed) {
+      left -= middle.length;
+      task.flooded(middle.length);
+      if (!socket.write(middle)) {
+        socket.once('drain', pump);
+        return;
+      }
+    }
+    if (!socket.destroyed) end(task, `${events.slice(-2).map(chunked).join('')}0\r\n\r\n`);
+  };
+  pump();
+}
+
+function answerWhole(task: Task): void {
+  const { socket, request, fault, words, name } = task;
   const body = unaryBody(request, words, name);
-  const length = `content-length: ${Buffer.byteLength(body)}`;
+  const start = head(200, 'application/json', [`content-length: ${Buffer.byteLength(body)}`]);
   switch (fault.kind) {
     case 'stall-after-head':
-      socket.write(head(200, 'application/json', [length]));
+      socket.write(start);
       return;
-    case 'cut-at-byte':
-      end('');
-      socket.end(
-        Buffer.from(head(200, 'application/json', [length]) + body).subarray(0, fault.bytes),
-      );
+    case 'stall-mid-stream':
+      socket.write(start + body.slice(0, 20));
+      return;
+    case 'reset-after-events':
+      socket.write(start + body.slice(0, 20));
+      task.later(30, () => {
+        task.done();
+        socket.resetAndDestroy();
+      });
       return;
     case 'malformed-chunk':
-      end(`${head(200, 'application/json', ['transfer-encoding: chunked'])}zz\r\n`);
+      end(task, `${head(200, 'application/json', CHUNKED)}zz\r\n`);
       return;
     case 'wrong-content-type':
-      end(`${head(200, 'text/html', ['content-length: 6'])}<html>`);
+      end(task, `${head(200, 'text/html', ['content-length: 6'])}<html>`);
+      return;
+    case 'early-end':
+      end(task, `${head(200, 'application/json', ['content-length: 9'])}{"id":"x"`);
+      return;
+    case 'in-band-error': {
+      const error = inBandJson(request);
+      end(task, head(200, 'application/json', [`content-length: ${error.length}`]) + error);
+      return;
+    }
+    case 'slow-drip':
+      task.later(fault.gapMs, () => end(task, start + body));
       return;
     default:
-      end(head(200, 'application/json', [length]) + body);
+      end(task, start + body);
   }
 }
 
 function errorBody(request: SeenRequest, status: number): string {
   const message = `fake status ${status}`;
   return JSON.stringify(
-    isAnthropic(request)
-      ? {
-          type: 'error',
-          error: { type: status === 529 ? 'overloaded_error' : 'api_error', message },
-        }
+    isAnthropicPath(request)
+      ? { type: 'error', error: { type: anthropicType(status), message } }
       : { error: { message, type: 'server_error', code: null, param: null } },
   );
 }
 
+function anthropicType(status: number): string {
+  const types: Readonly<Record<number, string>> = {
+    400: 'invalid_request_error',
+    401: 'authentication_error',
+    404: 'not_found_error',
+    429: 'rate_limit_error',
+    529: 'overloaded_error',
+  };
+  return types[status] ?? 'api_error';
+}
+
+function inBandJson(request: SeenRequest): string {
+  return isAnthropicPath(request)
+    ? '{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'
+    : '{"error":{"message":"busy","type":"server_error","code":null}}';
+}
+
 function inBandError(request: SeenRequest): string {
-  return isAnthropic(request)
-    ? 'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'
-    : 'data: {"error":{"message":"busy","type":"server_error","code":null}}\n\n';
+  const data = `data: ${inBandJson(request)}\n\n`;
+  return isAnthropicPath(request) ? `event: error\n${data}` : data;
 }
