@@ -2,11 +2,14 @@
 
 import { Command, CommanderError } from 'commander';
 
+import { registerChat } from './commands/chat.ts';
 import { registerConfig } from './commands/config.ts';
+import { registerFault } from './commands/fault.ts';
 import { registerGet } from './commands/get.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
+import { registerUp } from './commands/up.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
 import { language, reportFailure, say } from './verb.ts';
 import { VERSION } from './version.ts';
@@ -23,6 +26,9 @@ export function buildProgram(): Command {
   registerGet(program);
   registerRoute(program);
   registerModelServe(program);
+  registerUp(program);
+  registerFault(program);
+  registerChat(program);
   localise(program);
   return program;
 }

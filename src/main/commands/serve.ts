@@ -10,7 +10,13 @@ export function registerServe(program: Command): void {
     .command('serve')
     .description(say('serve.about'))
     .requiredOption('-c, --config <file>', say('serve.config'))
-    .action(async (options: { config: string }) => {
+    .option('--stop-with-stdin', say('serve.stdin'))
+    .action(async (options: { config: string; stopWithStdin?: true }) => {
+      if (options.stopWithStdin === true) {
+        // However a parent dies, the kernel closes our standard input.
+        const leave = (): void => void process.kill(process.pid, 'SIGTERM');
+        process.stdin.on('end', leave).on('error', leave).resume();
+      }
       const { serve } = await import('../serve.ts');
       await serve(options.config);
     });
