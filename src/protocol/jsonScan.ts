@@ -8,6 +8,7 @@
 
 import { decodeUtf8, decodeUtf8Strict } from '../base/bytes.ts';
 import { JSON_LIMITS } from '../base/limits.ts';
+import { SIMD_BYTES_MAX, simdScan } from './simdScan.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -19,6 +20,10 @@ const ARRAY = 2;
 const HIGH_BITS = 0x80808080 | 0;
 /** Where it is not, strings are scanned byte by byte. */
 const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+/** After so many words of one string the rest is searched by vectors. */
+const LONG_STRING_WORDS = 8;
+/** Below this the copy costs more than the vectors save. */
+const SIMD_BYTES_MIN = 1024;
 /** A string of so many bytes may be an image or a document in base64. */
 const BINARY_BYTES_MIN = 1024;
 
@@ -44,12 +49,16 @@ export class JsonScanner {
   #nodes = 0;
   readonly #length: number;
   readonly #words: Int32Array;
+  readonly #mayUseSimd: boolean;
+  #simdTicket = -1;
   /** `bytes[index]` lies in word `(index + #shift) >> 2`. */
   readonly #shift: number;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
     this.#length = bytes.length;
+    this.#mayUseSimd =
+      simdScan !== null && bytes.length >= SIMD_BYTES_MIN && bytes.length <= SIMD_BYTES_MAX;
     this.#shift = bytes.byteOffset & 3;
     const count = (bytes.length + this.#shift) >> 2;
     this.#words = IS_LITTLE_ENDIAN
@@ -106,6 +115,7 @@ export class JsonScanner {
       const keep = -1 << (((start + this.#shift) & 3) << 3);
       let word = ((words[index] ?? 0) & keep) | (0x61616161 & ~keep);
       let high = 0;
+      const wordsEnd = index + LONG_STRING_WORDS;
       for (;;) {
         // A byte of `a` below 0x21 was a quote or a control character; a zero byte of `b` was a
         // backslash; bytes above 0x7f are never hits. Of the marked bytes the lowest is certain,
@@ -121,11 +131,25 @@ export class JsonScanner {
         }
         index = (index + 1) | 0;
         if (index >= count) break;
+        if (index === wordsEnd && this.#mayUseSimd) {
+          if ((high & HIGH_BITS) !== 0) this.hasNonAscii = true;
+          return this.#findBySimd((index << 2) - this.#shift);
+        }
         word = words[index] ?? 0;
       }
       if ((high & HIGH_BITS) !== 0) this.hasNonAscii = true;
     }
     return this.#findSpecialByByte(Math.max(start, (count << 2) - this.#shift));
+  }
+
+  /** The rest of a long string. Another scanner may have loaded its own body since. */
+  #findBySimd(start: number): number {
+    if (simdScan === null) return this.#findSpecialByByte(start);
+    if (simdScan.ticket !== this.#simdTicket) {
+      this.#simdTicket = simdScan.load(this.bytes);
+      if (simdScan.hasNonAscii) this.hasNonAscii = true;
+    }
+    return simdScan.find(start);
   }
 
   #findSpecialByByte(start: number): number {
