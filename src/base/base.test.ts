@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
   concatBytes,
+  copyBytes,
   decodeUtf8Strict,
   encodeUtf8,
   indexOfBytes,
@@ -36,6 +38,13 @@ test('joined parts are all their bytes in order, and one part is not copied', ()
     Uint8Array.of(1, 2, 3),
   );
   assert.equal(concatBytes([]).length, 0);
+});
+
+test('a copy stays when the buffer that it was read from is overwritten', () => {
+  const shared = Buffer.from('one');
+  const copy = copyBytes(shared.subarray(1));
+  shared.fill(0);
+  assert.deepEqual(copy, encodeUtf8('ne'));
 });
 
 test('malformed UTF-8 is null, well-formed text comes back', () => {

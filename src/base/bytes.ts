@@ -35,6 +35,14 @@ export function decodeUtf8Strict(bytes: Uint8Array): string | null {
   }
 }
 
+/**
+ * A copy that stays when the original is overwritten. Never `bytes.slice()`: chunks come as Node's
+ * `Buffer`, whose `slice` is a view of the same memory.
+ */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
 /** One array holding `parts` in order. A single part is returned as it is, not copied. */
 export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   const [first] = parts;

@@ -9,7 +9,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { concatBytes } from '../base/bytes.ts';
+import { concatBytes, copyBytes } from '../base/bytes.ts';
 import { headerValue, type HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS, HTTP_LIMITS } from '../base/limits.ts';
 import type { UpstreamFailure, UpstreamHandle, UpstreamHandler } from '../base/ports.ts';
@@ -216,7 +216,7 @@ export class Attempt implements UpstreamHandler {
   }
 
   private hold(chunk: Uint8Array): void {
-    this.held.push(chunk.slice());
+    this.held.push(copyBytes(chunk));
     this.heldBytes += chunk.length;
   }
 

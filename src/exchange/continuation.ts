@@ -8,7 +8,7 @@
  * @hot
  */
 
-import { concatBytes, EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
+import { concatBytes, copyBytes, EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ContinuationMode, ParsedRequest, StreamReader } from '../protocol/adapter.ts';
@@ -145,11 +145,11 @@ export class Continuation {
       this.kept = [];
       return;
     }
-    this.kept.push(bytes.slice());
+    this.kept.push(copyBytes(bytes));
   }
 
   private hold(bytes: Uint8Array): void {
-    this.held.push(bytes.slice());
+    this.held.push(copyBytes(bytes));
     this.heldBytes += bytes.length;
     if (this.heldBytes > EXCHANGE_LIMITS.continuationBytesMax) this.isOverLimit = true;
   }

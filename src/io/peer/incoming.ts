@@ -5,7 +5,7 @@
  * I1: the gateway hears of a caller that left (`onGone`) exactly when the response was not complete.
  */
 
-import { EMPTY_BYTES, concatBytes } from '../../base/bytes.ts';
+import { EMPTY_BYTES, concatBytes, copyBytes } from '../../base/bytes.ts';
 import type { HeaderList } from '../../base/headers.ts';
 import { PEER_LIMITS } from '../../base/limits.ts';
 import type {
@@ -73,7 +73,7 @@ export class IncomingRequest implements ClientReply {
     if (this.isHandled || !this.window.received(bytes.length)) return false;
     this.bodyBytesLeft -= bytes.length;
     if (this.bodyBytesLeft < 0) return false;
-    this.body.push(bytes.slice());
+    this.body.push(copyBytes(bytes));
     const grant = this.window.consumed(bytes.length, this.link.clock.nowMs(), this.link.rttMs);
     if (grant > 0) this.link.send({ type: 'window', stream: this.id, bytes: grant });
     return true;
@@ -126,7 +126,7 @@ export class IncomingRequest implements ClientReply {
 
   write(chunk: Uint8Array): boolean {
     if (this.isGone || this.isAnswered) return true;
-    this.out.push(chunk.slice());
+    this.out.push(copyBytes(chunk));
     if (this.out.queuedBytes <= PEER_LIMITS.replyHighWaterBytes) return true;
     this.out.wantsDrain = true;
     return false;
@@ -134,7 +134,7 @@ export class IncomingRequest implements ClientReply {
 
   end(last?: Uint8Array): void {
     if (this.isGone || this.isAnswered) return;
-    if (last !== undefined) this.out.push(last.slice());
+    if (last !== undefined) this.out.push(copyBytes(last));
     this.answered({ type: 'end', stream: this.id });
   }
 

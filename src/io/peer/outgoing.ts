@@ -6,6 +6,7 @@
  */
 
 import { unreachable } from '../../base/assert.ts';
+import { copyBytes } from '../../base/bytes.ts';
 import type {
   Clock,
   UpstreamCall,
@@ -108,7 +109,7 @@ export class OutgoingCall implements UpstreamHandle {
       if (this.bodyBytesLeft < 0) return false;
     }
     const isHeld = this.isPaused || this.waiting.length > 0;
-    this.arrived({ kind: 'data', bytes: isHeld ? bytes.slice() : bytes });
+    this.arrived({ kind: 'data', bytes: isHeld ? copyBytes(bytes) : bytes });
     return true;
   }
 
