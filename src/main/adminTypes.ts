@@ -82,7 +82,7 @@ export type ProcessState = 'starting' | 'running' | 'paused' | 'backing-off' | '
 export interface RegionSighting {
   /** The region that looks. */
   readonly by: string;
-  /** `up`, `slow`, `suspect`, `cut`, `paused`, `down`, `unknown`: the words of `regions/`. */
+  /** `healthy`, `slow`, `suspect`, `cut`, `paused`, `down`, `unknown`: the words of `regions/`. */
   readonly state: string;
   /** Why, in a few words; empty where all is well. */
   readonly reason: string;
@@ -97,7 +97,10 @@ export interface RegionSighting {
 /** One region. From a node: one sighting each, its own. From the supervisor: one for each node. */
 export interface RegionRow {
   readonly region: string;
-  /** The worst of the sightings, or `down` where its process is not running. */
+  /**
+   * From a node: of itself `healthy` or `draining`, of others its own sighting. From the supervisor:
+   * the worst of the sightings, or `down` where its process is not running.
+   */
   readonly state: string;
   /** Base of the public API; null where the answering node does not know it. */
   readonly api: string | null;

@@ -182,7 +182,7 @@ test('a node answers a chat, and its admin listener tells of it', async () => {
     unreachable: [],
   });
   assert.match((await admin(node, '/admin/v1/models')).text, /"targetsHealthy":1/);
-  assert.match((await admin(node, '/admin/v1/regions')).text, /"state":"up"/);
+  assert.match((await admin(node, '/admin/v1/regions')).text, /"state":"healthy"/);
   assert.equal((await admin(node, '/admin/v1/faults')).status, 403);
 });
 

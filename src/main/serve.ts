@@ -17,6 +17,7 @@ import { createReloader, type Reloader } from './config/reload.ts';
 import { renderProblems } from './config/render.ts';
 import { CliError, EXIT } from './exitCodes.ts';
 import { startNode, type RunningNode } from './node.ts';
+import { openPeers } from './peerSide.ts';
 import type { Platform } from './platform.ts';
 import { listenApi, openUpstream } from './realPlatform.ts';
 import { note, say } from './verb.ts';
@@ -29,13 +30,14 @@ export const SIGNAL_ECHO_MS = 500;
 export function createPlatform(): Platform {
   const clock = createClock();
   const timers = createTimers();
+  const prng = createPrng(randomBytes(4).readUInt32LE());
   return {
     clock,
     timers,
-    prng: createPrng(randomBytes(4).readUInt32LE()),
+    prng,
     openUpstream: (origins) => openUpstream(origins, clock),
     listenApi: (options) => listenApi(options, clock),
-    openPeers: () => Promise.reject(new Error('peers are not joined to the node yet')),
+    openPeers: (options) => openPeers(options, clock, timers, prng),
   };
 }
 

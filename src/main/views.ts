@@ -87,7 +87,7 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
   const isDraining = sources.state() === 'draining';
   const self: RegionRow = {
     region: own,
-    state: isDraining ? 'draining' : 'up',
+    state: isDraining ? 'draining' : 'healthy',
     api: sources.listen().api,
     inFlight: sources.gateway.inFlight,
     targetsHealthy: targets.filter(({ state }) => SERVING_STATES.has(state)).length,

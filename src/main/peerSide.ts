@@ -1,0 +1,161 @@
+/** Other regions, joined: links of `io/peer`, knowledge of `regions/`, prices of `routing/`. */
+
+import { readFile } from 'node:fs/promises';
+
+import { PEER_LIMITS } from '../base/limits.ts';
+import type { Clock, TimerHandle, Timers } from '../base/ports.ts';
+import type { Prng } from '../base/prng.ts';
+import type { PeerHub } from '../io/peer/contract.ts';
+import { createPeerHub } from '../io/peer/hub.ts';
+import { decodeDigest, encodeDigest } from '../protocol/peer/digest.ts';
+import { RegionDirectory, type RegionView as KnownRegion } from '../regions/directory.ts';
+import type { RegionHealth } from '../regions/health.ts';
+import { createRegionView, ownDigest } from '../replica/knownRegions.ts';
+import type { PeerOptions, PeerSide } from './platform.ts';
+import type { OtherRegion } from './views.ts';
+
+/** Running streams of peers get this long when the node stops, ms: the drain is over by then. */
+const CLOSE_MS = 1_000;
+
+/** Verdicts that say that whoever waits for the region waits in vain. */
+const LOST: ReadonlySet<RegionHealth> = new Set(['cut', 'paused', 'down']);
+
+/** Opens the peer listener and the links. Rejects where the address or a file cannot be had. */
+export async function openPeers(
+  options: PeerOptions,
+  clock: Clock,
+  timers: Timers,
+  prng: Prng,
+): Promise<PeerSide> {
+  const { shell, config } = options;
+  const [ca, cert, key] = await Promise.all(
+    [shell.tls.ca, shell.tls.cert, shell.tls.key].map((file) => readFile(file, 'utf8')),
+  );
+  const peers = shell.regions.map(({ region, address, delayMs }) => ({
+    region,
+    host: address.host,
+    port: address.port,
+    delayMs,
+  }));
+  const directory = new RegionDirectory(
+    { region: config.region, peers: peers.map(({ region }) => region) },
+    clock.nowMs(),
+  );
+  const hub = createPeerHub({
+    config: { cluster: shell.cluster, region: config.region, node: config.node, peers },
+    tls: { kind: 'mutual', ca: ca ?? '', cert: cert ?? '', key: key ?? '' },
+    clock,
+    timers,
+    prng,
+    handler: options.handler,
+    localDigest: digestWriter(options, directory, clock),
+    onDigest: (region, bytes) => {
+      const digest = decodeDigest(bytes);
+      if (digest !== null) directory.onDigest(region, digest, clock.nowMs());
+    },
+    observer: observerOf(options, directory, clock),
+  });
+  const listening = await hub.listen(shell.listen);
+  if (!listening.ok) {
+    await hub.close(0);
+    throw new Error(listening.error);
+  }
+  const stopTicks = startTicks(options, directory, clock, timers);
+  return {
+    port: listening.value ?? 0,
+    upstream: hub,
+    regions: createRegionView(directory),
+    others: () => directory.views(clock.nowMs()).map(otherRegion),
+    cut: (region) => hub.setCut(region, true),
+    heal: () => healAll(hub),
+    close: async () => {
+      stopTicks();
+      await hub.close(CLOSE_MS);
+    },
+  };
+}
+
+/** Writes the digest that every heartbeat carries; an empty one before there is a gateway. */
+function digestWriter(
+  options: PeerOptions,
+  directory: RegionDirectory,
+  clock: Clock,
+): () => Uint8Array {
+  let seq = 0;
+  return () => {
+    seq += 1;
+    const serving = options.serving() ?? {
+      config: options.config,
+      targets: new Map<never, never>(),
+      models: new Map<never, never>(),
+    };
+    const digest = ownDigest(serving, directory, {
+      seq,
+      inFlight: options.inFlight(),
+      isDraining: !options.isReady(),
+      nowMs: clock.nowMs(),
+    });
+    return encodeDigest(digest);
+  };
+}
+
+function observerOf({ log }: PeerOptions, directory: RegionDirectory, clock: Clock) {
+  const told = new Map<string, string>();
+  return {
+    linkChanged(region: string, state: KnownRegion['link']) {
+      directory.onLink(region, state, clock.nowMs());
+      const word = state.kind === 'up' ? 'up' : `down: ${state.cause}`;
+      if (told.get(region) === word) return; // A redial that failed for the same cause again.
+      told.set(region, word);
+      const detail = state.kind === 'up' ? `node ${state.node}` : state.detail;
+      log.info('link', { peer: region, state: word, detail });
+    },
+    rttMeasured: (region: string, rttMs: number) => directory.onRtt(region, rttMs, clock.nowMs()),
+    probed: (region: string, result: Parameters<RegionDirectory['onProbe']>[1]) =>
+      directory.onProbe(region, result),
+    refused: (remote: string, detail: string) => log.warn('peer-refused', { remote, detail }),
+  };
+}
+
+/** Draws the verdicts every heartbeat; the result stops it. */
+function startTicks(
+  { log, onLost }: PeerOptions,
+  directory: RegionDirectory,
+  clock: Clock,
+  timers: Timers,
+): () => void {
+  let timer: TimerHandle | null = null;
+  const again = (): void => {
+    timer = timers.after(PEER_LIMITS.heartbeatMs, () => {
+      for (const { region, from, to, reason } of directory.tick(clock.nowMs())) {
+        log.warn('region-health', { peer: region, from, to, reason });
+        if (LOST.has(to)) onLost(region);
+      }
+      again();
+    });
+  };
+  again();
+  return () => timer?.cancel();
+}
+
+function healAll(hub: PeerHub): void {
+  for (const { region, isCut } of hub.status()) if (isCut) hub.setCut(region, false);
+}
+
+function otherRegion(view: KnownRegion): OtherRegion {
+  const models = Object.values(view.digest?.models ?? {});
+  const most = (figure: (model: (typeof models)[number]) => number): number | null =>
+    models.length === 0 ? null : Math.max(...models.map(figure));
+  return {
+    region: view.region,
+    state: view.health,
+    reason: view.reason,
+    phi: Number.isFinite(view.phi) ? view.phi : null,
+    rttMs: view.rttMs,
+    heardMs: view.heardMs,
+    inFlight: view.digest?.inFlight ?? null,
+    // A region tells of models, not of targets; the model with the most of them is the best guess.
+    targetsHealthy: most(({ healthy }) => healthy),
+    targetsCount: most(({ total }) => total),
+  };
+}
