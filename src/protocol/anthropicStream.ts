@@ -207,6 +207,15 @@ export class AnthropicStreamEncoder implements StreamEncoder {
     }
   }
 
+  /**
+   * Goes on with a message that the client has a part of: its last block has number `index` (-1: it
+   * has none) and is open as `open`.
+   */
+  resumeAt(index: number, open: 'none' | 'text' | 'thinking'): void {
+    this.#index = index;
+    this.#open = open;
+  }
+
   #start(id: string, usage: Usage | null): string {
     if (usage !== null) this.#usage = usageToAnthropic(usage);
     const message = {

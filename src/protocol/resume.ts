@@ -29,6 +29,14 @@ export interface SentAnswer {
   readonly hasToolCall: boolean;
   readonly events: readonly ChatEvent[];
   readonly context: AnswerContext;
+  /** Where Anthropic's blocks stand; OpenAI has none. */
+  readonly block: LastBlock;
+}
+
+/** The last block of a message: its number, -1 where there is none, and as what it is open. */
+interface LastBlock {
+  readonly index: number;
+  readonly open: 'none' | 'text' | 'thinking';
 }
 
 /** The encoder of a dialect. */
@@ -75,10 +83,9 @@ export function readSent(request: ParsedRequest, bytes: Uint8Array): SentAnswer 
   }
   const isFinished = events.some((event) => event.kind === 'finish');
   const hasToolCall = events.some((event) => event.kind === 'tool-start');
-  if (request.dialect === 'anthropic' && !isFinished && !hasSameBlocks(data, context, events)) {
-    return null;
-  }
-  return { text, textCount, isFinished, hasToolCall, events, context };
+  const block = request.dialect === 'anthropic' ? lastBlock(data) : NO_BLOCK;
+  if (block === null && !isFinished) return null;
+  return { text, textCount, isFinished, hasToolCall, events, context, block: block ?? NO_BLOCK };
 }
 
 function contextOf(request: ParsedRequest, data: readonly string[]): AnswerContext | null {
@@ -97,29 +104,20 @@ function contextOf(request: ParsedRequest, data: readonly string[]): AnswerConte
   return null;
 }
 
-/** Does our encoder, told the same events, have the same block open as the client? */
-function hasSameBlocks(
-  data: readonly string[],
-  context: AnswerContext,
-  events: readonly ChatEvent[],
-): boolean {
-  const encoder = new AnthropicStreamEncoder(context);
-  const ours = openBlock(eventData(encodeUtf8(events.map((one) => encoder.encode(one)).join(''))));
-  const theirs = openBlock(data);
-  return ours === theirs && ours !== null;
-}
+const NO_BLOCK: LastBlock = { index: -1, open: 'none' };
 
-/** Index and type of the block that is open at the end, or null. */
-function openBlock(data: readonly string[]): string | null {
-  let open: string | null = null;
+/** The last block. Null: one of them is of a kind that cannot be gone on after. */
+function lastBlock(data: readonly string[]): LastBlock | null {
+  let last = NO_BLOCK;
   for (const one of data) {
     const json = recordOf(parseJson(one));
-    if (json['type'] === 'content_block_stop') open = null;
-    else if (json['type'] === 'content_block_start') {
-      open = `${String(json['index'])} ${String(recordOf(json['content_block'])['type'])}`;
-    }
+    if (json['type'] === 'content_block_stop') last = { index: last.index, open: 'none' };
+    if (json['type'] !== 'content_block_start') continue;
+    const { type } = recordOf(json['content_block']);
+    if (type !== 'text' && type !== 'thinking') return null;
+    last = { index: countOf(json['index']) ?? last.index + 1, open: type };
   }
-  return open;
+  return last;
 }
 
 const CONTINUE_EN =
@@ -200,6 +198,9 @@ export function finishSent(
 ): Uint8Array {
   const encoder = encoderOf(request, sent.context);
   for (const event of sent.events) encoder.encode(event);
+  if (encoder instanceof AnthropicStreamEncoder) {
+    encoder.resumeAt(sent.block.index, sent.block.open);
+  }
   let out = '';
   if (!sent.isFinished)
     out += encoder.encode({ kind: 'finish', finish: 'length', stopSequence: null });
@@ -262,6 +263,9 @@ export class ResumedReader implements StreamReader {
     this.#decoder = decoderOf(request);
     this.#encoder = encoderOf(request, sent.context);
     for (const event of sent.events) this.#encoder.encode(event);
+    if (this.#encoder instanceof AnthropicStreamEncoder) {
+      this.#encoder.resumeAt(sent.block.index, sent.block.open);
+    }
     const isWhole = !way.isTrimmed || sent.text === sent.text.trimEnd();
     this.#isSpliced = sent.text === '' || (way.mode === 'prefill' && isWhole);
     this.#framer = new EventFramer({
