@@ -29,9 +29,13 @@ export interface ClusterParts {
   readonly isReady: () => boolean;
 }
 
-/** States from best to worst; what is not here stands between the two. */
+/**
+ * States from best to worst: those of `regions/health.ts`, and what a supervisor knows beside them.
+ * What is not here stands with `unknown`.
+ */
 const BADNESS: readonly string[] = [
   'up',
+  'healthy',
   'draining',
   'slow',
   'unknown',
@@ -105,7 +109,8 @@ function regionState(
   if (region.state === 'paused') return 'paused';
   if (region.pid === null) return 'down';
   const states = [own?.state ?? 'unknown', ...sightings.map(({ state }) => state)];
-  return states.reduce((worst, state) => (badness(state) > badness(worst) ? state : worst));
+  const worst = states.reduce((bad, state) => (badness(state) > badness(bad) ? state : bad));
+  return worst === 'healthy' ? 'up' : worst;
 }
 
 function badness(state: string): number {

@@ -20,6 +20,9 @@ import { createPages } from './pages.ts';
 import { nodeConfigText, type UpPlan } from './plan.ts';
 import { RegionProcess } from './regionProcess.ts';
 
+/** How regions see one another once their links stand. */
+const SEEN_STATES: ReadonlySet<string> = new Set(['up', 'healthy', 'slow']);
+
 /** What the supervisor tells while it starts. */
 export type Progress = (line: string) => void;
 
@@ -163,7 +166,7 @@ class Supervisor implements Demo {
       const items = isRow(answer) && Array.isArray(answer['items']) ? answer['items'] : [];
       return (
         items.length === this.#regions.length &&
-        items.every((row: unknown) => isRow(row) && ['up', 'slow'].includes(String(row['state'])))
+        items.every((row: unknown) => isRow(row) && SEEN_STATES.has(String(row['state'])))
       );
     });
   }
