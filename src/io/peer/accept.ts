@@ -6,13 +6,21 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { PEER_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { PEER_ALPN } from './dial.ts';
-import { certificateIdentity, tlsSentence, type PeerIdentity, type PeerTls } from './identity.ts';
+import {
+  certificateIdentity,
+  tlsCodeSentence,
+  tlsSentence,
+  type PeerIdentity,
+  type PeerTls,
+} from './identity.ts';
 
 /** What the listener tells. */
 export interface AcceptHandler {
   /** A connection; `identity` is what its certificate says, null without TLS. */
   accepted(socket: Socket, identity: PeerIdentity | null): void;
-  /** A connection was refused, with a sentence that says why. */
+  /** A connection that must be refused, with a sentence for both sides. */
+  untrusted(socket: Socket, detail: string): void;
+  /** What is no connection of a peer at all. */
   refused(remote: string, detail: string): void;
 }
 
@@ -65,7 +73,8 @@ function tlsServer(tls: PeerTls & { readonly kind: 'mutual' }, handler: AcceptHa
       cert: tls.cert,
       key: tls.key,
       requestCert: true,
-      rejectUnauthorized: true,
+      // `secured` refuses who is not authorised: TLS would close without telling either side why.
+      rejectUnauthorized: false,
       minVersion: 'TLSv1.3',
       ALPNProtocols: [PEER_ALPN],
       handshakeTimeout: PEER_LIMITS.handshakeMs,
@@ -86,15 +95,15 @@ function tlsServer(tls: PeerTls & { readonly kind: 'mutual' }, handler: AcceptHa
 
 function secured(socket: TLSSocket, handler: AcceptHandler): void {
   const certificate = socket.getPeerX509Certificate();
-  const identity =
-    certificate === undefined
-      ? err('it presented no certificate')
-      : certificateIdentity(certificate);
-  if (identity.ok) {
-    handler.accepted(socket, identity.value);
+  if (certificate === undefined) {
+    handler.untrusted(socket, 'it presented no certificate');
     return;
   }
-  handler.refused(socket.remoteAddress ?? '', identity.error);
-  socket.on('error', () => {}); // It is being refused: its errors matter to nobody.
-  socket.destroy();
+  if (!socket.authorized) {
+    handler.untrusted(socket, tlsCodeSentence(String(socket.authorizationError)));
+    return;
+  }
+  const identity = certificateIdentity(certificate);
+  if (identity.ok) handler.accepted(socket, identity.value);
+  else handler.untrusted(socket, identity.error);
 }

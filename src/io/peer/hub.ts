@@ -77,6 +77,7 @@ class Hub implements PeerHub {
     if (address !== null) {
       const listening = await listenForPeers(address, this.tls, {
         accepted: (socket, identity) => this.accepted(socket, identity),
+        untrusted: (socket, detail) => this.untrusted(socket, detail),
         refused: (remote, detail) => this.options.observer.refused(remote, detail),
       });
       if (!listening.ok) return listening;
@@ -222,14 +223,18 @@ class Hub implements PeerHub {
     const slot = identity === null ? null : (this.slots.get(identity.region) ?? null);
     if (slot?.isCut === true) {
       socket.on('error', () => {}); // A cut link says nothing, not even why.
-      socket.resetAndDestroy();
+      socket.destroy();
       return;
     }
     const mismatch = identity === null ? null : identityMismatch(identity, cluster, null);
-    const link = this.createLink(socket, slot, identity?.region ?? null, false);
-    if (mismatch === null) return;
-    this.options.observer.refused(socket.remoteAddress ?? '', mismatch);
-    link.refuse('identity', mismatch);
+    if (mismatch === null) this.createLink(socket, slot, identity?.region ?? null, false);
+    else this.untrusted(socket, mismatch);
+  }
+
+  /** Says why, and closes; nothing that it sends is read. */
+  private untrusted(socket: Socket, detail: string): void {
+    this.options.observer.refused(socket.remoteAddress ?? '', detail);
+    this.createLink(socket, null, null, false).refuse('identity', detail);
   }
 
   private createLink(

@@ -90,6 +90,11 @@ const TLS_SENTENCES: Readonly<Record<string, string>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS; is this a peer listener?',
 };
 
+/** A sentence for the code of a certificate that TLS did not accept. */
+export function tlsCodeSentence(code: string): string {
+  return TLS_SENTENCES[code] ?? `its certificate was not accepted: ${code}`;
+}
+
 /** A sentence for a failed handshake, or null where the error is not one of TLS. */
 export function tlsSentence(cause: Error): string | null {
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';

@@ -39,7 +39,7 @@ import { ReceiveWindow, type GrowthBudget } from './receiveWindow.ts';
 export interface LinkEvents {
   /** The peer said who it is. An error is the reason to refuse it. */
   hello(link: PeerLink, hello: HelloFrame): Result<null, string>;
-  /** The first hello was accepted and ours has been sent: streams may start. */
+  /** Both hellos were accepted: streams may start. */
   up(link: PeerLink): void;
   digest(link: PeerLink, bytes: Uint8Array): void;
   rtt(link: PeerLink, rttMs: number): void;
@@ -110,7 +110,7 @@ export class PeerLink implements OutgoingLink, IncomingLink {
       this.close('silent', 'no hello within the time for it');
     });
     this.listen();
-    this.send(parts.hello);
+    if (parts.isDialer) this.send(parts.hello);
   }
 
   get bytesOut(): number {
@@ -329,6 +329,8 @@ export class PeerLink implements OutgoingLink, IncomingLink {
     }
     this.helloTimer?.cancel();
     this.helloTimer = null;
+    // The answer to a hello is ours: who gets it knows that it was accepted.
+    if (!this.isDialer) this.send(this.parts.hello);
     this.peer = hello;
     this.parts.events.up(this);
   }
@@ -342,6 +344,10 @@ export class PeerLink implements OutgoingLink, IncomingLink {
   }
 
   private goawayCame(reason: GoawayReason, detail: string): void {
+    if (this.peer === null) {
+      this.goawayDetail = `it refuses this node: ${detail}`;
+      return;
+    }
     this.goawayDetail = detail === '' ? `the peer said goodbye (${reason})` : detail;
     // The link that stays is on its way; until it is there, this one still serves.
     if (reason !== 'duplicate') this.isEnding = true;

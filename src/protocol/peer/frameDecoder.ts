@@ -107,7 +107,7 @@ export class FrameDecoder {
   private frameBytes(bytes: Uint8Array, at: number, available: number): number {
     if (available < FRAME_HEADER_BYTES) return 0;
     const payload = uint32(bytes, at);
-    if (!this.hasHello && bytes[at + 4] !== FRAME_TYPES.hello) {
+    if (!this.hasHello && !isOpening(bytes[at + 4])) {
       return this.fail('not-a-peer', 'it does not begin with a hello; is this a peer listener?');
     }
     if (payload > PEER_LIMITS.framePayloadBytesMax) {
@@ -154,11 +154,11 @@ export class FrameDecoder {
       this.fail('malformed', `reserved bytes of a ${type} frame are set; the peer may be newer`);
       return null;
     }
-    if ((type === 'hello') === this.hasHello) {
+    if ((type === 'hello') === this.hasHello && type !== 'goaway') {
       this.fail('out-of-order', `${type} ${this.hasHello ? 'came twice' : 'came before hello'}`);
       return null;
     }
-    this.hasHello = true;
+    if (type === 'hello') this.hasHello = true;
     const stream = uint32(bytes, 8);
     if (ON_CONNECTION.has(type) !== (stream === 0)) {
       this.fail('malformed', `a ${type} frame on stream ${stream}`);
@@ -174,6 +174,11 @@ export class FrameDecoder {
     this.failed = { kind, detail };
     return 0;
   }
+}
+
+/** A connection begins with a hello, or with the reason why there is none. */
+function isOpening(type: number | undefined): boolean {
+  return type === FRAME_TYPES.hello || type === FRAME_TYPES.goaway;
 }
 
 function uint32(bytes: Uint8Array, at: number): number {

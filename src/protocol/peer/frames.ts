@@ -9,8 +9,9 @@
  *     12      4      CRC-32C of bytes 0..11 and of the payload
  *     16      n      payload
  *
- * The first frame each way is `hello`; its layout up to the version never changes, so that two
- * versions that do not understand each other can say so. What newer software adds within a version
+ * The dialling side says `hello`; the other answers with its own, or with a `goaway` that says why
+ * not. The layout of both up to the version never changes, so that two versions that do not
+ * understand each other can say so. What newer software adds within a version
  * is used only where both sides' feature level allows it.
  *
  * F1: an encoder makes no frame that the decoder of the same version refuses (frames.test.ts).
