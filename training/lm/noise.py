@@ -27,7 +27,7 @@ BEFORE = {
 }
 AFTER = {
     "en": [" please", " thanks", ", thank you", " pls", ", thanks!", " asap", " now", "??", "!"]
-    + ["..."," please?", ", can you help?", " :(", ", it's urgent", " again", " then"],
+    + ["...", " please?", ", can you help?", " :(", ", it's urgent", " again", " then"],
     "zh": ["？", "?", "啊", "呢", "，谢谢", "谢谢", "，急", "呀", "！", "。", "…", "，在线等", "吗"]
     + ["，麻烦了", "呢？", "啊？", "，谢谢！", "，求解答"],
 }

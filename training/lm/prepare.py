@@ -42,7 +42,7 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seed", type=int, default=20261123)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shape", choices=sorted(SHAPES), default="full")
     parser.add_argument("--set", action="append", default=[], help="train option: key=number")
     args = parser.parse_args()
