@@ -3,8 +3,9 @@
  * Strict: what RFC 9112 leaves to the recipient's mercy is refused, because two readers that differ
  * about one byte are how requests are smuggled. @hot
  *
- * H1: the verdict depends on the bytes only, never on how reads cut them (parser.test.ts).
- * H2: whatever Node's own parser refuses is refused here (oracle.test.ts).
+ * H1: the verdict on a line depends on the bytes only, never on how reads cut them (parser.test.ts).
+ *     A fault inside a line is found at once or when its LF comes.
+ * H2: whatever Node's own parser refuses is refused here (parser.test.ts, with Node as the oracle).
  * H3: a head that arrives in one read is scanned once and copied nowhere.
  * H4: the work for n bytes is O(n), also when they come one at a time.
  *
@@ -375,6 +376,10 @@ export class HeadParser {
       } else if (known.id === NAME_ID.other) {
         headers.push(known.text, value);
       } else {
+        const isFraming = known.id <= NAME_ID.transferEncoding;
+        if (isFraming && bytes[base + (OFFSETS[slot + 3] ?? 0)] !== CR) {
+          return this.#fail('White space follows the value of a framing field.');
+        }
         const detail = this.#special(known.id, known.text, value);
         if (detail !== null) return this.#fail(detail);
       }
