@@ -304,6 +304,9 @@ function answerStream(task: Task): void {
     case 'in-band-error':
       end(task, `${first(fault.events)}${chunked(inBandError(request))}0\r\n\r\n`);
       return;
+    case 'wrong-content-type':
+      end(task, `${first(events.length)}0\r\n\r\n`);
+      return;
     case 'slow-drip':
       socket.write(start);
       drip(task, events, fault.gapMs, 0);

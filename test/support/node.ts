@@ -18,7 +18,7 @@ import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 
 const ROOT = dirname(dirname(import.meta.dirname));
-const CLI = process.env['BANYAN_E2E_CLI'] ?? join(ROOT, 'src', 'main', 'cli.ts');
+const CLI = join(ROOT, 'src', 'main', 'cli.ts');
 const READY_MS = 20_000;
 
 /** The key that every test node knows. */
