@@ -55,7 +55,10 @@ function install(dev) {
     `banyan: installing packages (${dev ? 'with the tools for tests' : 'runtime only'}), ` +
       'once for each change of package-lock.json ...',
   );
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund'];
+  // Not `npm ci`: it refuses a lockfile without the optional packages of other platforms that its
+  // registry did not have. `--no-save` leaves the lockfile alone; what it names is installed.
+  const args = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'];
+  args.push('--loglevel=error');
   if (!dev) args.push('--omit=dev');
   const startedMs = Date.now();
   const run = spawnSync('npm', args, { cwd: root, stdio: ['ignore', 2, 2] });

@@ -44,7 +44,8 @@ export const OPENAI_OPTIONS: OptionTable = {
     kind: 'text',
     oneOf: ['prefill', 'message', 'regenerate', 'none'],
     about:
-      'How it goes on with an answer that another target began. Default `message` (`prefill` for kind `llama`).',
+      'How it goes on with an answer that another target began. Default `message`;' +
+      ' `prefill` for kind `llama`.',
   },
   maxTokensField: {
     kind: 'text',
