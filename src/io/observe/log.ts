@@ -22,6 +22,11 @@ export interface Log {
   info(event: string, fields?: LogFields): void;
   warn(event: string, fields?: LogFields): void;
   error(event: string, fields?: LogFields): void;
+  /**
+   * A line at info whose fields are JSON already (`"a":1,"b":"x"`), for lines of the request path:
+   * a fifth of the cost of `info`. The caller bounds and quotes, and guards with `isInfo`.
+   */
+  infoLine(event: string, fields: string): void;
 }
 
 /** A log with its owner's side. */
@@ -65,6 +70,8 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
     },
     destination,
   );
+  const fixed = JSON.stringify(base).slice(1, -1);
+  const prefix = fixed === '' ? '' : `${fixed},`;
   const line =
     (name: 'debug' | 'info' | 'warn' | 'error') =>
     (event: string, fields: LogFields = {}) => {
@@ -81,6 +88,11 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
     info: line('info'),
     warn: line('warn'),
     error: line('error'),
+    infoLine: (event, fields) => {
+      const time = new Date().toISOString();
+      const head = `{"level":"info","time":"${time}",${prefix}"event":"${event}",`;
+      destination.write(`${head}${fields}}\n`);
+    },
     setLevel: (next) => {
       logger.level = next;
     },
@@ -112,7 +124,7 @@ export function createLogObserver(log: Log): Observer {
   return {
     exchangeStarted: () => {},
     exchangeDone: (record) => {
-      if (log.isInfo) log.info('exchange', exchangeFields(record));
+      if (log.isInfo) log.infoLine('exchange', exchangeLine(record));
     },
     attemptDone: (record) => {
       if (log.isDebug) log.debug('attempt', attemptFields(record));
@@ -125,34 +137,38 @@ export function createLogObserver(log: Log): Observer {
   };
 }
 
-function exchangeFields(record: ExchangeRecord): LogFields {
+/** One exchange as the inside of a JSON object. Written by hand: it is on every request's path. */
+export function exchangeLine(record: ExchangeRecord): string {
   const { usage } = record;
-  return {
-    requestId: record.requestId,
-    operation: record.operation,
-    model: record.model,
-    modelServed: record.modelServed === record.model ? undefined : record.modelServed,
-    keyName: record.keyName,
-    isStream: record.isStream,
-    end: record.end,
-    status: record.status,
-    errorCode: record.errorCode ?? undefined,
-    target: record.target,
-    servedRegion: record.servedRegion,
-    forwardedFrom: record.forwardedFrom === '' ? undefined : record.forwardedFrom,
-    attempts: record.attempts,
-    inputTokens: usage?.inputTokens,
-    outputTokens: usage?.outputTokens,
-    cachedInputTokens: usage?.cachedInputTokens,
-    isUsageExact: usage?.isExact,
-    totalMs: round(record.totalMs),
-    firstContentMs: record.firstContentMs === null ? undefined : round(record.firstContentMs),
-    overheadMs: round(record.overheadMs),
-    requestBytes: record.requestBytes,
-    responseBytes: record.responseBytes,
-    // A request that went straight through needs no story.
-    trace: record.attempts > 1 || record.end === 'failed' ? record.trace.join('; ') : undefined,
-  };
+  let line =
+    `"requestId":${quoted(record.requestId)},"operation":"${record.operation}",` +
+    `"model":${quoted(record.model)},"keyName":${quoted(record.keyName)},` +
+    `"isStream":${record.isStream},"end":"${record.end}","status":${record.status}`;
+  if (record.modelServed !== record.model) line += `,"modelServed":${quoted(record.modelServed)}`;
+  if (record.errorCode !== null) line += `,"errorCode":"${record.errorCode}"`;
+  line +=
+    `,"target":${quoted(record.target)},"servedRegion":${quoted(record.servedRegion)}` +
+    `,"attempts":${record.attempts}`;
+  if (record.forwardedFrom !== '') line += `,"forwardedFrom":${quoted(record.forwardedFrom)}`;
+  if (usage !== null) {
+    line +=
+      `,"inputTokens":${usage.inputTokens},"outputTokens":${usage.outputTokens}` +
+      `,"cachedInputTokens":${usage.cachedInputTokens},"isUsageExact":${usage.isExact}`;
+  }
+  line += `,"totalMs":${round(record.totalMs)},"overheadMs":${round(record.overheadMs)}`;
+  if (record.firstContentMs !== null) line += `,"firstContentMs":${round(record.firstContentMs)}`;
+  line += `,"requestBytes":${record.requestBytes},"responseBytes":${record.responseBytes}`;
+  // A request that went straight through needs no story.
+  if (record.attempts > 1 || record.end === 'failed') {
+    line += `,"trace":${quoted(record.trace.join('; '))}`;
+  }
+  return line;
+}
+
+/** A JSON text of at most the limit of a field. */
+function quoted(text: string): string {
+  const limit = OBSERVE_LIMITS.logFieldCharsMax;
+  return JSON.stringify(text.length <= limit ? text : `${text.slice(0, limit)}…`);
 }
 
 function attemptFields(record: AttemptRecord): LogFields {

@@ -241,6 +241,25 @@ test('one line for an exchange at info, with the region, and none for its attemp
   });
 });
 
+test('whatever the text of a record, its line is one line of valid JSON, bounded', () => {
+  const any = fc.string({ unit: 'binary', maxLength: 40 });
+  fc.assert(
+    fc.property(any, any, any, (model, keyName, told) => {
+      const { log, parsed } = capture();
+      const record = { ...EXCHANGE, model, keyName, modelServed: told, trace: [told, told] };
+      createLogObserver(log).exchangeDone(record);
+      const [line] = parsed();
+      assert.ok(typeof line === 'object' && line !== null);
+      assert.equal(Reflect.get(line, 'model'), model.toWellFormed());
+      assert.equal(Reflect.get(line, 'keyName'), keyName.toWellFormed());
+    }),
+  );
+  const { log, parsed } = capture();
+  const refused = { ...EXCHANGE, usage: null, firstContentMs: null, model: 'x'.repeat(9_000) };
+  createLogObserver(log).exchangeDone({ ...refused, errorCode: 'invalid_json', totalMs: 1 / 3 });
+  assert.ok(JSON.stringify(parsed()).length < 2_000);
+});
+
 test('attempts and suppressed retries are told at debug', () => {
   const { log, parsed } = capture('debug');
   const observer = createLogObserver(log);
