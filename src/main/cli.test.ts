@@ -164,11 +164,13 @@ interface Ran {
 }
 
 /** Runs the real command. */
-function banyan(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
+function banyan(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''): Promise<Ran> {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'cli.ts'), ...args], {
     env: { PATH: process.env['PATH'], NODE_NO_WARNINGS: '1', BANYAN_SERVER: server, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
+  child.stdin.on('error', () => {}); // It may not read at all.
+  child.stdin.end(input);
   let out = '';
   let error = '';
   child.stdout.on('data', (chunk) => (out += String(chunk)));
@@ -294,6 +296,15 @@ test('config check: 0 and a summary, or 2 and every problem; config show masks',
     ],
   });
   assert.equal(unset.err, '');
+});
+
+test('keys hash reads a key from standard input and prints what configuration takes', async () => {
+  const sha256 = '572dd8e317e4855b6ff0f07104c372bff2448f8bc09e7bd8206cebab416bc8e6';
+  const { code, out } = await banyan(['keys', 'hash', '-o', 'json'], {}, 'sk-key\n');
+  assert.equal(code, 0);
+  assert.deepEqual(JSON.parse(out), { sha256 });
+  assert.equal((await banyan(['keys', 'hash'], {}, 'two words\n')).code, EXIT.usage);
+  assert.equal((await banyan(['keys', 'hash'])).code, EXIT.usage);
 });
 
 test('every verb has help in both languages, and every leaf that prints has -o', () => {

@@ -6,6 +6,7 @@ import { registerChat } from './commands/chat.ts';
 import { registerConfig } from './commands/config.ts';
 import { registerFault } from './commands/fault.ts';
 import { registerGet } from './commands/get.ts';
+import { registerKeys } from './commands/keys.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
@@ -25,6 +26,7 @@ export function buildProgram(): Command {
   registerConfig(program);
   registerGet(program);
   registerRoute(program);
+  registerKeys(program);
   registerModelServe(program);
   registerUp(program);
   registerFault(program);

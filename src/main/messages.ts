@@ -78,6 +78,16 @@ export const MESSAGES = {
   'serve.about': { en: 'run one node', zh: '运行一个节点' },
   'serve.config': { en: 'the configuration file', zh: '配置文件' },
   'serve.failed': { en: 'The node could not start: {why}', zh: '节点无法启动：{why}' },
+  'keys.about': { en: 'API keys of clients', zh: '客户端的 API 密钥' },
+  'keys.hash': {
+    en: 'read a key from standard input and print its SHA-256 for the configuration',
+    zh: '从标准输入读取密钥，输出写入配置的 SHA-256',
+  },
+  'keys.type': { en: 'Type the key and press Enter.', zh: '请输入密钥后按回车。' },
+  'keys.malformed': {
+    en: 'A key is one or more visible ASCII characters, without spaces.',
+    zh: '密钥由一个或多个可见 ASCII 字符组成，不含空格。',
+  },
   'get.about': { en: 'list what a running Banyan has', zh: '列出运行中的 Banyan 的各部分' },
   'get.regions': { en: 'regions and how they see one another', zh: '各区域及其相互所见的状态' },
   'get.nodes': { en: 'nodes', zh: '节点' },
@@ -122,6 +132,54 @@ export const MESSAGES = {
   'head.place': { en: 'PLACE', zh: '去处' },
   'head.score': { en: 'SCORE', zh: '得分' },
   'head.weight': { en: 'WEIGHT', zh: '权重' },
+  'certs.about': {
+    en: 'make and show the certificates of peer links',
+    zh: '生成和查看区域间链路的证书',
+  },
+  'certs.init': {
+    en: 'make a CA and a certificate for each region',
+    zh: '生成 CA 以及每个区域的证书',
+  },
+  'certs.add': {
+    en: 'make certificates for more regions with the CA of the folder',
+    zh: '用目录中的 CA 为更多区域生成证书',
+  },
+  'certs.show': { en: 'show and check the certificates of a folder', zh: '查看并检查目录中的证书' },
+  'certs.dir': { en: 'the folder of the certificates', zh: '证书所在目录' },
+  'certs.cluster': { en: 'the name of the cluster', zh: '集群名称' },
+  'certs.region': {
+    en: 'a region, or REGION/NODE; may be repeated (node: REGION-1 if not given)',
+    zh: '区域，或 区域/节点，可重复给出（默认节点名：区域-1）',
+  },
+  'certs.days': { en: 'life of the certificates of regions', zh: '区域证书的有效天数' },
+  'certs.force': { en: 'replace what is there', zh: '覆盖已有文件' },
+  'certs.badName': {
+    en: '"{name}" is not a name: lower-case letters, digits and inner hyphens, 63 at most.',
+    zh: '“{name}” 不是合法名称：只能用小写字母、数字和中间的连字符，最长 63 个字符。',
+  },
+  'certs.badDays': {
+    en: 'The days must be a whole number from 1 to {max}.',
+    zh: '天数必须是 1 到 {max} 的整数。',
+  },
+  'certs.twice': { en: 'The region "{name}" was given twice.', zh: '区域 “{name}” 给出了两次。' },
+  'certs.exists': {
+    en: 'Nothing was made: {dir} already holds {files}. --force replaces them.',
+    zh: '没有生成任何文件：{dir} 中已有 {files}。用 --force 覆盖。',
+  },
+  'certs.noCa': { en: 'There is no CA to sign with: {why}.', zh: '没有可用于签发的 CA：{why}。' },
+  'certs.failed': { en: 'It failed: {why}', zh: '失败：{why}' },
+  'certs.bad': {
+    en: 'Some certificates have problems: {count}.',
+    zh: '有 {count} 个证书存在问题。',
+  },
+  'certs.made': {
+    en: 'Keep {key} offline: who has it can join the cluster.',
+    zh: '请离线保管 {key}：持有它的人可以加入集群。',
+  },
+  'head.file': { en: 'FILE', zh: '文件' },
+  'head.notAfter': { en: 'VALID UNTIL', zh: '有效期至' },
+  'head.daysLeft': { en: 'DAYS', zh: '剩余天数' },
+  'head.problems': { en: 'PROBLEMS', zh: '问题' },
 } as const satisfies Readonly<Record<string, Readonly<Record<Language, string>>>>;
 
 export type MessageKey = keyof typeof MESSAGES;
