@@ -199,8 +199,10 @@ test('tables in Chinese where the locale is Chinese', async () => {
   assert.equal(
     out,
     [
-      '区域          后端     类型   状态           进行中  进程  地址                   模型            原因',
-      'eu-central-1  llama-a  llama  ejected, held  0       -     http://127.0.0.1:8301  banyan-support  refused',
+      '区域          后端     类型   状态           进行中  进程  地址                   ' +
+        '模型            原因',
+      'eu-central-1  llama-a  llama  ejected, held  0       -     http://127.0.0.1:8301  ' +
+        'banyan-support  refused',
       '',
     ].join('\n'),
   );

@@ -4,7 +4,7 @@ import { isRow, type JsonRow } from '../json.ts';
 import { configJsonSchema } from './schema.ts';
 
 /** An example that says most of what can be said; a test holds it against the schema. */
-export const CONFIG_EXAMPLE = `# A node of a region with an embedded model, two providers and two other regions.
+export const CONFIG_EXAMPLE = `# An embedded model, three providers, two other regions.
 region: eu-central-1
 dataDir: data
 listen:
