@@ -211,11 +211,19 @@ export class HeadParser {
       this.#sectionAt = this.#lineAt;
     }
     const stop = Math.min(end, base + this.#stopAt());
-    const next = this.#fieldLines(bytes, base, stop);
+    let next = this.#fieldLines(bytes, base, stop);
     if (next === PARSE_MORE && stop === base + this.#stopAt()) {
-      return this.#fail('The header section is too long.', 'headers_too_large');
+      next = this.#fail('The header section is too long.', 'headers_too_large');
     }
-    return next < 0 ? next : this.#finish(bytes, base, next);
+    if (next >= 0) return this.#finish(bytes, base, next);
+    // The refusal speaks the dialect of the path.
+    if (next === PARSE_FAULT) this.#takeTarget(bytes, base);
+    return next;
+  }
+
+  #takeTarget(bytes: Buffer, base: number): void {
+    if (this.#kind !== 'request') return;
+    this.target = bytes.toString('latin1', base + this.#methodEnd + 1, base + this.#targetEnd);
   }
 
   /** One CRLF before a request line is passed over (RFC 9112 §2.2). */

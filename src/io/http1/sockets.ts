@@ -45,8 +45,11 @@ export function feedByData(socket: Socket, feed: FeedBytes): Socket {
 /** Closes with a reset, so that the other side cannot take it for an end; TLS just stops. */
 export function abortSocket(socket: Socket): void {
   if (socket.destroyed) return;
-  if ('encrypted' in socket || socket.connecting) {
-    socket.destroy(); // Without close_notify: a cut, for whoever looks.
+  const isSecure = 'encrypted' in socket; // Closed without close_notify: a cut, for whoever looks.
+  // A socket that has begun to shut down cannot be reset: libuv refuses, and its handle would leak.
+  const isShutting = socket.writableEnded && socket.writableLength === 0;
+  if (isSecure || isShutting || socket.connecting) {
+    socket.destroy();
     return;
   }
   socket.resetAndDestroy();
