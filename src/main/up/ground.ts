@@ -12,6 +12,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
+import { DEMO_LIMITS } from '../../base/limits.ts';
 import { initCerts, showCerts } from '../../io/certs.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { isRow } from '../json.ts';
@@ -97,10 +98,27 @@ export async function cleanUp(plan: UpPlan): Promise<readonly string[]> {
     const line = await commandLine(pid);
     if (line === null || !line.includes(join(plan.dataDir, region, 'banyan.yaml'))) continue;
     killGroup(pid, 'SIGKILL');
+    await untilGone(pid);
     found.push(region);
   }
   await rm(file, { force: true });
   return found;
+}
+
+/** Waits for the end of a killed process: its ports are free only then. */
+async function untilGone(pid: number): Promise<void> {
+  const endMs = performance.now() + DEMO_LIMITS.stopMs;
+  while ((await isRunning(pid)) && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, DEMO_LIMITS.readyPollMs));
+  }
+}
+
+async function isRunning(pid: number): Promise<boolean> {
+  if (process.platform !== 'linux') return (await commandLine(pid)) !== null;
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  // `pid (name) state …`: Z has ended and waits to be collected.
+  const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
+  return state !== '' && state !== 'Z' && state !== 'X';
 }
 
 /** Signals a process group of ours; false where it is gone. */
