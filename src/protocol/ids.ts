@@ -5,6 +5,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { Prng } from '../base/prng.ts';
+import type { Dialect } from './dialect.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const TIME_CHARS = 10;
@@ -47,4 +48,11 @@ export function mintAnswerId(
 export function translatedId(dialect: 'openai' | 'anthropic', upstreamId: string): string {
   const bare = upstreamId.replace(/^(?:chatcmpl-|cmpl-|msg_)/, '').replace(/[^\w-]/g, '_');
   return (dialect === 'anthropic' ? 'msg_' : 'chatcmpl-') + bare.slice(0, 128);
+}
+
+/** The fields that tell a client its request's id; Anthropic's SDK reads a name of its own. */
+export function requestIdFields(dialect: Dialect, requestId: string): string[] {
+  const fields = ['x-request-id', requestId];
+  if (dialect === 'anthropic') fields.push('request-id', requestId);
+  return fields;
 }

@@ -28,7 +28,7 @@ import type { ExchangeHost } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import { estimateCountTokens, TOKEN_COUNT_FIELD } from '../protocol/countTokens.ts';
 import type { Dialect, Operation } from '../protocol/dialect.ts';
-import { mintRequestId } from '../protocol/ids.ts';
+import { mintRequestId, requestIdFields } from '../protocol/ids.ts';
 import { parseRequest } from '../protocol/request.ts';
 import { RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
@@ -194,7 +194,8 @@ export class Gateway implements RequestHandler {
   ): ClientEvents {
     const requestId = this.requestIdOf(request);
     const { region } = this.serving.config;
-    const headers = ['x-request-id', requestId, 'x-banyan-region', region, ...(more.headers ?? [])];
+    const headers = [...requestIdFields(dialect, requestId), 'x-banyan-region', region];
+    if (more.headers !== undefined) headers.push(...more.headers);
     sendFailure(reply, dialect, told, requestId, headers);
     this.counts.started += 1;
     this.counts.refused += 1;
@@ -228,7 +229,8 @@ export class Gateway implements RequestHandler {
       .map((model) => model.config)
       .filter((model) => allowsModel(caller.value, model.name));
     if (route.kind === 'models') {
-      sendJson(reply, this.requestIdOf(request), renderModels(route.dialect, models));
+      const ids = requestIdFields(route.dialect, this.requestIdOf(request));
+      sendJson(reply, renderModels(route.dialect, models), ids);
       return NOTHING;
     }
     const found = models.find((model) => model.name === route.id);
@@ -236,7 +238,8 @@ export class Gateway implements RequestHandler {
       const told = failure('model_not_found', `"${clip(route.id)}"`, { param: 'model' });
       return this.refuse(request, reply, route.dialect, 'models', told);
     }
-    sendJson(reply, this.requestIdOf(request), renderModel(route.dialect, found));
+    const ids = requestIdFields(route.dialect, this.requestIdOf(request));
+    sendJson(reply, renderModel(route.dialect, found), ids);
     return NOTHING;
   }
 
@@ -305,7 +308,8 @@ export class Gateway implements RequestHandler {
     const requestId = this.requestIdOf(request);
     const nowMs = this.parts.clock.nowMs();
     const body = estimateCountTokens(parsed);
-    sendJson(reply, requestId, body, [TOKEN_COUNT_FIELD, 'estimate', ...admission.headers]);
+    const ids = requestIdFields(parsed.dialect, requestId);
+    sendJson(reply, body, [...ids, TOKEN_COUNT_FIELD, 'estimate', ...admission.headers]);
     admission.settle(null, nowMs);
     this.counts.started += 1;
     this.counts.answered += 1;
@@ -390,13 +394,8 @@ function sendText(reply: ClientReply, status: number, text: string): void {
   reply.end(body);
 }
 
-function sendJson(
-  reply: ClientReply,
-  requestId: string,
-  body: Uint8Array,
-  more: readonly string[] = [],
-): void {
-  const headers = ['x-request-id', requestId, ...more, 'content-type', 'application/json'];
+function sendJson(reply: ClientReply, body: Uint8Array, fields: readonly string[]): void {
+  const headers = [...fields, 'content-type', 'application/json'];
   reply.head(200, headers, { kind: 'length', bytes: body.length });
   reply.end(body);
 }

@@ -10,6 +10,7 @@ import type { AttemptCall } from '../exchange/attempt.ts';
 import { Exchange, type ExchangeEnd, type ExchangeOwner } from '../exchange/exchange.ts';
 import type { AttemptReport, Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
+import { requestIdFields } from '../protocol/ids.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { Deadlines } from './config.ts';
 import type { Gateway } from './gateway.ts';
@@ -98,7 +99,7 @@ export class GatewayExchange implements ExchangeOwner {
   replyHeaders(exchange: Exchange): string[] {
     const place = exchange.current?.place ?? null;
     const { region } = this.gateway.serving.config;
-    const headers = ['x-request-id', this.opening.requestId];
+    const headers = requestIdFields(this.opening.request.dialect, this.opening.requestId);
     if (place !== null && place.kind === 'region') {
       // The region that ran it says which target did.
       const theirs = exchange.current?.headers ?? [];

@@ -5,7 +5,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,9 +13,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import { promisify } from 'node:util';
 
 import { stringify } from 'yaml';
+
+import { initCerts } from '../../src/io/certs.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');
@@ -242,8 +243,10 @@ export async function freePorts(count: number): Promise<readonly number[]> {
 /** A folder with a CA and a certificate for each region, as `banyan certs init` makes them. */
 async function makeCerts(regions: readonly string[]): Promise<string> {
   const dir = await tempDir();
-  const args = ['certs', 'init', '--cluster', 'test', '--out', dir, ...regions];
-  await promisify(execFile)(process.execPath, [CLI, ...args]);
+  const nodes = regions.map((region) => ({ region, node: `${region}-1` }));
+  const wallMs = Date.now();
+  const made = await initCerts({ dir, cluster: 'test', nodes, days: 1, isForced: false, wallMs });
+  assert.ok(made.ok, JSON.stringify(made));
   return dir;
 }
 
@@ -261,14 +264,14 @@ export async function startRegions(specs: readonly RegionSpec[]): Promise<readon
       const dir = await tempDir();
       await copyFile(join(certs, 'ca.pem'), join(dir, 'ca.pem'));
       await copyFile(join(certs, `${spec.region}.pem`), join(dir, 'node.pem'));
-      await copyFile(join(certs, `${spec.region}-key.pem`), join(dir, 'node-key.pem'));
+      await copyFile(join(certs, `${spec.region}.key`), join(dir, 'node.key'));
       const others = specs.flatMap(({ region }, place) =>
         place === index ? [] : [{ name: region, address: `127.0.0.1:${ports[place]}` }],
       );
       const peers = {
         cluster: 'test',
         listen: `127.0.0.1:${ports[index]}`,
-        tls: { ca: 'ca.pem', cert: 'node.pem', key: 'node-key.pem' },
+        tls: { ca: 'ca.pem', cert: 'node.pem', key: 'node.key' },
         regions: others,
       };
       return launch(spec, peers, dir);
