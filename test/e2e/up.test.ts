@@ -45,11 +45,34 @@ function banyan(args: readonly string[], env: Readonly<Record<string, string>> =
   });
 }
 
+/** A row of a list, as far as these tests look at it. */
+interface Row {
+  readonly region: string;
+  readonly state: string;
+  readonly process: string;
+  readonly pid: number;
+  readonly targetsHealthy: number;
+  readonly sightings: readonly { readonly state: string; readonly rttMs: number }[];
+}
+
+/** What the verbs print, as far as these tests look at it. */
+interface Answer {
+  readonly items: readonly Row[];
+  readonly unreachable: readonly string[];
+  readonly regions: readonly Row[];
+  readonly links: readonly unknown[];
+  readonly chosen: string;
+  readonly region: string;
+  readonly target: string;
+  readonly text: string;
+  readonly forwardedBy: string | null;
+}
+
 /** Runs a verb that must succeed; returns the JSON that it prints. */
-async function verb(...args: readonly string[]): Promise<any> {
+async function verb(...args: readonly string[]): Promise<Answer> {
   const run = await banyan([...args, '-o', 'json']);
   assert.equal(run.code, 0, `${args.join(' ')}: ${run.stderr}`);
-  return JSON.parse(run.stdout);
+  return JSON.parse(run.stdout) as Answer;
 }
 
 interface Up {
@@ -88,9 +111,7 @@ async function until(
 async function allPids(): Promise<readonly number[]> {
   const status = await verb('get', 'nodes');
   const targets = await verb('get', 'targets');
-  return [...status.items, ...targets.items]
-    .map((row: { pid: number | null }) => row.pid)
-    .filter((pid) => pid !== null);
+  return [...status.items, ...targets.items].map((row) => row.pid).filter((pid) => pid !== null);
 }
 
 function isAlive(pid: number): boolean {
@@ -102,14 +123,14 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function stateOf(region: string): Promise<string> {
+async function stateOf(region: string): Promise<string | undefined> {
   const { items } = await verb('get', 'regions');
-  return items.find((row: { region: string }) => row.region === region)?.state;
+  return items.find((row) => row.region === region)?.state;
 }
 
 async function allTargetsRun(): Promise<boolean> {
   const { items } = await verb('get', 'targets');
-  const run = items.filter((row: { process: string }) => row.process === 'running');
+  const run = items.filter((row) => row.process === 'running');
   return items.length === 6 && run.length === 6;
 }
 
@@ -151,7 +172,7 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
     const { items, unreachable } = await verb('get', 'regions');
     assert.deepEqual(unreachable, []);
     assert.deepEqual(
-      items.map((row: { region: string }) => row.region),
+      items.map((row) => row.region),
       REGIONS,
     );
     for (const row of items) {
@@ -230,8 +251,8 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
       'the others see it paused',
       async () => {
         const { items } = await verb('get', 'regions');
-        const row = items.find((entry: { region: string }) => entry.region === 'eu-central-1');
-        return row.sightings.every(({ state }: { state: string }) => state === 'paused');
+        const row = items.find((entry) => entry.region === 'eu-central-1');
+        return row?.sightings.every(({ state }) => state === 'paused') === true;
       },
       20_000,
     );
@@ -245,7 +266,7 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
     const page = await fetch(`${SERVER}/`, { headers: { 'accept-language': 'zh-CN,en;q=0.5' } });
     assert.equal(page.headers.get('content-language'), 'zh');
     assert.match(page.headers.get('content-security-policy') ?? '', /^default-src 'none'/);
-    const state: any = await (await fetch(`${SERVER}/demo/state`)).json();
+    const state = (await (await fetch(`${SERVER}/demo/state`)).json()) as Answer;
     assert.equal(state.regions.length, 3);
     assert.equal(state.links.length, 3);
     const json = { 'content-type': 'application/json', 'x-banyan-page': '1' };
@@ -272,7 +293,8 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
 
   it('a region that crashes by itself comes back by itself', async () => {
     const { items } = await verb('get', 'nodes');
-    const { pid } = items.find((row: { region: string }) => row.region === 'us-east-2');
+    const pid = items.find((row) => row.region === 'us-east-2')?.pid;
+    assert.ok(pid !== undefined);
     process.kill(pid, 'SIGKILL');
     await until('dead', () => !isAlive(pid), 5_000);
     await until('up again', async () => (await stateOf('us-east-2')) === 'up', 30_000);

@@ -98,27 +98,10 @@ export async function cleanUp(plan: UpPlan): Promise<readonly string[]> {
     const line = await commandLine(pid);
     if (line === null || !line.includes(join(plan.dataDir, region, 'banyan.yaml'))) continue;
     killGroup(pid, 'SIGKILL');
-    await untilGone(pid);
     found.push(region);
   }
   await rm(file, { force: true });
   return found;
-}
-
-/** Waits for the end of a killed process: its ports are free only then. */
-async function untilGone(pid: number): Promise<void> {
-  const endMs = performance.now() + DEMO_LIMITS.stopMs;
-  while ((await isRunning(pid)) && performance.now() < endMs) {
-    await new Promise((resolve) => setTimeout(resolve, DEMO_LIMITS.readyPollMs));
-  }
-}
-
-async function isRunning(pid: number): Promise<boolean> {
-  if (process.platform !== 'linux') return (await commandLine(pid)) !== null;
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // `pid (name) state …`: Z has ended and waits to be collected.
-  const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-  return state !== '' && state !== 'Z' && state !== 'X';
 }
 
 /** Signals a process group of ours; false where it is gone. */
@@ -131,14 +114,23 @@ export function killGroup(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Throws `CliError` with the holder's name where a port of the demo is taken. */
-export async function checkPorts(plan: UpPlan): Promise<void> {
+/**
+ * Throws `CliError` with the holder's name where a port of the demo is taken, and stays so for
+ * `patienceMs`: a process that was just killed holds its ports for a moment.
+ */
+export async function checkPorts(plan: UpPlan, patienceMs: number): Promise<void> {
+  const endMs = performance.now() + patienceMs;
   const ports = [
     plan.basePort,
     ...plan.nodes.flatMap(({ apiPort, adminPort, peerPort }) => [apiPort, adminPort, peerPort]),
   ];
   for (const port of ports) {
-    if (await isFree(port)) continue;
+    let isOurs = await isFree(port);
+    while (!isOurs && performance.now() < endMs) {
+      await new Promise((resolve) => setTimeout(resolve, DEMO_LIMITS.readyPollMs));
+      isOurs = await isFree(port);
+    }
+    if (isOurs) continue;
     const holder = (await portHolder(port)) ?? say('up.someone');
     throw new CliError(EXIT.refused, say('up.portTaken', { port, holder }));
   }

@@ -63,8 +63,12 @@ export const DEMO_MESSAGES = {
     zh: '最多 {most} 个互不相同的名称，由小写字母、数字和连字符组成',
   },
   'up.running': {
-    en: 'Another "banyan up" (pid {pid}) runs in {folder}. Stop it, or give this one its own --data and --base-port.',
-    zh: '{folder} 中已有一个 “banyan up” 在运行（进程 {pid}）。请先停止它，或用 --data 和 --base-port 另选目录和端口。',
+    en:
+      'Another "banyan up" (pid {pid}) runs in {folder}. ' +
+      'Stop it, or give this one its own --data and --base-port.',
+    zh:
+      '{folder} 中已有一个 “banyan up” 在运行（进程 {pid}）。' +
+      '请先停止它，或用 --data 和 --base-port 另选目录和端口。',
   },
   'up.someone': { en: 'another process', zh: '其他进程' },
   'up.portTaken': {

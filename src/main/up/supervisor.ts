@@ -40,7 +40,7 @@ export async function startDemo(plan: UpPlan, progress: Progress): Promise<Demo>
   try {
     const left = await cleanUp(plan);
     if (left.length > 0) progress(say('up.cleaned', { regions: left.join(', ') }));
-    await checkPorts(plan);
+    await checkPorts(plan, left.length > 0 ? DEMO_LIMITS.stopMs : 0);
     if (await prepareCerts(plan, Date.now())) progress(say('up.certs', { folder: plan.certsDir }));
     for (const node of plan.nodes) {
       await mkdir(node.folder, { recursive: true, mode: 0o700 });
