@@ -50,7 +50,7 @@ interface Bench {
   readonly taken: Taken[];
   readonly refused: string[];
   /** Waits for the next request that the handler gets. */
-  next(): Promise<Taken>;
+  readonly next: () => Promise<Taken>;
 }
 
 const benches: HttpServer[] = [];

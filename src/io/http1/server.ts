@@ -76,6 +76,8 @@ class Listener implements HttpServer {
   readonly #perAddress = new Map<string, number>();
   /** Connections over the limit that are being told so. */
   readonly #lingering = new Set<Connection>();
+  /** Sockets below TLS, from before their handshake. */
+  readonly #raw = new Set<Socket>();
   #accepted = 0;
   #connectionsRefused = 0;
   #tlsFailures = 0;
@@ -120,8 +122,9 @@ class Listener implements HttpServer {
       const connection = this.#connect(socket, remoteOf(socket));
       feedByData(socket, (bytes, start, end) => connection.feed(bytes, start, end));
     });
-    server.on('tlsClientError', () => {
+    server.on('tlsClientError', (_cause, socket) => {
       this.#tlsFailures += 1;
+      socket.destroy(); // After a handshake that timed out Node leaves it open.
     });
     return server;
   }
@@ -133,7 +136,11 @@ class Listener implements HttpServer {
       raw.destroy();
       return;
     }
-    raw.once('close', () => this.#release(remote));
+    this.#raw.add(raw);
+    raw.once('close', () => {
+      this.#raw.delete(raw);
+      this.#release(remote);
+    });
   }
 
   #acceptPlain(accepted: Socket): void {
@@ -232,6 +239,7 @@ class Listener implements HttpServer {
       }, graceMs);
       this.#closed = (): void => {
         clearTimeout(grace);
+        for (const raw of this.#raw) raw.destroy(); // Handshakes that are not done.
         if (this.#sweepTimer !== null) clearInterval(this.#sweepTimer);
         resolve();
       };
