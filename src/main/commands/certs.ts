@@ -1,0 +1,146 @@
+/** `banyan certs init|add|show`. */
+
+import { resolve } from 'node:path';
+
+import type { Command } from 'commander';
+
+import { parseRegionName } from '../../base/names.ts';
+import type { Result } from '../../base/result.ts';
+import type { CertFile, CertsError } from '../../io/certs.ts';
+import { CliError, EXIT } from '../exitCodes.ts';
+import { renderTable, type OutputFormat } from '../output.ts';
+import { note, print, say, withOutput } from '../verb.ts';
+
+const DAYS_DEFAULT = '365';
+
+interface MakeOptions {
+  readonly dir: string;
+  readonly region: readonly string[];
+  readonly days: string;
+  readonly force: boolean;
+  readonly output: OutputFormat;
+}
+
+/** Adds the verbs. */
+export function registerCerts(program: Command): void {
+  const certs = program.command('certs').description(say('certs.about'));
+  withMaking(certs.command('init').description(say('certs.init')))
+    .requiredOption('--cluster <name>', say('certs.cluster'), 'banyan')
+    .action(init);
+  withMaking(certs.command('add').description(say('certs.add'))).action(add);
+  withOutput(certs.command('show').description(say('certs.show')))
+    .requiredOption('--dir <dir>', say('certs.dir'))
+    .action(show);
+}
+
+function withMaking(command: Command): Command {
+  const gather = (value: string, before: readonly string[]): readonly string[] => [
+    ...before,
+    value,
+  ];
+  return withOutput(command)
+    .requiredOption('--dir <dir>', say('certs.dir'))
+    .requiredOption('--region <name>', say('certs.region'), gather, [])
+    .option('--days <count>', say('certs.days'), DAYS_DEFAULT)
+    .option('--force', say('certs.force'), false);
+}
+
+async function init(options: MakeOptions & { readonly cluster: string }): Promise<void> {
+  const { initCerts, CA_KEY_FILE } = await import('../../io/certs.ts');
+  const cluster = named(options.cluster);
+  const order = { ...(await orderOf(options)), cluster };
+  const files = made(await initCerts(order), options.dir);
+  showTable(files, options.output);
+  if (options.output === 'table') {
+    note(say('certs.made', { key: resolve(options.dir, CA_KEY_FILE) }));
+  }
+}
+
+async function add(options: MakeOptions): Promise<void> {
+  const { addCerts } = await import('../../io/certs.ts');
+  showTable(made(await addCerts(await orderOf(options)), options.dir), options.output);
+}
+
+async function show(options: {
+  readonly dir: string;
+  readonly output: OutputFormat;
+}): Promise<void> {
+  const { showCerts } = await import('../../io/certs.ts');
+  const files = made(await showCerts(resolve(options.dir), Date.now()), options.dir);
+  showTable(files, options.output);
+  const count = files.filter(({ problems }) => problems.length > 0).length;
+  if (count === 0) return;
+  throw new CliError(EXIT.failed, options.output === 'json' ? '' : say('certs.bad', { count }));
+}
+
+/** What to make, its names checked. */
+async function orderOf(options: MakeOptions): Promise<{
+  dir: string;
+  nodes: readonly { region: string; node: string }[];
+  days: number;
+  isForced: boolean;
+  wallMs: number;
+}> {
+  const { CERT_DAYS_MAX } = await import('../../io/certs.ts');
+  const days = Number(options.days);
+  if (!/^\d{1,5}$/.test(options.days) || days < 1 || days > CERT_DAYS_MAX) {
+    throw new CliError(EXIT.usage, say('certs.badDays', { max: CERT_DAYS_MAX }));
+  }
+  const nodes = options.region.map((text) => {
+    const [region = '', node] = text.split('/', 2);
+    return { region: named(region), node: named(node ?? `${region}-1`) };
+  });
+  const names = nodes.map(({ region }) => region);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new CliError(EXIT.usage, say('certs.twice', { name: twice }));
+  if (nodes.length === 0) throw new CliError(EXIT.usage, say('certs.badName', { name: '' }));
+  const dir = resolve(options.dir);
+  return { dir, nodes, days, isForced: options.force, wallMs: Date.now() };
+}
+
+/** Regions, nodes and clusters are all DNS labels. `ca` would take the files of the CA. */
+function named(text: string): string {
+  const name = parseRegionName(text);
+  if (name.ok && name.value !== 'ca') return name.value;
+  throw new CliError(EXIT.usage, say('certs.badName', { name: text }));
+}
+
+function made(result: Result<readonly CertFile[], CertsError>, dir: string): readonly CertFile[] {
+  if (result.ok) return result.value;
+  const { error } = result;
+  switch (error.kind) {
+    case 'exists':
+      throw new CliError(EXIT.refused, say('certs.exists', { dir, files: error.files.join(', ') }));
+    case 'no-ca':
+      throw new CliError(EXIT.notFound, say('certs.noCa', { why: error.detail }));
+    case 'io':
+      throw new CliError(EXIT.failed, say('certs.failed', { why: error.detail }));
+    default:
+      throw new CliError(EXIT.failed, String(error satisfies never));
+  }
+}
+
+function showTable(files: readonly CertFile[], output: OutputFormat): void {
+  print(output, { items: files }, () =>
+    renderTable(
+      [
+        say('head.file'),
+        say('head.kind'),
+        say('head.region'),
+        say('head.node'),
+        say('head.notAfter'),
+        say('head.daysLeft'),
+        say('head.problems'),
+      ],
+      files.map(({ file, kind, region, node, notAfter, daysLeft, problems }) => [
+        file,
+        kind,
+        region,
+        node,
+        notAfter.slice(0, 10),
+        daysLeft,
+        problems.join('; '),
+      ]),
+    ),
+  );
+}
