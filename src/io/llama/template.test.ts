@@ -11,7 +11,7 @@ function runtimeOf(chatTemplate: string, marks: Readonly<Record<string, number>>
     chatTemplate,
     contextTokens: 100,
     sequences: [],
-    tokenize: (text) => [...text].map((character) => character.charCodeAt(0)),
+    tokenize: (text) => text.split('').map((unit) => unit.charCodeAt(0)),
     special: (text) => marks[text] ?? null,
     detokenize: () => '',
     isEnd: () => false,
