@@ -255,10 +255,19 @@ export interface RegionSpec extends NodeSpec {
   readonly region: string;
 }
 
-/** Starts one node a region, linked with mutual TLS, and waits until all see all others `up`. */
-export async function startRegions(specs: readonly RegionSpec[]): Promise<readonly TestNode[]> {
+/**
+ * Starts one node a region, linked with mutual TLS, and waits until all see all others as healthy.
+ * `wire` stands between the regions' listeners and those who connect to them.
+ */
+export async function startRegions(
+  specs: readonly RegionSpec[],
+  wire: (port: number, region: string) => Promise<number> = (port) => Promise.resolve(port),
+): Promise<readonly TestNode[]> {
   const certs = await makeCerts(specs.map(({ region }) => region));
   const ports = await freePorts(specs.length);
+  const entries = await Promise.all(
+    ports.map((port, index) => wire(port, specs[index]?.region ?? '')),
+  );
   const nodes = await Promise.all(
     specs.map(async (spec, index) => {
       const dir = await tempDir();
@@ -266,7 +275,7 @@ export async function startRegions(specs: readonly RegionSpec[]): Promise<readon
       await copyFile(join(certs, `${spec.region}.pem`), join(dir, 'node.pem'));
       await copyFile(join(certs, `${spec.region}.key`), join(dir, 'node.key'));
       const others = specs.flatMap(({ region }, place) =>
-        place === index ? [] : [{ name: region, address: `127.0.0.1:${ports[place]}` }],
+        place === index ? [] : [{ name: region, address: `127.0.0.1:${entries[place]}` }],
       );
       const peers = {
         cluster: 'test',
@@ -279,7 +288,7 @@ export async function startRegions(specs: readonly RegionSpec[]): Promise<readon
   );
   for (const node of nodes) {
     for (const { region } of nodes) {
-      if (region !== node.region) await untilSeen(node, region, ['up']);
+      if (region !== node.region) await untilSeen(node, region, ['healthy']);
     }
   }
   return nodes;
