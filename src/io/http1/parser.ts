@@ -108,11 +108,6 @@ export class HeadParser {
     if (kind === 'trailer') this.#sectionAt = 0;
   }
 
-  /** True once a byte of the next head was taken. */
-  get isBegun(): boolean {
-    return this.#carryLength > 0;
-  }
-
   /** Ready for the next head. What `headers` held stays with whoever took it. */
   reset(): void {
     this.fault = null;
@@ -445,6 +440,10 @@ export class HeadParser {
   }
 
   #connection(value: string): void {
+    if (value === 'keep-alive') {
+      this.isKeepAlive = true; // What nearly everyone sends.
+      return;
+    }
     for (const option of value.toLowerCase().split(',')) {
       const token = option.trim();
       if (token === 'close') this.isClose = true;

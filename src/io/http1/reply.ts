@@ -49,11 +49,6 @@ export class Reply implements ClientReply {
     this.#host = host;
   }
 
-  /** True while nothing of the response has been written. */
-  get isFresh(): boolean {
-    return this.#stage === STAGE.fresh;
-  }
-
   head(status: number, headers: HeaderList, framing: BodyFraming): void {
     const host = this.#host;
     if (host === null) return;
