@@ -99,6 +99,8 @@ function assessLinked(evidence: RegionEvidence, settings: HealthSettings): Healt
     if (evidence.linkForMs < settings.startMs) {
       return verdict('unknown', 'linked, no heartbeat yet');
     }
+    if (heardBy !== null) return verdict('cut', `linked, but only ${heardBy} hears it`);
+    if (probe === 'refused') return verdict('down', 'linked once; connections are refused now');
     return verdict('paused', 'linked, but it never sent a heartbeat');
   }
   if (phi < settings.phiSuspect) return assessPace(evidence, settings);
