@@ -15,10 +15,12 @@ import { anthropicTypeOf } from '../../src/protocol/errorBody.ts';
 import {
   answerText,
   ask,
+  dig,
   errorOf,
   hasDialectEnd,
   questionBody,
   sseEvents,
+  textAt,
   type ClientDialect,
   type Reply,
 } from '../support/client.ts';
@@ -465,10 +467,6 @@ describe('a cut at every byte', () => {
   }
 });
 
-interface Loose {
-  readonly [key: string]: Loose | undefined;
-}
-
 /** What must be one in one answer: ids, starts, reasons to stop. */
 function envelopeOf(dialect: ClientDialect, body: string): object {
   const ids = new Set<unknown>();
@@ -478,21 +476,20 @@ function envelopeOf(dialect: ClientDialect, body: string): object {
   let finishes = 0;
   let usages = 0;
   for (const { data } of sseEvents(body)) {
-    const json = data as Loose;
     if (dialect === 'openai') {
       if (typeof data !== 'object') continue;
-      ids.add(json['id']);
-      created.add(json['created']);
-      if (json['choices']?.[0]?.['delta']?.['role'] !== undefined) starts += 1;
-      if (typeof json['choices']?.[0]?.['finish_reason'] === 'string') finishes += 1;
-      if (typeof json['usage'] === 'object' && json['usage'] !== null) usages += 1;
+      ids.add(dig(data, 'id'));
+      created.add(dig(data, 'created'));
+      if (dig(data, 'choices', 0, 'delta', 'role') !== undefined) starts += 1;
+      if (textAt(data, 'choices', 0, 'finish_reason') !== '') finishes += 1;
+      if (dig(data, 'usage', 'total_tokens') !== undefined) usages += 1;
     } else {
-      const type = String(json['type']);
+      const type = textAt(data, 'type');
       if (type === 'message_start') starts += 1;
-      if (type === 'message_start') ids.add(json['message']?.['id']);
+      if (type === 'message_start') ids.add(dig(data, 'message', 'id'));
       if (type === 'message_delta') finishes += 1;
-      if (type === 'message_delta' && json['usage'] !== undefined) usages += 1;
-      if (type.startsWith('content_block_st')) blocks.push(`${type} ${String(json['index'])}`);
+      if (type === 'message_delta' && dig(data, 'usage') !== undefined) usages += 1;
+      if (type.startsWith('content_block_st')) blocks.push(`${type} ${String(dig(data, 'index'))}`);
     }
   }
   return { ids: ids.size, created: created.size, starts, finishes, usages, blocks };
@@ -594,24 +591,18 @@ function toolsOf(dialect: ClientDialect): readonly object[] {
   );
 }
 
-/** Names, ids and arguments of the tool calls of a stream, in order. */
+/** Names and arguments of the tool calls of a stream, in order. */
 function toolCalls(dialect: ClientDialect, body: string): readonly object[] {
   const calls: { name: string; json: string }[] = [];
   for (const { data } of sseEvents(body)) {
-    const json = data as Loose;
-    if (dialect === 'openai') {
-      const call = json['choices']?.[0]?.['delta']?.['tool_calls']?.[0]?.['function'];
-      if (call === undefined) continue;
-      if (call['name'] !== undefined) calls.push({ name: String(call['name']), json: '' });
-      const last = calls.at(-1);
-      if (last !== undefined) last.json += String(call['arguments'] ?? '');
-    } else {
-      const block = json['content_block'];
-      if (block?.['name'] !== undefined) calls.push({ name: String(block['name']), json: '' });
-      const part = json['delta']?.['partial_json'];
-      const last = calls.at(-1);
-      if (last !== undefined && part !== undefined) last.json += String(part);
-    }
+    const call = dig(data, 'choices', 0, 'delta', 'tool_calls', 0, 'function');
+    const name =
+      dialect === 'openai' ? textAt(call, 'name') : textAt(data, 'content_block', 'name');
+    const json =
+      dialect === 'openai' ? textAt(call, 'arguments') : textAt(data, 'delta', 'partial_json');
+    if (name !== '') calls.push({ name, json: '' });
+    const last = calls.at(-1);
+    if (last !== undefined) last.json += json;
   }
   return calls;
 }

@@ -11,11 +11,15 @@ import {
   ask,
   errorOf,
   hasDialectEnd,
-  type ClientDialect,
   type Question,
   type Reply,
 } from '../support/client.ts';
-import { DEFAULT_WORDS, startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
+import {
+  DEFAULT_WORDS,
+  startFakeUpstream,
+  type FakeUpstream,
+  type Fault,
+} from '../support/fakeUpstream.ts';
 import { startLinkProxy, type LinkProxy } from '../support/linkProxy.ts';
 import {
   atEnd,
@@ -40,7 +44,7 @@ interface World {
 }
 
 /** Where each model runs: its targets by region; a region that is not named has none. */
-type Placement = Readonly<Record<string, Partial<Record<Region, readonly string[]>>>>;
+type Placement = Readonly<Record<string, Partial<Record<Region, readonly (string | object)[]>>>>;
 
 const EVERYWHERE = { [US]: ['one', 'two'], [EU]: ['one', 'two'], [AP]: ['one', 'two'] };
 const GONE = 'gone'; // A target that nobody listens at.
@@ -143,7 +147,12 @@ describe('a request that a region cannot serve goes to another one', async () =>
     'only-eu': { [EU]: ['one'] },
     'eu-is-dead': { [EU]: [GONE], [AP]: ['one'] },
     'all-dead': { [EU]: [GONE], [US]: [GONE] },
-    'eu-pair': { [EU]: ['one', 'two'] },
+    'eu-pair': {
+      [EU]: [
+        { target: 'one', priority: 0 },
+        { target: 'two', priority: 1 },
+      ],
+    },
   });
   const { nodes, fakes } = world;
   after(() => stopWorld(world));
@@ -228,14 +237,14 @@ describe('a request that a region cannot serve goes to another one', async () =>
   });
 
   test('an answer that breaks off goes on at the second target of the other region', async () => {
-    const [one, two] = fakes[EU];
-    for (const fake of [one, two]) fake.queueFaults([{ kind: 'reset-after-events', events: 4 }]);
-    const reply = await ask(nodes[US].apiUrl, question('eu-pair'));
-    one.queueFaults([]);
-    two.queueFaults([]);
-    // Whichever was asked first cut the answer; the other one may have done so again.
-    if (reply.end === 'clean') assertPerfect(reply, question('eu-pair'));
-    else assert.equal(errorOf(reply.body)?.code, 'stream_broken');
+    for (const dialect of DIALECTS) {
+      euOne.queueFaults([{ kind: 'reset-after-events', events: 4 }]);
+      const one = question('eu-pair', { dialect });
+      const reply = await ask(nodes[US].apiUrl, one);
+      assertPerfect(reply, one);
+      assert.equal(reply.headers['x-banyan-region'], EU);
+      assert.equal(fakes[EU][1].seen.length, DIALECTS.indexOf(dialect) + 1);
+    }
   });
 
   test('one hop at most: the next region is chosen by the first one', async () => {
@@ -314,7 +323,6 @@ describe('what a region sees of another: cut, paused, slow and dead are told apa
   });
 
   test('a wire that became slow is `slow`, and still serves', async () => {
-    // The wire to EU carries both directions of whatever was dialled through it.
     for (const wire of wires.values()) wire.setDelayMs(300);
     await untilSeen(nodes[US], EU, ['slow'], 20_000);
     const replies = await load(nodes[US], ['far'], 4);
@@ -349,15 +357,15 @@ describe('deaths under load', async () => {
     // `far` has no target in two of the regions: half of the load is under way between regions.
     const world = await startWorld({ m: EVERYWHERE, far: { [EU]: ['one', 'two'], [AP]: ['one'] } });
     const { nodes } = world;
-    let killed: Promise<void> | null = null;
+    const killed: Promise<void>[] = [];
     const both = await Promise.all(
       [US, AP].map((region) =>
         load(nodes[region], ['m', 'm', 'far', 'far'], 200, (index) => {
-          if (index === 40) killed ??= nodes[EU].kill9();
+          if (index === 40 && killed.length === 0) killed.push(nodes[EU].kill9());
         }),
       ),
     );
-    await killed;
+    await Promise.all(killed);
     assert.deepEqual(
       both.map((replies) => replies.length),
       [200, 200],
@@ -367,52 +375,73 @@ describe('deaths under load', async () => {
     await stopWorld(world);
   });
 
-  test('a region dies before its first content: the request is answered elsewhere', async () => {
-    for (const isStream of [true, false]) {
+  for (const isStream of [true, false]) {
+    const mode = isStream ? 'streamed' : 'whole';
+    test(`${mode}: a region dies before its first content, and another one answers`, async () => {
       const world = await startWorld({ far: { [EU]: ['one'], [AP]: ['one'] } });
-      const { nodes, fakes } = world;
-      // Whichever is chosen holds the request back; the other one answers.
-      const place = await until('a region holds the request', async () => {
-        const [eu, ap] = [fakes[EU][0], fakes[AP][0]];
-        eu.queueFaults([{ kind: 'stall-before-head' }]);
-        ap.queueFaults([{ kind: 'stall-before-head' }]);
-        const reply = ask(nodes[US].apiUrl, question('far', { isStream }));
-        const region = await until('it has arrived', () =>
-          eu.seen.length > 0 ? EU : ap.seen.length > 0 ? AP : null,
-        );
-        eu.queueFaults([]);
-        ap.queueFaults([]);
-        return { reply, region };
-      });
-      const other = place.region === EU ? AP : EU;
-      await nodes[place.region].kill9();
-      const reply = await place.reply;
-      assertPerfect(reply, question('far', { isStream }));
-      assert.equal(reply.headers['x-banyan-region'], other);
-      assert.ok(reply.totalMs < 8_000, `${reply.totalMs} ms`);
+      const { nodes } = world;
+      const { reply, region } = await askHeld(world, { kind: 'stall-before-head' }, { isStream });
+      await nodes[region].kill9();
+      const told = await reply;
+      assertPerfect(told, question('far', { isStream }));
+      assert.equal(told.headers['x-banyan-region'], region === EU ? AP : EU);
+      assert.equal(told.headers['x-banyan-attempts'], '2');
+      assert.ok(told.totalMs < 8_000, `${told.totalMs} ms`);
       await stopWorld(world);
-    }
-  });
-
-  test('a region dies after its first content: the answer goes on elsewhere', async () => {
-    const dialects: readonly ClientDialect[] = DIALECTS;
-    const world = await startWorld({ far: { [EU]: ['one'], [AP]: ['one'] } });
-    const { nodes, fakes } = world;
-    const [eu, ap] = [fakes[EU][0], fakes[AP][0]];
-    for (const fake of [eu, ap]) {
-      fake.queueFaults(dialects.map(() => ({ kind: 'stall-mid-stream', events: 4 })));
-    }
-    const asked = dialects.map((dialect) => ask(nodes[US].apiUrl, question('far', { dialect })));
-    await until('both are under way', () => eu.seen.length + ap.seen.length >= 2);
-    for (const fake of [eu, ap]) fake.queueFaults([]);
-    const first = eu.seen.length > 0 ? EU : AP;
-    await nodes[first].kill9();
-    const replies = await Promise.all(asked);
-    replies.forEach((reply, index) => {
-      const dialect = dialects[index] ?? 'openai';
-      if (eu.seen.length > 0 && ap.seen.length > 0)
-        assertPerfect(reply, question('far', { dialect }));
     });
+  }
+
+  for (const dialect of DIALECTS) {
+    test(`${dialect}: a region dies after its first content, and another one goes on`, async () => {
+      const world = await startWorld({ far: { [EU]: ['one'], [AP]: ['one'] } });
+      const { nodes } = world;
+      const fault: Fault = { kind: 'stall-mid-stream', events: 4 };
+      const { reply, region, hasContent } = await askHeld(world, fault, { dialect });
+      await hasContent;
+      await nodes[region].kill9();
+      const told = await reply;
+      assertPerfect(told, question('far', { dialect }));
+      assert.equal(told.headers['x-banyan-region'], region, 'the head went out before');
+      await stopWorld(world);
+    });
+  }
+
+  test('a region is stopped gracefully: what it runs ends well, what comes goes elsewhere', async () => {
+    const world = await startWorld({ far: { [EU]: ['one'], [AP]: ['one'] }, m: EVERYWHERE });
+    const { nodes, fakes } = world;
+    fakes[EU][0].queueFaults([{ kind: 'slow-drip', gapMs: 150 }]);
+    fakes[EU][1].queueFaults([{ kind: 'slow-drip', gapMs: 150 }]);
+    const running = ask(nodes[EU].apiUrl, question('m'));
+    await until('it runs', () => fakes[EU].some(({ seen }) => seen.length > 0));
+    const stopped: Promise<number | null>[] = [];
+    const replies = await load(nodes[US], ['m', 'm', 'far', 'far'], 100, (index) => {
+      if (index === 10) stopped.push(nodes[EU].stop());
+    });
+    assert.equal(replies.length, 100);
+    assertPerfect(await running, question('m'));
+    assert.deepEqual(await Promise.all(stopped), [0], 'it ended by itself');
     await stopWorld(world);
   });
 });
+
+/** Asks for `far` in a region that has none; the region that was chosen holds the request back. */
+async function askHeld(
+  { nodes, fakes }: World,
+  fault: Fault,
+  more: Partial<Question>,
+): Promise<{ reply: Promise<Reply>; region: Region; hasContent: Promise<unknown> }> {
+  const [eu, ap] = [fakes[EU][0], fakes[AP][0]];
+  for (const fake of [eu, ap]) fake.queueFaults([fault]);
+  let isBegun = false;
+  const began = (): void => {
+    isBegun = true;
+  };
+  const reply = ask(nodes[US].apiUrl, question('far', { ...more, began }));
+  const region = await until('the request has arrived', () => {
+    if (eu.seen.length > 0) return EU;
+    return ap.seen.length > 0 ? AP : null;
+  });
+  // The other one is well.
+  (region === EU ? ap : eu).queueFaults([]);
+  return { reply, region, hasContent: until('the answer has begun', () => isBegun) };
+}

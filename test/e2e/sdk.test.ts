@@ -651,7 +651,7 @@ describe('keys and their limits', () => {
 });
 
 describe('what is passed on', () => {
-  test('a body of the same dialect goes to the provider byte for byte, unknown fields included', async () => {
+  test('the same dialect goes to the provider byte for byte, unknown fields included', async () => {
     const body =
       '{ "model" : "over-openai",\n  "x_future": {"deep": [1, 2.50, 1e3, "\\u00e9"]},\n' +
       '  "messages":[ {"role":"user","content":"h\\u0069", "odd": null} ], "temperature": 0.70 }';

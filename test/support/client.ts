@@ -19,6 +19,8 @@ export interface Question {
   /** Further members of the body. */
   readonly more?: object;
   readonly signal?: AbortSignal;
+  /** Told when the first piece of the answer is there. */
+  readonly began?: () => void;
 }
 
 /** What came back. */
@@ -48,7 +50,13 @@ export function questionBody(question: Question): string {
 /** Asks and reads the answer to its end. Rejects only where no response came at all. */
 export function ask(apiUrl: string, question: Question): Promise<Reply> {
   const path = question.dialect === 'openai' ? '/v1/chat/completions' : '/v1/messages';
-  return post(`${apiUrl}${path}`, questionBody(question), question.headers ?? {}, question.signal);
+  return post(
+    `${apiUrl}${path}`,
+    questionBody(question),
+    question.headers ?? {},
+    question.signal,
+    question.began,
+  );
 }
 
 /** Posts JSON with the test key. */
@@ -57,6 +65,7 @@ export function post(
   body: string,
   headers: Readonly<Record<string, string>> = {},
   signal?: AbortSignal,
+  began: () => void = () => {},
 ): Promise<Reply> {
   const startMs = performance.now();
   return new Promise((resolve, reject) => {
@@ -77,6 +86,7 @@ export function post(
           totalMs: performance.now() - startMs,
         });
       response.setEncoding('utf8');
+      response.once('data', began);
       response.on('data', (chunk: string) => {
         text += chunk;
       });
@@ -117,29 +127,36 @@ function parse(text: string): unknown {
   }
 }
 
-interface Loose {
-  readonly [key: string]: Loose | undefined;
+/** What stands at `path` inside parsed JSON; undefined where nothing does. */
+export function dig(value: unknown, ...path: readonly (string | number)[]): unknown {
+  let at = value;
+  for (const key of path) {
+    if (typeof at !== 'object' || at === null) return undefined;
+    at = (at as Readonly<Record<string | number, unknown>>)[key];
+  }
+  return at;
+}
+
+/** The text at `path`; empty where there is none. */
+export function textAt(value: unknown, ...path: readonly (string | number)[]): string {
+  const found = dig(value, ...path);
+  return typeof found === 'string' ? found : '';
 }
 
 /** The text of an answer, streamed or whole. */
 export function answerText(dialect: ClientDialect, isStream: boolean, body: string): string {
   if (!isStream) {
-    const json = JSON.parse(body) as Loose;
-    return String(
-      dialect === 'openai'
-        ? json['choices']?.[0]?.['message']?.['content']
-        : json['content']?.[0]?.['text'],
-    );
+    const json = parse(body);
+    return dialect === 'openai'
+      ? textAt(json, 'choices', 0, 'message', 'content')
+      : textAt(json, 'content', 0, 'text');
   }
   return sseEvents(body)
-    .map(({ data }) => {
-      const json = data as Loose;
-      const text =
-        dialect === 'openai'
-          ? json['choices']?.[0]?.['delta']?.['content']
-          : json['delta']?.['text'];
-      return typeof text === 'string' ? text : '';
-    })
+    .map(({ data }) =>
+      dialect === 'openai'
+        ? textAt(data, 'choices', 0, 'delta', 'content')
+        : textAt(data, 'delta', 'text'),
+    )
     .join('');
 }
 
@@ -150,18 +167,16 @@ export function hasDialectEnd(dialect: ClientDialect, body: string): boolean {
   );
 }
 
-/** The error of a body or of a stream's last event: its code (OpenAI) and type. */
+/** The error of a body or of a stream's last event: its code (OpenAI) and type; null: none. */
 export function errorOf(
   body: string,
-): { code: string | null; type: string; message: string } | null {
+): { readonly code: string; readonly type: string; readonly message: string } | null {
   const events = sseEvents(body);
-  const json = (events.length > 0 ? events.at(-1)?.data : parse(body)) as Loose | undefined;
-  const error = json?.['error'];
+  const error = dig(events.length > 0 ? events.at(-1)?.data : parse(body), 'error');
   if (error === undefined) return null;
-  const { code, type, message } = error as unknown as {
-    code?: string;
-    type: string;
-    message: string;
+  return {
+    code: textAt(error, 'code'),
+    type: textAt(error, 'type'),
+    message: textAt(error, 'message'),
   };
-  return { code: code ?? null, type, message };
 }
