@@ -189,6 +189,36 @@ test('a dead region is down to both within 2 s, never cut', () => {
   assert.ok(!world.changes.some((change) => change.includes('> cut')));
 });
 
+test('a region that returns to one before the other is not cut to the other meanwhile', () => {
+  const world = healthyWorld();
+  world.pause('b', true);
+  world.cut('a', 'b', 'silent');
+  world.run(8_000);
+  assert.equal(world.health('a', 'b'), 'paused');
+  world.pause('b', false);
+  world.run(4_000);
+  assert.equal(world.health('c', 'b'), 'healthy');
+  assert.equal(world.health('a', 'b'), 'paused');
+  world.heal('a', 'b');
+  world.run(1_000);
+  assert.equal(world.health('a', 'b'), 'healthy');
+  assert.ok(!world.changes.some((change) => change.startsWith('a') && change.includes('> cut')));
+});
+
+test('a region that was down and returns to one only is cut to the other', () => {
+  const world = healthyWorld();
+  world.pause('b', true);
+  world.cut('a', 'b', 'unreachable');
+  world.cut('c', 'b', 'refused');
+  world.run(5_000);
+  assert.equal(world.health('a', 'b'), 'down');
+  world.pause('b', false);
+  world.heal('c', 'b');
+  world.run(8_000);
+  assert.equal(world.health('c', 'b'), 'healthy');
+  assert.equal(world.health('a', 'b'), 'cut');
+});
+
 test('who is cut off from all calls it a cut; the others know that it is gone from both', () => {
   const world = healthyWorld();
   world.cut('a', 'b', 'unreachable');

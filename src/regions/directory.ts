@@ -5,7 +5,8 @@
  *
  * R1: a verdict changes only in `tick` (and is told there once). R2: a region comes back from any
  * other verdict only after RECOVERY_BEATS heartbeats in a row. R3: a witness counts only where it heard
- * the region well after we did, so that news of the moment before a death is no sign of life.
+ * the region well after we did, so that news of the moment before a death is no sign of life; and of
+ * a region that was paused or down only for as long as our own link needs to come back too.
  */
 
 import { assert } from '../base/assert.ts';
@@ -28,6 +29,8 @@ const RECOVERY_BEATS = 3;
 const WITNESS_AGE_MS_MAX = 2_000;
 /** A witness must have heard it so much later than we did, ms (R3). */
 const WITNESS_LEAD_MS = 700;
+/** A region that returns is heard by one before the other: no cut within this, ms (R3). */
+const RETURN_MS = 5_000;
 /** Two ticks further apart than this: we stood still ourselves, ms. */
 const OWN_STALL_MS = 1_000;
 /** A digest is too old to choose by after, ms. */
@@ -95,6 +98,8 @@ interface Entry {
   digest: RegionDigest | null;
   digestMs: number;
   probe: ProbeResult | null;
+  /** Since another region has been hearing it and we have not; null: none does. */
+  witnessSinceMs: number | null;
   verdict: HealthVerdict;
   verdictSinceMs: number;
   /** Heartbeats since it was last in doubt. */
@@ -224,6 +229,7 @@ export class RegionDirectory {
       digest: null,
       digestMs: nowMs,
       probe: null,
+      witnessSinceMs: null,
       verdict: { health: 'unknown', reason: 'not tried yet' },
       verdictSinceMs: nowMs,
       beats: 0,
@@ -242,7 +248,7 @@ export class RegionDirectory {
         probe: entry.probe,
         rttMs: rtt.rttMs,
         rttMsMin: rtt.rttMsMin,
-        heardBy: this.witness(entry, nowMs),
+        heardBy: this.heardBy(entry, nowMs),
         isAlone,
         wasSlow: verdict.health === 'slow',
       },
@@ -256,6 +262,16 @@ export class RegionDirectory {
     }
     if (wasGood || entry.beats >= RECOVERY_BEATS) return next;
     return verdict;
+  }
+
+  /** The witness that counts, if there is one. */
+  private heardBy(entry: Entry, nowMs: number): string | null {
+    const witness = this.witness(entry, nowMs);
+    entry.witnessSinceMs = witness === null ? null : (entry.witnessSinceMs ?? nowMs);
+    const { health } = entry.verdict;
+    const wasGone = health === 'paused' || health === 'down';
+    const forMs = nowMs - (entry.witnessSinceMs ?? nowMs);
+    return wasGone && forMs < RETURN_MS ? null : witness;
   }
 
   /** A region that heard `entry`'s well after we did (R3). */

@@ -45,6 +45,8 @@ const TABLE: readonly [string, RegionEvidence, RegionHealth, RegExp][] = [
   ['silence, another hears it', { ...WELL, phi: 9, heardBy: 'c' }, 'cut', /c hears it/],
   ['new link, no heartbeat yet', { ...WELL, heardMs: null, linkForMs: 100 }, 'unknown', /yet/],
   ['never a heartbeat', { ...WELL, heardMs: null }, 'paused', /never/],
+  ['never one here', { ...WELL, heardMs: null, heardBy: 'c' }, 'cut', /only c hears it/],
+  ['never one, refused', { ...WELL, heardMs: null, probe: 'refused' }, 'down', /refused now/],
   ['link just lost', lost('reset', { heardMs: 300, linkForMs: 250 }), 'suspect', /reset/],
   ['refused for a moment', lost('refused', { heardMs: 900 }), 'suspect', /refused/],
   ['refused', lost('refused'), 'down', /refused/],
@@ -105,6 +107,7 @@ test('a region that another one hears is never called down (V1)', () => {
     fc.property(evidence, (seen) => {
       if (seen.heardBy !== null) assert.notEqual(assessRegion(seen).health, 'down');
     }),
+    { numRuns: 5_000 },
   );
 });
 
@@ -116,6 +119,7 @@ test('paused needs a sign of life of the machine (V2)', () => {
       assert.ok(isLinked || (seen.link.kind === 'down' && seen.link.cause === 'silent'));
       assert.notEqual(seen.heardBy, 'c');
     }),
+    { numRuns: 5_000 },
   );
 });
 
@@ -128,5 +132,6 @@ test('only a linked region whose heartbeats come is healthy or slow, and others 
       }
       assert.equal(verdict.reason === '', verdict.health === 'healthy');
     }),
+    { numRuns: 5_000 },
   );
 });

@@ -16,6 +16,7 @@ import type {
   UpstreamHandle,
 } from '../../../base/ports.ts';
 import { createPrng } from '../../../base/prng.ts';
+import { encodeDigest, type RegionDigest } from '../../../protocol/peer/digest.ts';
 import type { LinkState, ProbeResult } from '../../../protocol/peer/linkState.ts';
 import { initCerts } from '../../certs.ts';
 import { createClock, createTimers } from '../../clock.ts';
@@ -201,6 +202,15 @@ export interface TestHubOptions {
   readonly port?: number;
   readonly cluster?: string;
   readonly answer?: ((taken: Taken) => void) | null;
+  /** The digest to send, given when each peer was last heard. */
+  readonly digest?: (views: RegionDigest['views']) => RegionDigest;
+  /** Told of everything, beside what the hub records. */
+  readonly watch?: {
+    onDigest(region: string, bytes: Uint8Array): void;
+    linkChanged(region: string, state: LinkState): void;
+    rttMeasured(region: string, rttMs: number): void;
+    probed(region: string, result: ProbeResult): void;
+  };
 }
 
 /** Starts a hub on 127.0.0.1. */
@@ -219,14 +229,24 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
     timers: createTimers(),
     prng: createPrng(seed * 7_919 + process.pid),
     handler,
-    localDigest: () => encodeUtf8(`{"from":"${region}"}`),
+    localDigest: () =>
+      options.digest === undefined
+        ? encodeUtf8(`{"from":"${region}"}`)
+        : encodeDigest(options.digest(heardViews(hub))),
     onDigest: (from, bytes) => {
       digests.push([from, Buffer.from(bytes).toString()]);
+      options.watch?.onDigest(from, bytes);
     },
     observer: {
-      linkChanged: (to, state) => states.push([to, state]),
-      rttMeasured: () => {},
-      probed: (to, result) => probes.push([to, result]),
+      linkChanged: (to, state) => {
+        states.push([to, state]);
+        options.watch?.linkChanged(to, state);
+      },
+      rttMeasured: (to, rttMs) => options.watch?.rttMeasured(to, rttMs),
+      probed: (to, result) => {
+        probes.push([to, result]);
+        options.watch?.probed(to, result);
+      },
       refused: (_remote, detail) => refusals.push(detail),
     },
   });
@@ -259,6 +279,15 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
     state,
     isUp: (to) => state(to)?.kind === 'up',
   };
+}
+
+/** When a hub last heard of each peer, as its digest tells it. */
+function heardViews(hub: PeerHub): RegionDigest['views'] {
+  return Object.fromEntries(
+    hub.status().map(({ region, state, heardMs }) => {
+      return [region, { state: state.kind, ageMs: heardMs }];
+    }),
+  );
 }
 
 /** Addresses on the loopback. */
