@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 
+import { registerCerts } from './commands/certs.ts';
 import { registerChat } from './commands/chat.ts';
 import { registerConfig } from './commands/config.ts';
 import { registerFault } from './commands/fault.ts';
@@ -27,6 +28,7 @@ export function buildProgram(): Command {
   registerGet(program);
   registerRoute(program);
   registerKeys(program);
+  registerCerts(program);
   registerModelServe(program);
   registerUp(program);
   registerFault(program);
