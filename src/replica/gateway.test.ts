@@ -653,3 +653,21 @@ test('a client that leaves is counted, and its attempt is cancelled', () => {
   assert.equal(world.gateway.counts.clientGone, 1);
   assert.ok(isBalanced(world));
 });
+
+test('a forwarded request earns its share of a retry like any other', () => {
+  const world = open(configOf({ retryBudgetPercent: 100 }));
+  let calls = 0;
+  const script: Script = (call, handler) => {
+    calls += 1;
+    if (calls % 2 === 0) serve(call, handler);
+    else handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+  };
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+  // More than the floor of 100 in ten seconds.
+  for (let count = 0; count < 150; count += 1) {
+    const client = send(world, { forwardedFrom: 'there-1', key: null });
+    world.time.advance(20);
+    assert.equal(client.state, 'ended', `request ${count}: ${client.body}`);
+    assert.equal(client.status, 200, `request ${count}: ${client.body}`);
+  }
+});

@@ -268,7 +268,7 @@ export class Gateway implements RequestHandler {
     if (!admitted.ok) {
       return refuse(admitted.error.failure, { keyName, model, headers: admitted.error.headers });
     }
-    if (request.forwardedFrom === null) this.budget.onRequest(nowMs);
+    this.budget.onRequest(nowMs);
     if (operation === 'count_tokens' && !this.countsTokens(parsed.value, models.names)) {
       return this.estimateTokens(request, reply, parsed.value, admitted.value, keyName);
     }

@@ -613,7 +613,7 @@ describe('keys and their limits', () => {
     }
   });
 
-  test("requests a minute: what is left is told, past it 429 with Retry-After, in each SDK's class", async () => {
+  test('requests a minute: what is left is told, past it 429 with Retry-After', async () => {
     const client = openaiWith('sk-limited');
     const model = 'over-openai';
     const left: (string | null)[] = [];

@@ -1,7 +1,8 @@
 /**
  * What the fake model server answers when it behaves, in both dialects. The request decides: tools
- * are called once each, a JSON schema gets JSON, `think` in the question gets reasoning, a trailing
- * assistant message is gone on with, stop sequences and token limits hold. A word is a token.
+ * are called once each, a JSON schema gets JSON, `think` in the question gets reasoning, `say: X`
+ * gets X, a trailing assistant message is gone on with, stop sequences and token limits hold. A word
+ * is a token.
  */
 
 /** One request as it was received. */
@@ -85,6 +86,15 @@ function restOf(words: readonly string[], given: string): readonly string[] {
   return rest;
 }
 
+/** The words that the question wants to hear (`say: …`); null: it leaves them to us. */
+function wordsToSay(messages: readonly unknown[]): readonly string[] | null {
+  for (const message of messages) {
+    const said = messageText(message);
+    if (said.startsWith('say: ')) return said.slice(5).match(/.{1,5}/gsu) ?? [];
+  }
+  return null;
+}
+
 function isToolResult(message: unknown): boolean {
   const { role, content } = record(message);
   return role === 'tool' || list(content).some((part) => record(part)['type'] === 'tool_result');
@@ -109,7 +119,7 @@ function answerOf(request: SeenRequest, words: readonly string[]): Answer {
     text(record(body['response_format'])['type']).startsWith('json') ||
     record(body['output_config'])['format'] !== undefined;
   if (isStructured) return { ...plain, words: STRUCTURED_JSON.match(/.{1,6}/g) ?? [] };
-  let chosen = restOf(words, givenText(messages));
+  let chosen = restOf(wordsToSay(messages) ?? words, givenText(messages));
   const stop = list(body['stop_sequences'] ?? body['stop']);
   const stops = typeof body['stop'] === 'string' ? [body['stop']] : stop.map(text);
   for (const sequence of stops) {

@@ -32,6 +32,7 @@ export type Fault =
   | { readonly kind: 'early-end'; readonly events: number } // Clean transport end, no [DONE].
   | { readonly kind: 'in-band-error'; readonly events: number }
   | { readonly kind: 'slow-drip'; readonly gapMs: number }
+  | { readonly kind: 'shred'; readonly bytes: number } // A proper answer, so many bytes a write.
   | { readonly kind: 'late'; readonly delayMs: number } // Thinks, then answers properly.
   | { readonly kind: 'flood'; readonly bytes: number } // A long answer, as fast as it is read.
   | { readonly kind: 'redirect'; readonly location: string }
@@ -57,6 +58,8 @@ export interface FakeUpstream {
   setFaultOf(model: string, fault: Fault): void;
   /** Faults for the next requests, one each, before all others. */
   queueFaults(faults: readonly Fault[]): void;
+  /** Decides the fault of each request that is neither queued nor of a model with its own. */
+  chooseFaults(choose: (request: SeenRequest) => Fault): void;
   setWords(words: readonly string[]): void;
   close(): Promise<void>;
 }
@@ -79,6 +82,7 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
   let fault: Fault = { kind: 'none' };
   let queued: Fault[] = [];
   let words = DEFAULT_WORDS;
+  let choose: ((request: SeenRequest) => Fault) | null = null;
   let floodedBytes = 0;
   const faultsByModel = new Map<string, Fault>();
   const sockets = new Set<Socket>();
@@ -87,7 +91,10 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
     seen: [],
     aborts: [],
     faultOf: (request) =>
-      queued.shift() ?? faultsByModel.get(String(parsedBody(request)['model'])) ?? fault,
+      queued.shift() ??
+      faultsByModel.get(String(parsedBody(request)['model'])) ??
+      choose?.(request) ??
+      fault,
     words: () => words,
     flooded: (bytes) => {
       floodedBytes += bytes;
@@ -117,6 +124,9 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
     },
     queueFaults: (next) => {
       queued = [...next];
+    },
+    chooseFaults: (next) => {
+      choose = next;
     },
     setWords: (next) => {
       words = next;
@@ -257,6 +267,9 @@ function answer(task: Task): void {
       end(task, head(fault.status, 'application/json', more) + body);
       return;
     }
+    case 'shred':
+      shred(task, wholeAnswer(request, words, name), fault.bytes);
+      return;
     case 'late':
       task.later(fault.delayMs, () => end(task, wholeAnswer(request, words, name)));
       return;
@@ -317,6 +330,23 @@ function answerStream(task: Task): void {
     default:
       end(task, wholeAnswer(request, words, name));
   }
+}
+
+/** Writes `answer` in pieces of `bytes`, each after what is due has been read. */
+function shred(task: Task, whole: Buffer, bytes: number): void {
+  const { socket } = task;
+  socket.setNoDelay(true);
+  const pump = (start: number): void => {
+    if (socket.destroyed) return;
+    const next = start + bytes;
+    if (next >= whole.length) {
+      end(task, whole.subarray(start));
+      return;
+    }
+    socket.write(whole.subarray(start, next));
+    setImmediate(() => pump(next));
+  };
+  pump(0);
 }
 
 /** One event every `gapMs`. */
