@@ -22,6 +22,7 @@ const COMMANDS = {
   banyan: { dev: false, script: 'src/main/cli.ts', args: [] },
   test: { dev: true, script: 'tools/test.ts', args: [] },
   check: { dev: true, script: 'tools/check.ts', args: [] },
+  generate: { dev: true, script: 'tools/generate.ts', args: [] },
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };

@@ -6,6 +6,7 @@
 
 import { globSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { ensureChromium } from './chromium.ts';
 
 const chosen = process.argv.slice(2);
 const files = (chosen.length > 0 ? chosen : ['{src,tools,bench,test}/**/*.test.ts'])
@@ -15,6 +16,7 @@ if (files.length === 0) {
   console.error(`test: no test file matches ${chosen.join(' ')}`);
   process.exit(2);
 }
+if (chosen.length === 0) ensureChromium();
 const run = spawnSync(
   process.execPath,
   [

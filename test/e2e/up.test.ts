@@ -12,7 +12,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
+import Anthropic from '@anthropic-ai/sdk';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { streamText } from 'ai';
 import OpenAI from 'openai';
+import { chromium } from 'playwright-core';
+
+import { findChromium } from '../../tools/chromium.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'src/main/cli.ts');
@@ -20,6 +26,8 @@ const MODEL_FILE = process.env['BANYAN_TEST_MODEL'] ?? join(ROOT, 'models/banyan
 const skip = existsSync(MODEL_FILE) ? false : `no model file ${MODEL_FILE}`;
 const BASE = 18_100;
 const SERVER = `http://127.0.0.1:${BASE}`;
+/** Requests after each death: all of them must be answered. */
+const LOAD = 200;
 const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
 
 interface Run {
@@ -141,15 +149,58 @@ async function answers(port: number, count: number): Promise<number> {
     maxRetries: 0,
   });
   let good = 0;
-  for (let index = 0; index < count; index += 1) {
-    const completion = await client.chat.completions.create({
-      model: 'banyan-support',
-      max_tokens: 8,
-      messages: [{ role: 'user', content: `How do I return an item? ${index}` }],
-    });
-    if (completion.choices[0]?.message.content !== '') good += 1;
-  }
+  let asked = 0;
+  const lane = async (): Promise<void> => {
+    while (asked < count) {
+      asked += 1;
+      const completion = await client.chat.completions.create({
+        model: 'banyan-support',
+        max_tokens: 8,
+        messages: [{ role: 'user', content: `How do I return an item? ${asked}` }],
+      });
+      if (completion.choices[0]?.message.content !== '') good += 1;
+    }
+  };
+  await Promise.all([lane(), lane(), lane(), lane()]);
   return good;
+}
+
+const MODEL = 'banyan-support';
+
+/** Streams an answer with OpenAI's SDK. */
+async function askOpenai(port: number, content: string): Promise<string> {
+  const baseURL = `http://127.0.0.1:${port}/v1`;
+  const client = new OpenAI({ apiKey: 'banyan-demo', baseURL, maxRetries: 0 });
+  const stream = await client.chat.completions.create({
+    model: MODEL,
+    stream: true,
+    messages: [{ role: 'user', content }],
+  });
+  let text = '';
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+  return text;
+}
+
+/** Streams an answer with Anthropic's SDK. */
+async function askAnthropic(port: number, content: string): Promise<string> {
+  const baseURL = `http://127.0.0.1:${port}`;
+  const client = new Anthropic({ apiKey: 'banyan-demo', baseURL, maxRetries: 0 });
+  const stream = client.messages.stream({
+    model: MODEL,
+    max_tokens: 200,
+    messages: [{ role: 'user', content }],
+  });
+  return stream.finalText();
+}
+
+/** Streams an answer with Vercel's SDK. */
+async function askVercel(port: number, prompt: string): Promise<string> {
+  const baseURL = `http://127.0.0.1:${port}/v1`;
+  const provider = createOpenAICompatible({ name: 'banyan', apiKey: 'banyan-demo', baseURL });
+  const result = streamText({ model: provider(MODEL), prompt, maxRetries: 0 });
+  let text = '';
+  for await (const piece of result.textStream) text += piece;
+  return text;
 }
 
 describe('banyan up', { skip, timeout: 240_000 }, () => {
@@ -216,10 +267,27 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
     assert.equal((await banyan(['chat', '--region', 'nowhere', 'Hello'])).code, 4);
   });
 
+  it('three SDKs stream the same answers through every region, English and Chinese', async () => {
+    const questions = [
+      ['How do I return an item?', /return/i],
+      ['怎么申请退货？', /退货/],
+    ] as const;
+    for (const [question, wanted] of questions) {
+      const texts = new Set<string>();
+      for (const port of [BASE + 1, BASE + 2, BASE + 3]) {
+        for (const ask of [askOpenai, askAnthropic, askVercel]) {
+          texts.add(await ask(port, question));
+        }
+      }
+      assert.equal(texts.size, 1, [...texts].join(' | '));
+      assert.match([...texts][0] ?? '', wanted);
+    }
+  });
+
   it('with all model servers of a region killed its port still answers everything', async () => {
     await verb('fault', 'kill', 'us-east-2/llama-a');
     await verb('fault', 'kill', 'us-east-2/llama-b');
-    assert.equal(await answers(BASE + 1, 20), 20);
+    assert.equal(await answers(BASE + 1, LOAD), LOAD);
     const answer = await verb('chat', '--region', 'us-east-2', 'Where is my order?');
     assert.notEqual(answer.region, 'us-east-2');
     assert.equal(answer.forwardedBy, 'us-east-2');
@@ -231,8 +299,8 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
   it('a killed region stays down, the others answer everything, heal brings it back', async () => {
     await verb('fault', 'kill', 'ap-northeast-1');
     assert.equal(await stateOf('ap-northeast-1'), 'down');
-    assert.equal(await answers(BASE + 1, 10), 10);
-    assert.equal(await answers(BASE + 2, 10), 10);
+    const both = await Promise.all([answers(BASE + 1, LOAD), answers(BASE + 2, LOAD)]);
+    assert.deepEqual(both, [LOAD, LOAD]);
     const refused = await banyan(['fault', 'kill', 'ap-northeast-1/llama-a']);
     assert.equal(refused.code, 3);
     await verb('fault', 'heal');
@@ -289,6 +357,39 @@ describe('banyan up', { skip, timeout: 240_000 }, () => {
       body: '{"action":"heal"}',
     });
     assert.equal(fault.status, 403);
+  });
+
+  const browserPath = findChromium();
+  const noBrowser = browserPath === null ? 'no Chromium on this machine' : false;
+  it('a person sees three regions, asks, kills and heals', { skip: noBrowser }, async () => {
+    const browser = await chromium.launch({
+      executablePath: browserPath ?? '',
+      args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run'],
+    });
+    try {
+      const page = await browser.newPage({ locale: 'en-US' });
+      const faults: string[] = [];
+      page.on('pageerror', (cause) => faults.push(cause.message));
+      page.on('console', (line) => {
+        if (line.type() === 'error') faults.push(line.text());
+      });
+      await page.goto(`${SERVER}/`);
+      for (const region of REGIONS) await page.waitForSelector(`[data-region="${region}"]`);
+      await page.selectOption('#where', 'eu-central-1');
+      await page.fill('#question', 'How do I return an item?');
+      await page.click('#send');
+      await page.waitForSelector('#talk :text("eu-central-1/llama-")');
+      await page.click('[data-key="kill us-east-2/llama-a"]');
+      await page.waitForSelector('[data-region="us-east-2"] :text("killed")');
+      await page.click('#heal');
+      await until('all targets run again', allTargetsRun, 20_000);
+      await page.click('#language');
+      await page.waitForSelector('html[lang^="zh"]');
+      assert.match((await page.textContent('#send')) ?? '', /发送|提问/);
+      assert.deepEqual(faults, []);
+    } finally {
+      await browser.close();
+    }
   });
 
   it('a region that crashes by itself comes back by itself', async () => {
