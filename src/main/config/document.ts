@@ -7,8 +7,8 @@
  * names of targets and models: it may be a secret. Checked by problems.test.ts.
  */
 
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import type { Document, ErrorCode, Node } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import type { Alias, Document, ErrorCode, Node } from 'yaml';
 
 import { CONFIG_LIMITS } from '../../base/limits.ts';
 
@@ -114,10 +114,28 @@ function placeAt(lines: LineCounter, offset: number): Place {
   return { line: Math.max(line, 1), column: Math.max(col, 1) };
 }
 
+/**
+ * What each alias stands for: the last node before it with its anchor. Found in one walk: the
+ * library's own `Alias.resolve` walks the whole file for every alias.
+ */
+function aliasTargets(document: Document): ReadonlyMap<Alias, Node> {
+  const anchored = new Map<string, Node>();
+  const targets = new Map<Alias, Node>();
+  visit(document, {
+    Node: (_key, node) => {
+      if (isAlias(node)) {
+        const target = anchored.get(node.source);
+        if (target !== undefined) targets.set(node, target);
+      } else if (node.anchor !== undefined) anchored.set(node.anchor, node);
+    },
+  });
+  return targets;
+}
+
 /** Walks one tree once and collects values, places and problems. */
 class Reader {
   readonly #env: Environment;
-  readonly #document: Document | null;
+  readonly #targets: ReadonlyMap<Alias, Node>;
   readonly #lines: LineCounter;
   readonly #valuePlaces = new Map<string, Place>();
   readonly #keyPlaces = new Map<string, Place>();
@@ -127,7 +145,7 @@ class Reader {
 
   constructor(env: Environment, document: Document | null = null, lines = new LineCounter()) {
     this.#env = env;
-    this.#document = document;
+    this.#targets = document === null ? new Map() : aliasTargets(document);
     this.#lines = lines;
   }
 
@@ -151,7 +169,7 @@ class Reader {
       return undefined;
     }
     if (isAlias(node)) {
-      const target = this.#document === null ? undefined : node.resolve(this.#document);
+      const target = this.#targets.get(node);
       if (target !== undefined) return this.read(target, path);
       this.#mark(node, path);
       this.#complain(path, SYNTAX.BAD_ALIAS ?? '');

@@ -169,6 +169,25 @@ test('an alias bomb is refused before it grows', () => {
   assert.ok(performance.now() - startedMs < 2_000, 'refused within two seconds');
 });
 
+test('a file of many aliases is read in time that grows with the file, not with its square', () => {
+  const models = Array.from(
+    { length: 800 },
+    (_, index) => `  - { name: m${index}, targets: [t], health: *health, deadlines: *deadlines }\n`,
+  );
+  const text = `
+region: us-east-2
+targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:1/v1" }]
+models:
+  - { name: m, targets: [t], health: &health { ejectBaseMs: 7 }, deadlines: &deadlines { idleMs: 9 } }
+${models.join('')}`;
+  const startedMs = performance.now();
+  const parsed = parseConfig(text, 'banyan.yaml', {});
+  const tookMs = performance.now() - startedMs;
+  assert.ok(parsed.ok);
+  assert.equal(parsed.value.config.node(new Map()).models.at(-1)?.deadlines.idleMs, 9);
+  assert.ok(tookMs < 5_000, `${tookMs} ms`);
+});
+
 test('whatever the text, parsing gives a result and never throws', () => {
   const pieces = fc.constantFrom(
     'region: a\n',
