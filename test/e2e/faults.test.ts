@@ -660,26 +660,31 @@ describe('clients that leave, wait and read slowly', { concurrency: 8 }, () => {
     });
   }
 
-  test('a client that does not read holds the model server back, not memory', async () => {
-    const model = 'flood.openai';
-    const bytes = 96 * 1024 * 1024;
-    bad.setFaultOf(model, { kind: 'flood', bytes });
-    const beforeBytes = residentBytes(node.pid);
-    const slow = await openSlow(model);
-    let last = -1;
-    await until('the model server is held back', async () => {
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      const isStill = bad.floodedBytes > 0 && bad.floodedBytes === last;
-      last = bad.floodedBytes;
-      return isStill;
-    });
-    const grownBytes = residentBytes(node.pid) - beforeBytes;
-    assert.ok(last < bytes / 2, `${last} bytes are on their way`);
-    assert.ok(grownBytes < 48 * 1024 * 1024, `memory grew by ${grownBytes} bytes`);
-    const received = await slow.readAll();
-    // The node frames chunks anew, so that a few of the bytes are not seen again.
-    assert.ok(received > bytes * 0.9, `${received} bytes of ${bytes} came through in the end`);
-  });
+  const skip = process.platform === 'linux' ? false : 'memory is read from /proc';
+  test(
+    'a client that does not read holds the model server back, not memory',
+    { skip },
+    async () => {
+      const model = 'flood.openai';
+      const bytes = 96 * 1024 * 1024;
+      bad.setFaultOf(model, { kind: 'flood', bytes });
+      const beforeBytes = residentBytes(node.pid);
+      const slow = await openSlow(model);
+      let last = -1;
+      await until('the model server is held back', async () => {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        const isStill = bad.floodedBytes > 0 && bad.floodedBytes === last;
+        last = bad.floodedBytes;
+        return isStill;
+      });
+      const grownBytes = residentBytes(node.pid) - beforeBytes;
+      assert.ok(last < bytes / 2, `${last} bytes are on their way`);
+      assert.ok(grownBytes < 48 * 1024 * 1024, `memory grew by ${grownBytes} bytes`);
+      const received = await slow.readAll();
+      // The node frames chunks anew, so that a few of the bytes are not seen again.
+      assert.ok(received > bytes * 0.9, `${received} bytes of ${bytes} came through in the end`);
+    },
+  );
 });
 
 const AWAKE: Readonly<Record<ClientDialect, string>> = {
