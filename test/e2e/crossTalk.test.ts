@@ -109,7 +109,7 @@ test(`${COUNT} answers, torn to pieces on their way, reach those who asked (seed
   await askAll(prng, assertOwn);
 });
 
-test(`with every third attempt failing each gets its own answer or an honest error (seed ${SEED})`, async () => {
+test(`with every third attempt failing each gets its own or an honest error (seed ${SEED})`, async () => {
   const prng = createPrng(SEED + 1);
   const faultOf = (): Fault => {
     const events = 1 + Math.floor(prng.nextFloat() * 12);
