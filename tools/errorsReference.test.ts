@@ -11,8 +11,10 @@ test('docs/reference/errors.md is what the catalogue says', () => {
 });
 
 test('the page and the catalogue name the same codes, both ways', () => {
-  const listed = [...page.matchAll(/^\| `([a-z_]+)` \| \d{3} \|/gm)].map((match) => match[1]);
-  assert.deepEqual(listed.toSorted(), Object.keys(ERRORS).toSorted());
+  const listed = new Set(
+    [...page.matchAll(/^\| `([a-z_]+)` \| \d{3} \|/gm)].map((match) => match[1]),
+  );
+  assert.deepEqual(listed, new Set(Object.keys(ERRORS)));
 });
 
 test('each entry has a fitting status, a sentence and an action', () => {

@@ -226,13 +226,6 @@ export const ERRORS = {
     'The region that should serve this cannot be reached.',
     'Retry as Retry-After says.',
   ),
-  loop_detected: entry(
-    508,
-    true,
-    ...SERVER,
-    'The request was already forwarded once.',
-    'Operator: compare the configurations of the regions.',
-  ),
   internal: entry(
     500,
     false,

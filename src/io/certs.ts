@@ -23,7 +23,6 @@ const DAY_MS = 24 * 3600 * 1000;
 const BACKDATED_MS = 5 * 60 * 1000;
 /** Longest life of a certificate, days. */
 export const CERT_DAYS_MAX = 3_650;
-export const CERT_DAYS_DEFAULT = 365;
 /** The CA outlives what it signs by this factor, days at most CERT_DAYS_MAX. */
 const CA_LIFE_FACTOR = 10;
 

@@ -13,7 +13,7 @@
  * | `GET /admin/v1/explain?model=M[&region=R]` | `Explanation` |
  * | `POST /admin/v1/faults` (demo only) | `FaultRequest` in, `FaultReply` out |
  *
- * A failure is `AdminError` with a fitting HTTP status. Times are milliseconds; `*At` is ISO 8601
+ * A failure is `{"error":{"code","message"}}` with a fitting HTTP status. Times are milliseconds; `*At` is ISO 8601
  * in UTC. Null always means "not known" or "none", never zero.
  */
 
@@ -197,9 +197,4 @@ export type FaultRequest =
 /** What was done, one sentence each. */
 export interface FaultReply {
   readonly done: readonly string[];
-}
-
-/** Any failure of the admin API. */
-export interface AdminError {
-  readonly error: { readonly code: string; readonly message: string };
 }

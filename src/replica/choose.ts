@@ -32,6 +32,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   let refusal: Failure | null = null;
   let retryMs: number | null = null;
   let panic: PlaceChoice | null = null;
+  let isLimited = false;
   for (let index = query.modelIndex; index < chooser.models.length; index += 1) {
     const name = chooser.models[index] ?? '';
     const model = chooser.serving.models.get(name);
@@ -43,6 +44,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
         reasons.push(`${name}: only sick targets here`);
       } else {
         refusal ??= local.refusal;
+        isLimited ||= model.router.isOverLimit(query.nowMs);
         const waitMs = model.router.earliestRetryMs(query.nowMs);
         if (waitMs !== null) retryMs = Math.min(retryMs ?? waitMs, waitMs);
         reasons.push(`${name}: ${local.why}`);
@@ -56,7 +58,8 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   }
   const why = reasons.join('; ');
   const retryAfterMs = Math.max(1_000, retryMs ?? 1_000);
-  return { kind: 'none', failure: refusal ?? failure('no_target', '', { retryAfterMs }), why };
+  const code = isLimited ? 'upstream_rate_limited' : 'no_target';
+  return { kind: 'none', failure: refusal ?? failure(code, '', { retryAfterMs }), why };
 }
 
 type LocalChoice =

@@ -671,3 +671,21 @@ test('a forwarded request earns its share of a retry like any other', () => {
     assert.equal(client.status, 200, `request ${count}: ${client.body}`);
   }
 });
+
+test('while every target rests after its 429, clients are told 429 with the time to wait', () => {
+  const world = open();
+  const limited: Script = (_call, handler) => {
+    handler.onHead(429, ['retry-after', '7']);
+    handler.onEnd();
+  };
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, limited);
+  const first = send(world);
+  world.time.advance(10);
+  assert.equal(first.status, 429);
+  const second = send(world);
+  world.time.advance(10);
+  assert.equal(second.status, 429);
+  assert.equal(second.header('retry-after'), '7');
+  assert.match(second.body, /"code":"upstream_rate_limited"/);
+  assert.equal(world.servers.calls.length, 2, 'nobody was asked again');
+});

@@ -76,6 +76,7 @@ export class TargetHealth {
   #trialsAnswered = 0;
   #slowStartMs: number | null;
   #restUntilMs = 0;
+  #restIsLimit = false;
   #restIsTold = false;
   #rests = 0;
   #probeFailures = 0;
@@ -105,6 +106,11 @@ export class TargetHealth {
   /** Until when it asked for rest. `isTold`: it said so itself; else the rest is our guess. */
   rest(): { readonly untilMs: number; readonly isTold: boolean } {
     return { untilMs: this.#restUntilMs, isTold: this.#restIsTold };
+  }
+
+  /** It rests because requests to it are over a limit. */
+  isOverLimit(nowMs: number): boolean {
+    return this.#restIsLimit && nowMs < this.#restUntilMs;
   }
 
   /** When an ejection ends; null where there is none. */
@@ -205,8 +211,12 @@ export class TargetHealth {
     if (this.#breaker === 'closed') this.#open(spec, nowMs, reason);
   }
 
-  /** It asked for rest; null: it did not say how long. No blame (H1). */
-  restFor(retryAfterMs: number | null, nowMs: number): void {
+  /**
+   * It asked for rest; null: it did not say how long. No blame (H1). `isOverLimit`: a limit of
+   * ours at the target (429), not its own overload.
+   */
+  restFor(retryAfterMs: number | null, nowMs: number, isOverLimit = false): void {
+    this.#restIsLimit = isOverLimit;
     const wasResting = nowMs < this.#restUntilMs;
     const untoldMs = Math.min(REST_UNTOLD_MS_MAX, REST_BASE_MS * 2 ** Math.min(this.#rests, 10));
     const ms = Math.min(retryAfterMs ?? untoldMs, ROUTING_LIMITS.restMsMax);

@@ -272,6 +272,12 @@ export class ModelRouter {
     return this.#entries.some((entry) => isUsable(entry, this.spec.health, nowMs));
   }
 
+  /** Every target rests because requests to it are over a limit: the client's turn to wait. */
+  isOverLimit(nowMs: number): boolean {
+    const entries = this.#entries;
+    return entries.length > 0 && entries.every(({ state }) => state.health.isOverLimit(nowMs));
+  }
+
   /** Ms until a target may take work again, for Retry-After; 0: now; null: there is no target. */
   earliestRetryMs(nowMs: number): number | null {
     let earliest: number | null = null;
@@ -368,7 +374,7 @@ export class ModelRouter {
         return;
       case 'rate-limited':
       case 'overloaded':
-        state.health.restFor(outcome.retryAfterMs, nowMs);
+        state.health.restFor(outcome.retryAfterMs, nowMs, outcome.kind === 'rate-limited');
         return;
       case 'failed':
         state.ttft.observe(Math.max(nowMs - token.startedMs, FAILURE_PENALTY_MS), nowMs);

@@ -300,7 +300,6 @@ export type ConfigFile = z.output<typeof configSchema>;
 export type KeyEntry = z.output<typeof keySchema>;
 export type TargetEntry = z.output<typeof targetSchema>;
 export type ModelEntry = z.output<typeof modelSchema>;
-export type RouteEntry = z.output<typeof route>;
 
 /** The JSON Schema of `banyan.yaml`, for editors. */
 export function configJsonSchema(): object {
