@@ -103,12 +103,7 @@ export class Attempt implements UpstreamHandler {
     return this.firstContentMs !== null;
   }
 
-  /** Tokens as the provider told them, or estimated from what came. */
-  usage(): Usage | null {
-    return this.reader === null ? null : this.reader.usage();
-  }
-
-  /** Tokens of this attempt alone. */
+  /** Tokens of this attempt alone, as the provider told them or estimated from what came. */
   ownUsage(): Usage | null {
     return this.inner === null ? null : this.inner.usage();
   }

@@ -11,7 +11,13 @@
 import { concatBytes, copyBytes, EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
-import type { ContinuationMode, ParsedRequest, StreamReader } from '../protocol/adapter.ts';
+import type {
+  Adapter,
+  AdapterTarget,
+  ContinuationMode,
+  ParsedRequest,
+  StreamReader,
+} from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import {
   addUsage,
@@ -32,10 +38,16 @@ export type CutStep =
   | { readonly kind: 'complete'; readonly bytes: Uint8Array }
   | { readonly kind: 'impossible'; readonly why: string };
 
-const OPENAI_TOOL = encodeUtf8('"tool_calls":[');
-const ANTHROPIC_TOOL = encodeUtf8('"type":"tool_use"');
+// A quote inside a JSON string is escaped: these are a key and a whole value, never text.
+const OPENAI_TOOL = encodeUtf8('"tool_calls"');
+const OPENAI_FUNCTION = encodeUtf8('"function_call"');
+const ANTHROPIC_TOOL = encodeUtf8('"tool_use"');
 const LF = 0x0a;
 const CR = 0x0d;
+const SPACE = 0x20;
+const COLON = 0x3a;
+const OPENING = 0x5b;
+const CLOSING = 0x5d;
 
 const MODES: ReadonlySet<string> = new Set(['prefill', 'message', 'regenerate', 'none']);
 
@@ -47,7 +59,6 @@ export class Continuation {
   prior: Usage | null = null;
   private readonly request: ParsedRequest;
   private readonly headers: HeaderList;
-  private readonly toolMark: Uint8Array;
   private kept: Uint8Array[] = [];
   private keptBytes = 0;
   private held: Uint8Array[] = [];
@@ -59,7 +70,6 @@ export class Continuation {
   constructor(request: ParsedRequest, headers: HeaderList) {
     this.request = request;
     this.headers = headers;
-    this.toolMark = request.dialect === 'openai' ? OPENAI_TOOL : ANTHROPIC_TOOL;
   }
 
   /** Streams of chats with one choice; everything else is answered whole or not at all. */
@@ -80,7 +90,7 @@ export class Continuation {
       this.hold(bytes);
       return this.isOverLimit ? this.release() : EMPTY_BYTES;
     }
-    const mark = indexOfBytes(bytes, this.toolMark);
+    const mark = this.toolMark(bytes);
     if (mark === -1) {
       this.keep(bytes);
       return bytes;
@@ -91,7 +101,21 @@ export class Continuation {
     const before = bytes.subarray(0, start);
     this.keep(before);
     this.hold(bytes.subarray(start));
-    return before;
+    if (!this.isOverLimit) return before;
+    this.dropHeld(); // Nothing is held past the limit, or it would come after what follows it.
+    return bytes;
+  }
+
+  /** Where an event tells of a tool call; -1: nowhere. Servers space their JSON as they like. */
+  private toolMark(bytes: Uint8Array): number {
+    if (this.request.dialect === 'anthropic') return indexOfBytes(bytes, ANTHROPIC_TOOL);
+    let at = indexOfBytes(bytes, OPENAI_TOOL);
+    while (at !== -1) {
+      const after = at + OPENAI_TOOL.length;
+      if (hasElement(bytes, after)) return at;
+      at = indexOfBytes(bytes, OPENAI_TOOL, after);
+    }
+    return -1;
   }
 
   /** Ends the holding: what was held may go out. */
@@ -108,6 +132,10 @@ export class Continuation {
     this.prior = addUsage(this.prior, usage);
     const bytes = concatBytes(this.kept);
     this.kept = [bytes];
+    if (bytes.length === 0) return { kind: 'go-on' }; // All of it was held: it is asked for anew.
+    if (indexOfBytes(bytes, OPENAI_FUNCTION) !== -1) {
+      return { kind: 'impossible', why: 'a function call has begun' };
+    }
     const sent = readSent(this.request, bytes);
     if (sent === null) return { kind: 'impossible', why: 'what was sent cannot be added to' };
     if (sent.isFinished || isLengthReached(this.request, sent)) {
@@ -156,18 +184,35 @@ export class Continuation {
 }
 
 function wayOf(place: Place): ResumeWay {
+  if (place.resume !== null) return place.resume;
   return { mode: modeOf(place), isTrimmed: place.adapter.dialect === 'anthropic' };
 }
 
 function modeOf(place: Place): ContinuationMode {
-  // A peer region runs the same model; its targets take what ours take.
-  if (place.target === null) return 'prefill';
-  const option = place.target.options['continuation'];
-  return typeof option === 'string' && isMode(option) ? option : place.adapter.continuation;
+  const { adapter, target } = place;
+  return target === null ? adapter.continuation : continuationMode(adapter, target);
+}
+
+/** How a target goes on: its option, else as its provider does. */
+export function continuationMode(adapter: Adapter, target: AdapterTarget): ContinuationMode {
+  const option = target.options['continuation'];
+  return typeof option === 'string' && isMode(option) ? option : adapter.continuation;
 }
 
 function isMode(text: string): text is ContinuationMode {
   return MODES.has(text);
+}
+
+/** Does `: [` and an element follow? Some servers put an empty list into every event. */
+function hasElement(bytes: Uint8Array, from: number): boolean {
+  let at = from;
+  let isList = false;
+  for (; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === OPENING && !isList) isList = true;
+    else if (byte !== SPACE && byte !== COLON) break;
+  }
+  return isList && bytes[at] !== CLOSING;
 }
 
 /** Where the event that holds byte `at` begins: after the last blank line before it. */

@@ -231,6 +231,7 @@ function open(options: WorldOptions = {}): World {
     model: 'm',
     adapter: TOY,
     target: null,
+    resume: null,
     reason: 'test',
     started: () => {},
     firstContent: () => {},
@@ -532,4 +533,23 @@ test('no place at all is told with the reason in the trace', () => {
   assert.equal(world.reply.status, 503);
   assert.deepEqual(world.ends, [{ end: 'refused', code: 'no_target' }]);
   assert.deepEqual(world.exchange.trace, ['none left']);
+});
+
+test('a paused stream costs no timers of its own, however long it pauses', () => {
+  const world = open();
+  world.reply.accepts = false;
+  feed(world, 'one\n');
+  let timers = 0;
+  const after = world.time.after.bind(world.time);
+  world.time.after = (delayMs, fire) => {
+    timers += 1;
+    return after(delayMs, fire);
+  };
+  world.time.advance(50_000);
+  assert.ok(timers < 100, `${timers} timers in 50 s`);
+  world.reply.accepts = true;
+  world.exchange.onDrain();
+  assert.equal(last(world).resumes, 1);
+  last(world).handler.onBody(bytes('done\n'));
+  assert.equal(world.reply.end_, 'ended');
 });

@@ -132,6 +132,7 @@ export class Exchange implements ClientEvents, AttemptSink {
   /** Breaks the exchange off because the node stops: the client is told in its dialect. */
   shutDown(): void {
     if (this.isOver) return;
+    this.usage = this.usedTokens();
     this.dropAttempt();
     this.end(failure('draining', '', { retryAfterMs: 1_000 }));
   }
@@ -150,7 +151,7 @@ export class Exchange implements ClientEvents, AttemptSink {
 
   onGone(): void {
     if (this.isOver) return;
-    this.usage = this.current?.usage() ?? null;
+    this.usage = this.usedTokens();
     this.note('client gone');
     this.dropAttempt();
     this.over('client-gone', null);
@@ -160,7 +161,9 @@ export class Exchange implements ClientEvents, AttemptSink {
     if (!this.isPaused) return;
     this.isPaused = false;
     this.client.lastSentMs = this.host.clock.nowMs();
-    if (this.current !== null && !this.current.isOver) this.current.resume();
+    if (this.current === null || this.current.isOver) return;
+    this.current.resume();
+    this.arm(); // The client is to be kept awake again.
   }
 
   // --- the attempt's side ---
@@ -182,7 +185,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     attempt.place.finished({ kind: 'answered' }, nowMs);
     this.report(attempt, 'answered', '', nowMs);
     if (answer === null) {
-      this.usage = attempt.usage();
+      this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
       if (this.continuation !== null) this.send(this.continuation.release());
       this.client.end();
       if (!attempt.isSettled) this.host.timers.after(LINGER_MS, () => attempt.close());
@@ -202,7 +205,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     const isRejected = verdict.outcome.kind === 'rejected';
     this.report(attempt, isRejected ? 'rejected' : 'failed', verdict.reason, nowMs);
     this.note(`${attempt.place.kind} ${attempt.place.name}: ${verdict.reason}`);
-    this.usage = addUsage(this.continuation?.prior ?? null, attempt.usage());
+    this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
     if (this.continuation?.hasSent === true || attempt.hasContent) {
       this.goOn(attempt, verdict);
       return;
@@ -368,6 +371,13 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.owner.exchangeOver(this, end, errorCode);
   }
 
+  /** Tokens until now: those of attempts that died, and of the one under way. */
+  private usedTokens(): Usage | null {
+    const prior = this.continuation?.prior ?? null;
+    const attempt = this.current;
+    return attempt === null || attempt.isOver ? prior : addUsage(prior, attempt.ownUsage());
+  }
+
   private dropAttempt(): void {
     const attempt = this.current;
     if (attempt === null || attempt.isOver) return;
@@ -421,7 +431,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     } else {
       dueMs = Math.min(dueMs, attempt.lastPieceMs + deadlines.idleMs);
     }
-    if (this.request.isStream) {
+    if (this.request.isStream && !this.isPaused) {
       dueMs = Math.min(dueMs, this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs);
     }
     // What is due may come nearer while the timer runs (content began): look again in time.
@@ -455,6 +465,7 @@ export class Exchange implements ClientEvents, AttemptSink {
       }
       if (
         this.request.isStream &&
+        !this.isPaused &&
         nowMs >= this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs
       ) {
         this.sendComment(nowMs);

@@ -7,6 +7,7 @@ import type { Failure } from '../base/errors.ts';
 import type { Clock, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Adapter, AdapterTarget } from '../protocol/adapter.ts';
+import type { ResumeWay } from '../protocol/resume.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 
 /** One place chosen for one attempt. The host counts its load through the three methods. */
@@ -23,6 +24,8 @@ export interface Place {
   readonly adapter: Adapter;
   /** What the adapter needs of the target; null for a region, which gets the request as it came. */
   readonly target: AdapterTarget | null;
+  /** How a region goes on with an answer; null of a target, whose adapter and options say it. */
+  readonly resume: ResumeWay | null;
   /** Why it was chosen, for the trace. */
   readonly reason: string;
   started(nowMs: number): void;

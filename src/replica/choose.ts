@@ -7,8 +7,10 @@
 import { failure, type Failure } from '../base/errors.ts';
 import { parseTargetName, type TargetName } from '../base/names.ts';
 import type { Prng } from '../base/prng.ts';
+import { continuationMode } from '../exchange/continuation.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
+import type { ResumeWay } from '../protocol/resume.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 import type { AttemptToken, Pick, RouteRequest } from '../routing/router.ts';
 import type { RegionView } from './regionView.ts';
@@ -118,6 +120,7 @@ function targetPlace(chooser: Chooser, model: ServingModel, way: ServingWay, pic
     model: model.config.name,
     adapter: way.target.adapter,
     target: way.adapterTarget,
+    resume: null,
     reason: pick.reason,
     started: (nowMs) => {
       token = router.started(name, pick.prefillTokens, nowMs);
@@ -157,10 +160,27 @@ function regionPlace(chooser: Chooser, region: string, model: string, reason: st
     model,
     adapter: peerAdapter(chooser.request.dialect),
     target: null,
+    resume: regionResume(chooser.serving.models.get(model)),
     reason,
     started: (nowMs) => chooser.regions.started(region, promptTokens, nowMs),
     firstContent: () => {},
     finished: (outcome: AttemptOutcome, nowMs) =>
       chooser.regions.finished(region, promptTokens, outcome, nowMs),
   };
+}
+
+/** Where nothing is known of the targets: what every chat model understands. */
+const RESUME_UNKNOWN: ResumeWay = { mode: 'message', isTrimmed: true };
+
+/**
+ * How another region goes on with an answer of `model`: it runs the same model, so that its targets
+ * take what ours take. Where ours differ, in the way that every one of them understands.
+ */
+function regionResume(model: ServingModel | undefined): ResumeWay {
+  const ways = [...(model?.ways.values() ?? [])];
+  if (ways.length === 0) return RESUME_UNKNOWN;
+  const modes = ways.map((way) => continuationMode(way.target.adapter, way.adapterTarget));
+  const isTrimmed = ways.some((way) => way.target.adapter.dialect === 'anthropic');
+  const [mode = 'message'] = modes;
+  return { mode: modes.every((one) => one === mode) ? mode : 'message', isTrimmed };
 }

@@ -158,6 +158,11 @@ class Client implements ClientReply {
     this.finish('aborted');
   }
 
+  /** What has come until now. */
+  get soFar(): string {
+    return decode(Buffer.concat(this.parts));
+  }
+
   header(name: string): string | null {
     return headerValue(this.headers, name);
   }
@@ -688,4 +693,113 @@ test('while every target rests after its 429, clients are told 429 with the time
   assert.equal(second.header('retry-after'), '7');
   assert.match(second.body, /"code":"upstream_rate_limited"/);
   assert.equal(world.servers.calls.length, 2, 'nobody was asked again');
+});
+
+const CHUNK = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 5, model: 'm' };
+
+/** One chunk of a chat as `JSON.stringify` writes it. */
+function chunkOf(delta: unknown, reason: string | null = null): string {
+  const choices = [{ index: 0, delta, finish_reason: reason }];
+  return `data: ${JSON.stringify({ ...CHUNK, choices })}\n\n`;
+}
+
+/** The first call gets `first` bytes of `whole` and dies; every later one gets all. */
+function cutOnce(whole: string, first: number): Script {
+  let isFirst = true;
+  return (_call, handler) => {
+    handler.onHead(200, SSE);
+    handler.onBody(encode(isFirst ? whole.slice(0, first) : whole));
+    if (isFirst) handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+    else handler.onEnd();
+    isFirst = false;
+  };
+}
+
+test('an answer that begins with a tool call is given anew when it is cut, however it is spaced', () => {
+  const tool = { index: 0, id: 'call_1', type: 'function' };
+  const named = { ...tool, function: { name: 'track', arguments: '' } };
+  const args = { index: 0, function: { arguments: '{"order":"42"}' } };
+  const tight = [
+    chunkOf({ role: 'assistant', content: null, tool_calls: [named] }),
+    chunkOf({ tool_calls: [args] }),
+    chunkOf({}, 'tool_calls'),
+    'data: [DONE]\n\n',
+  ].join('');
+  for (const whole of [tight, tight.replaceAll('":', '": ').replaceAll(',"', ', "')]) {
+    for (let cut = 0; cut < whole.length; cut += 1) {
+      const world = open(configOf({ retryBudgetPercent: 100 }));
+      const script = cutOnce(whole, cut);
+      for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+      const client = send(world, { body: { ...CHAT, tools: [] } });
+      world.time.advance(100);
+      assert.equal(client.state, 'ended', `cut at ${cut}: ${client.body}`);
+      assert.equal(client.body, whole, `cut at ${cut}`);
+      assert.ok(isBalanced(world));
+    }
+  }
+});
+
+test('an empty list of tool calls in every event holds no text back', () => {
+  const world = open();
+  const delta = { content: 'Hello', tool_calls: [] };
+  world.servers.scripts.set('http://a', (_call, handler) => {
+    handler.onHead(200, SSE);
+    handler.onBody(encode(chunkOf({ role: 'assistant', content: '', tool_calls: [] })));
+    handler.onBody(encode(chunkOf(delta)));
+  });
+  world.servers.scripts.set('http://b', world.servers.scripts.get('http://a') ?? refuse);
+  const client = send(world);
+  world.time.advance(10);
+  assert.match(client.soFar, /Hello/);
+});
+
+test('tokens of every attempt are counted once, whether the answer fails, is left or is broken off', () => {
+  const tokensOf = (ends: 'failed' | 'gone' | 'stopped'): ExchangeRecord['usage'] => {
+    const world = open(configOf({ retryBudgetPercent: 100 }));
+    let calls = 0;
+    const script: Script = (_call, handler) => {
+      calls += 1;
+      if (ends !== 'failed' && calls > 1) return; // The second attempt never answers.
+      handler.onHead(200, SSE);
+      const usage = { prompt_tokens: 10, completion_tokens: 1 };
+      const choices = [{ index: 0, delta: { content: 'x' }, finish_reason: null }];
+      handler.onBody(encode(`data: ${JSON.stringify({ ...CHUNK, choices, usage })}\n\n`));
+      handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+    };
+    for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+    const client = send(world);
+    world.time.advance(ends === 'failed' ? 20_000 : 10);
+    if (ends === 'gone') client.events?.onGone();
+    if (ends === 'stopped') world.gateway.abortAll();
+    assert.ok(isBalanced(world));
+    return world.records[0]?.usage ?? null;
+  };
+  const countOf = (usage: ExchangeRecord['usage']) => [usage?.inputTokens, usage?.outputTokens];
+  assert.deepEqual(countOf(tokensOf('gone')), [10, 1]);
+  assert.deepEqual(countOf(tokensOf('stopped')), [10, 1]);
+  assert.deepEqual(countOf(tokensOf('failed')), [40, 4], 'four attempts');
+});
+
+test('a region goes on with an answer in the way that the targets of the model can', () => {
+  for (const [kind, role] of [
+    ['llama', 'assistant'],
+    ['openai', 'user'],
+  ] as const) {
+    const targets = [target('a', kind), target('b', kind)];
+    const world = open(configOf({ targets, retryBudgetPercent: 100 }), oneRegion('there-1'));
+    let calls = 0;
+    const script: Script = (call, handler) => {
+      calls += 1;
+      (calls === 1 ? dieAfter(900) : refuse)(call, handler);
+    };
+    for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+    let asked = '';
+    world.servers.scripts.set('region:there-1', (call) => {
+      const { messages } = JSON.parse(decode(call.body)) as { messages: { role: string }[] };
+      asked = messages.at(-1)?.role ?? '';
+    });
+    send(world);
+    world.time.advance(100);
+    assert.equal(asked, role, kind);
+  }
 });
