@@ -176,8 +176,11 @@ export class Attempt implements UpstreamHandler {
       if (this.heldBytes > HTTP_LIMITS.responseBodyBytesMax) {
         this.fail(judgeUnexpected(this.status, 'The answer is over the size limit.'));
       }
-    } else if (this.state === 'error-body' && this.heldBytes < EXCHANGE_LIMITS.errorBodyBytesMax) {
+    } else if (this.state === 'error-body') {
       this.hold(chunk);
+      if (this.heldBytes < EXCHANGE_LIMITS.errorBodyBytesMax) return;
+      this.close(); // The status says enough: an error without end is not waited for.
+      this.onErrorEnd();
     }
   }
 

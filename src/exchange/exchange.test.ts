@@ -553,3 +553,16 @@ test('a paused stream costs no timers of its own, however long it pauses', () =>
   last(world).handler.onBody(bytes('done\n'));
   assert.equal(world.reply.end_, 'ended');
 });
+
+test('an error body without end is not waited for', () => {
+  const world = open({ isStream: false });
+  const first = last(world);
+  first.handler.onHead(500, []);
+  const piece = 'x'.repeat(16 * 1024);
+  for (let sent = 0; sent <= EXCHANGE_LIMITS.errorBodyBytesMax; sent += piece.length) {
+    if (first.isCancelled) break;
+    first.handler.onBody(bytes(piece));
+  }
+  assert.ok(first.isCancelled);
+  assert.equal(world.upstream.calls.length, 2, 'the exchange has moved on');
+});

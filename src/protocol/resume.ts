@@ -208,7 +208,14 @@ export function finishSent(
   // Anthropic's end carries the reason; where it went out already only the last event is missing.
   const isToldApart = request.dialect === 'anthropic' && sent.isFinished;
   if (isToldApart) return encodeUtf8('event: message_stop\ndata: {"type":"message_stop"}\n\n');
+  if (isCounted(sent)) return encodeUtf8('data: [DONE]\n\n');
   return encodeUtf8(out + encoder.encode({ kind: 'done' }));
+}
+
+/** Has the client the last count, which follows the reason to finish? */
+function isCounted({ events }: SentAnswer): boolean {
+  const finish = events.findLastIndex((event) => event.kind === 'finish');
+  return finish !== -1 && events.findLastIndex((event) => event.kind === 'usage') > finish;
 }
 
 /** Adds the counts of two attempts. */
@@ -332,6 +339,9 @@ export class ResumedReader implements StreamReader {
         this.#emit(event);
         return;
       case 'done':
+        this.#flush(); // Some servers give no reason to finish.
+        if (this.#step.error === null) this.#emit(event);
+        return;
       case 'error':
         this.#emit(event);
     }

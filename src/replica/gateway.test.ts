@@ -803,3 +803,37 @@ test('a region goes on with an answer in the way that the targets of the model c
     assert.equal(asked, role, kind);
   }
 });
+
+test('a stream cut between its last count and its end tells that count once', () => {
+  const body = { ...CHAT, stream_options: { include_usage: true } };
+  const world = open();
+  const script: Script = (call, handler) => {
+    handler.onHead(200, SSE);
+    handler.onBody(encode(answerEvents(call).slice(0, -1).join('')));
+    handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+  };
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+  const client = send(world, { body });
+  world.time.advance(100);
+  assert.equal(client.state, 'ended');
+  assert.equal(chatText(client.body).text, ANSWER);
+  assert.equal(client.body.split('"prompt_tokens"').length - 1, 1, client.body);
+  assert.equal(chatText(client.body).done, 1);
+});
+
+test('the rest of an answer is shown whole though its server gives no reason to finish', () => {
+  const world = open(configOf({ targets: [target('a', 'openai'), target('b', 'openai')] }));
+  let calls = 0;
+  const script: Script = (call, handler) => {
+    calls += 1;
+    if (calls === 1) return dieAfter(900)(call, handler);
+    handler.onHead(200, SSE);
+    handler.onBody(encode(`${chunkOf({ content: 'the short rest' })}data: [DONE]\n\n`));
+    handler.onEnd();
+  };
+  for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, script);
+  const client = send(world);
+  world.time.advance(100);
+  assert.equal(client.state, 'ended');
+  assert.match(chatText(client.body).text, /the short rest$/);
+});
