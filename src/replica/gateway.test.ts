@@ -144,9 +144,13 @@ class Client implements ClientReply {
     this.headers = headers;
   }
 
+  /** Says of each piece whether there is room for more. */
+  takes: () => boolean = () => true;
+
   write(chunk: Uint8Array): boolean {
-    this.parts.push(chunk.slice());
-    return true;
+    assert.notEqual(this.status, 0, 'a head before the body');
+    if (this.state === 'open') this.parts.push(chunk.slice());
+    return this.takes();
   }
 
   end(last?: Uint8Array): void {
@@ -836,4 +840,76 @@ test('the rest of an answer is shown whole though its server gives no reason to 
   world.time.advance(100);
   assert.equal(client.state, 'ended');
   assert.match(chatText(client.body).text, /the short rest$/);
+});
+
+/** A server that does anything that a server may do, by chance. */
+function chaos(prng: ReturnType<typeof createPrng>, time: VirtualTime): Script {
+  const dice = (sides: number): number => Math.floor(prng.nextFloat() * sides);
+  return (call, handler) => {
+    const kind = dice(9);
+    if (kind === 0) return; // Silence.
+    if (kind === 1) return refuse(call, handler);
+    if (kind === 2) return serve(call, handler);
+    if (kind === 3) {
+      handler.onHead([400, 429, 500, 302, 529][dice(5)] ?? 500, ['retry-after', '1']);
+      return handler.onEnd();
+    }
+    if (kind === 4) return dieAfter(dice(4000))(call, handler);
+    // Slowly, event by event, then an end, a death or silence.
+    handler.onHead(200, SSE);
+    const events = answerEvents(call);
+    const count = kind < 7 ? events.length : dice(events.length);
+    const ending = kind < 7 ? 0 : dice(3);
+    const step = 1 + dice(3_000);
+    for (let index = 0; index <= count; index += 1) {
+      time.after(1 + index * step, () => {
+        const event = events[index];
+        if (index < count && event !== undefined) handler.onBody(encode(event));
+        else if (ending === 0) handler.onEnd();
+        else if (ending === 1) handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+      });
+    }
+  };
+}
+
+test('whatever servers, clients and regions do, every exchange ends once and nothing is left (G1)', () => {
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const prng = createPrng(seed);
+    const dice = (sides: number): number => Math.floor(prng.nextFloat() * sides);
+    const world = open(configOf(), seed % 2 === 0 ? oneRegion('there-1') : undefined);
+    const script = chaos(prng, world.time);
+    for (const origin of ['http://a', 'http://b', 'region:there-1']) {
+      world.servers.scripts.set(origin, script);
+    }
+    const clients: Client[] = [];
+    for (let turn = 0; turn < 60; turn += 1) {
+      const client = send(world, { body: { ...CHAT, stream: dice(4) > 0 } });
+      client.takes = () => dice(5) > 0;
+      clients.push(client);
+      world.time.advance(dice(1_500));
+      const other = clients[dice(clients.length)];
+      const deed = dice(8);
+      if (deed < 3) other?.events?.onDrain();
+      else if (deed === 3 && other?.state === 'open') {
+        other.state = 'aborted';
+        other.events?.onGone();
+      } else if (deed === 4) world.gateway.placeLost('target', dice(2) === 0 ? 'a' : 'b');
+      else if (deed === 5) world.gateway.placeLost('region', 'there-1');
+      assert.ok(isBalanced(world), `seed ${seed}, turn ${turn}`);
+    }
+    if (seed % 3 === 0) world.gateway.abortAll();
+    world.time.advance(120_000);
+    assert.equal(world.gateway.inFlight, 0, `seed ${seed}`);
+    assert.ok(isBalanced(world), `seed ${seed}`);
+    assert.equal(world.records.length, clients.length, `seed ${seed}: one record each`);
+    for (const client of clients) {
+      assert.notEqual(client.state, 'open', `seed ${seed}`);
+      if (client.state !== 'ended' || !client.body.startsWith('data: ')) continue;
+      const { text, done, roles, ids } = chatText(client.body);
+      assert.deepEqual([text, done, roles, ids.size], [ANSWER, 1, 1, 1], `seed ${seed}`);
+    }
+    const { router } = world.gateway.serving.models.get('m') ?? {};
+    const load = router?.digest(world.time.nowMs());
+    assert.deepEqual([load?.inFlight, load?.queuedTokens], [0, 0], `seed ${seed}`);
+  }
 });
