@@ -570,11 +570,22 @@ function oneRegion(name: string): RegionView {
   return {
     choose: (query) =>
       query.excluded.has(name) ? { region: null, why: 'tried' } : { region: name, why: 'near' },
+    knows: () => true,
     candidates: () => [],
     started: () => {},
     finished: () => {},
   };
 }
+
+test('a model that only a lost region runs is unavailable, not unknown', () => {
+  const lost = { ...oneRegion('there-1'), choose: () => ({ region: null, why: 'down' }) };
+  const world = open(configOf(), { ...lost, knows: (model) => model === 'far' });
+  const unavailable = send(world, { body: { ...CHAT, model: 'far' } });
+  assert.equal(unavailable.status, 503);
+  assert.notEqual(unavailable.header('retry-after'), null);
+  assert.equal(send(world, { body: { ...CHAT, model: 'nowhere' } }).status, 404);
+  assert.ok(isBalanced(world));
+});
 
 test('without a target here the request goes to another region, once, and its names are shown', () => {
   const world = open(configOf(), oneRegion('there-1'));

@@ -348,8 +348,7 @@ export class Gateway implements RequestHandler {
   }
 
   private isKnownElsewhere(model: string): boolean {
-    const query = { model, promptTokens: 0, excluded: new Set<string>() };
-    return this.regions.choose(query, this.parts.clock.nowMs()).region !== null;
+    return this.regions.knows(model, this.parts.clock.nowMs());
   }
 }
 

@@ -56,6 +56,10 @@ class PricedRegions implements RegionView {
     return { region: null, why };
   }
 
+  knows(model: string, nowMs: number): boolean {
+    return this.#chooserOf(model, this.#directory.views(nowMs)) !== null;
+  }
+
   candidates(query: RegionQuery, nowMs: number): readonly ShownCandidate[] {
     const known = this.#directory.views(nowMs);
     const chooser = this.#chooserOf(query.model, known) ?? new RegionChooser();

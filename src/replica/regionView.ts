@@ -32,6 +32,8 @@ export interface RegionView {
     query: RegionQuery,
     nowMs: number,
   ): { readonly region: string | null; readonly why: string };
+  /** Does any region run `model`, or did it before it was lost? */
+  knows(model: string, nowMs: number): boolean;
   candidates(query: RegionQuery, nowMs: number): readonly RegionCandidate[];
   /** Own traffic since the last digest, so that a burst does not follow a stale view. */
   started(region: string, promptTokens: number, nowMs: number): void;
@@ -41,6 +43,7 @@ export interface RegionView {
 /** No other region: a node on its own. */
 export const NO_REGIONS: RegionView = {
   choose: () => ({ region: null, why: 'no other region is configured' }),
+  knows: () => false,
   candidates: () => [],
   started: () => {},
   finished: () => {},
