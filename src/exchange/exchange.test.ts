@@ -23,6 +23,7 @@ import type {
   UpstreamError,
 } from '../protocol/adapter.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
+import { Continuation } from './continuation.ts';
 import { Exchange, type ExchangeEnd, type ExchangeOwner } from './exchange.ts';
 import type { AttemptReport, ExchangeHost, Place } from './place.ts';
 
@@ -565,4 +566,18 @@ test('an error body without end is not waited for', () => {
   }
   assert.ok(first.isCancelled);
   assert.equal(world.upstream.calls.length, 2, 'the exchange has moved on');
+});
+
+test('a tool call that begins where the limit of kept bytes is passed keeps its place', () => {
+  const request = { operation: 'chat', dialect: 'openai', isStream: true, choicesCount: 1 };
+  const continuation = new Continuation(request as ParsedRequest, []);
+  const tool = 'data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}\n\n';
+  const pieces = [
+    `data: ${'x'.repeat(EXCHANGE_LIMITS.continuationBytesMax - 20)}\n\n`,
+    `data: ${'y'.repeat(40)}\n\n${tool}`,
+    `data: after\n\n`,
+  ];
+  const passed = pieces.map((piece) => text(continuation.pass(bytes(piece))));
+  passed.push(text(continuation.release()));
+  assert.equal(passed.join(''), pieces.join(''));
 });
