@@ -114,6 +114,8 @@ export const EXCHANGE_LIMITS = {
   retryWaitMsMax: 5_000,
   /** Bytes of an answer kept so that it can go on elsewhere; a longer one is not continued. */
   continuationBytesMax: 1 * MIB,
+  /** The same for all answers of a node together; past it new ones are not kept. */
+  continuationBytesAllMax: 256 * MIB,
   /** Decisions kept of one exchange. */
   traceEntriesMax: 32,
   /** Exchanges under way in one node. */

@@ -66,10 +66,22 @@ export class Continuation {
   private isHolding = false;
   private isOverLimit = false;
   private sent: SentAnswer | null = null;
+  private readonly total: { bytes: number };
+  /** Of the total, what is this answer's. */
+  private counted = 0;
 
-  constructor(request: ParsedRequest, headers: HeaderList) {
+  /** `total` is shared by all exchanges of the node. */
+  constructor(request: ParsedRequest, headers: HeaderList, total: { bytes: number }) {
     this.request = request;
     this.headers = headers;
+    this.total = total;
+  }
+
+  /** The exchange is over: what was kept for it is free again. */
+  dispose(): void {
+    this.account(-this.counted);
+    this.kept = [];
+    this.held = [];
   }
 
   /** Streams of chats with one choice; everything else is answered whole or not at all. */
@@ -165,10 +177,18 @@ export class Continuation {
     this.isHolding = false;
   }
 
+  private account(bytes: number): void {
+    this.counted += bytes;
+    this.total.bytes += bytes;
+  }
+
   private keep(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.keptBytes += bytes.length;
-    if (this.keptBytes > EXCHANGE_LIMITS.continuationBytesMax) {
+    this.account(bytes.length);
+    const isTooMuch = this.total.bytes > EXCHANGE_LIMITS.continuationBytesAllMax;
+    if (isTooMuch || this.keptBytes > EXCHANGE_LIMITS.continuationBytesMax) {
+      this.account(-this.counted);
       this.isOverLimit = true;
       this.kept = [];
       return;

@@ -202,7 +202,9 @@ function open(options: WorldOptions = {}): World {
     timers: time,
     prng: createPrng(7),
     upstream,
-    takeRetry: () => {
+    kept: { bytes: 0 },
+    takeRetry: (_nowMs, _mayHaveRun, isFree) => {
+      if (isFree) return true;
       retriesLeft -= 1;
       return retriesLeft >= 0;
     },
@@ -498,12 +500,14 @@ test('a slow client holds back its own upstream, and its pause is not the idle o
   assert.equal(world.reply.end_, 'ended');
 });
 
-test('retries beyond the budget are not made, but what cannot have run is free', () => {
-  const world = open({ retries: 0 });
+test('beyond the budget only what cannot have run, and one lost connection, move on', () => {
+  const world = open({ retries: 0, places: ['a', 'b', 'c', 'd'] });
   breakOff(world, 'refused', 0);
   assert.equal(world.upstream.calls.length, 2);
   breakOff(world, 'reset', 100);
-  assert.equal(world.upstream.calls.length, 2);
+  assert.equal(world.upstream.calls.length, 3);
+  breakOff(world, 'reset', 100);
+  assert.equal(world.upstream.calls.length, 3);
   assert.equal(world.reply.status, 502);
   assert.ok(world.exchange.trace.includes('retry budget spent'));
 });
@@ -570,7 +574,7 @@ test('an error body without end is not waited for', () => {
 
 test('a tool call that begins where the limit of kept bytes is passed keeps its place', () => {
   const request = { operation: 'chat', dialect: 'openai', isStream: true, choicesCount: 1 };
-  const continuation = new Continuation(request as ParsedRequest, []);
+  const continuation = new Continuation(request as ParsedRequest, [], { bytes: 0 });
   const tool = 'data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}\n\n';
   const pieces = [
     `data: ${'x'.repeat(EXCHANGE_LIMITS.continuationBytesMax - 20)}\n\n`,
@@ -580,4 +584,15 @@ test('a tool call that begins where the limit of kept bytes is passed keeps its 
   const passed = pieces.map((piece) => text(continuation.pass(bytes(piece))));
   passed.push(text(continuation.release()));
   assert.equal(passed.join(''), pieces.join(''));
+});
+
+test('past the limit of all answers together a new one is passed on but not kept', () => {
+  const total = { bytes: EXCHANGE_LIMITS.continuationBytesAllMax };
+  const request = { operation: 'chat', dialect: 'openai', isStream: true, choicesCount: 1 };
+  const continuation = new Continuation(request as ParsedRequest, [], total);
+  const piece = bytes('data: {"choices":[]}\n\n');
+  assert.equal(text(continuation.pass(piece)), text(piece));
+  assert.equal(continuation.cut(null).kind, 'impossible');
+  continuation.dispose();
+  assert.equal(total.bytes, EXCHANGE_LIMITS.continuationBytesAllMax, 'nothing is left of it');
 });

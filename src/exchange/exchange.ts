@@ -26,7 +26,7 @@ import { Attempt, type AttemptCall, type AttemptSink } from './attempt.ts';
 import { ClientSide } from './clientSide.ts';
 import { Continuation } from './continuation.ts';
 import type { AttemptReport, ExchangeHost, Place, PlaceChoice, PlaceQuery } from './place.ts';
-import { judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
+import { isConnectionLoss, judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
 
 /** The four deadlines, milliseconds; see `replica/config.ts`. */
 export interface ExchangeDeadlines {
@@ -88,6 +88,7 @@ export class Exchange implements ClientEvents, AttemptSink {
   private round = 0;
   private isOver = false;
   private isPaused = false;
+  private hasLost = false;
   private timer: TimerHandle | null = null;
   private readonly continuation: Continuation | null;
 
@@ -105,13 +106,8 @@ export class Exchange implements ClientEvents, AttemptSink {
     this.client = new ClientSide(reply, request.dialect, info.receivedMs);
     this.continuation =
       info.mayContinue && Continuation.fits(request)
-        ? new Continuation(request, info.clientHeaders)
+        ? new Continuation(request, info.clientHeaders, host.kept)
         : null;
-  }
-
-  /** How often the answer went on at another target. */
-  get continuations(): number {
-    return this.continuation?.count ?? 0;
   }
 
   /** Begins the first attempt. */
@@ -230,7 +226,10 @@ export class Exchange implements ClientEvents, AttemptSink {
   private takesRetry(verdict: Verdict, nowMs: number): boolean {
     // An overloaded target did not run it, but a retry is load where load is the trouble.
     const isFree = verdict.isDefinite && verdict.outcome.kind !== 'overloaded';
-    if (isFree || this.host.takeRetry(nowMs, !verdict.isDefinite)) return true;
+    // A target that dies takes its requests down once: each may move on once, whatever the budget.
+    const isFirstLoss = isConnectionLoss(verdict) && !this.hasLost;
+    this.hasLost ||= isFirstLoss;
+    if (isFree || this.host.takeRetry(nowMs, !verdict.isDefinite, isFirstLoss)) return true;
     this.note('retry budget spent');
     this.end(verdict.failure);
     return false;
@@ -368,6 +367,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     assert(!this.isOver, 'an exchange is over once');
     this.isOver = true;
     this.disarm();
+    this.continuation?.dispose();
     this.owner.exchangeOver(this, end, errorCode);
   }
 

@@ -56,8 +56,10 @@ export interface ExchangeHost {
   readonly timers: Timers;
   readonly prng: Prng;
   readonly upstream: Upstream;
-  /** Takes one retry out of the budget; false where it is spent. */
-  takeRetry(nowMs: number, mayHaveRun: boolean): boolean;
+  /** Takes one retry out of the budget, unless it is free; false where it is spent. */
+  takeRetry(nowMs: number, mayHaveRun: boolean, isFree: boolean): boolean;
+  /** Bytes of answers that all exchanges together keep so that they can go on. */
+  readonly kept: { bytes: number };
 }
 
 /** What the exchange reports of one attempt when it is over. */

@@ -33,6 +33,11 @@ export interface Verdict {
   readonly status: number;
 }
 
+/** The connection broke: the target died, or the way to it did. */
+export function isConnectionLoss(verdict: Verdict): boolean {
+  return verdict.reason === 'reset' || verdict.reason === 'truncated';
+}
+
 /** The deadlines that an attempt can miss; `connect` is reported by the transport. */
 export type DeadlineKind = 'first-byte' | 'idle' | 'total';
 

@@ -94,8 +94,9 @@ export class Gateway implements RequestHandler {
       timers: parts.timers,
       prng: parts.prng,
       upstream: parts.upstream,
-      takeRetry: (nowMs, mayHaveRun) => {
-        const isTaken = this.budget.tryTake(nowMs, mayHaveRun);
+      kept: { bytes: 0 },
+      takeRetry: (nowMs, mayHaveRun, isFree) => {
+        const isTaken = this.budget.tryTake(nowMs, mayHaveRun, isFree);
         if (!isTaken) this.observer.retrySuppressed('', 'budget');
         return isTaken;
       },

@@ -52,14 +52,15 @@ export class RetryBudget {
 
   /**
    * Takes one retry; false: the budget is spent. With a percent of 0 there are no retries.
-   * `mayHaveRun`: the attempt before it may have used tokens, which is counted.
+   * `mayHaveRun`: the attempt before it may have used tokens, which is counted. `isFree`: it is
+   * granted whatever the budget holds.
    */
-  tryTake(nowMs: number, mayHaveRun = false): boolean {
-    if (this.#percent === 0 || this.balance(nowMs) < 1) {
+  tryTake(nowMs: number, mayHaveRun = false, isFree = false): boolean {
+    if (!isFree && (this.#percent === 0 || this.balance(nowMs) < 1)) {
       this.suppressed += 1;
       return false;
     }
-    add(this.#retries, this.#slot);
+    if (!isFree) add(this.#retries, this.#slot);
     if (mayHaveRun) this.possiblyDoubleCharged += 1;
     return true;
   }
