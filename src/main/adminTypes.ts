@@ -13,8 +13,8 @@
  * | `GET /admin/v1/explain?model=M[&region=R]` | `Explanation` |
  * | `POST /admin/v1/faults` (demo only) | `FaultRequest` in, `FaultReply` out |
  *
- * A failure is `{"error":{"code","message"}}` with a fitting HTTP status. Times are milliseconds; `*At` is ISO 8601
- * in UTC. Null always means "not known" or "none", never zero.
+ * A failure is `{"error":{"code","message"}}` with a fitting HTTP status. Times are milliseconds;
+ * `*At` is ISO 8601 in UTC. Null always means "not known" or "none", never zero.
  */
 
 /** Every list: rows, and the regions that could not be asked. */
