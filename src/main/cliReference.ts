@@ -33,7 +33,7 @@ function section(command: Command, parent: string): readonly string[] {
   const usage = command.usage().replace('[options] ', '').replace('[options]', '').trim();
   const rows = command.options.map((option) => {
     const choices = option.argChoices === undefined ? '' : ` (${option.argChoices.join(', ')})`;
-    const given: unknown = option.defaultValue;
+    const given: unknown = option.defaultValueDescription ?? option.defaultValue;
     const isShown = typeof given === 'string' || typeof given === 'number';
     const byDefault = isShown ? `; default \`${given}\`` : '';
     const env = option.envVar === undefined ? '' : `; environment \`${option.envVar}\``;

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, type Command, Option } from 'commander';
 
 import { DEMO_LIMITS } from '../../base/limits.ts';
 import { parseRegionName } from '../../base/names.ts';
@@ -38,10 +38,16 @@ export function registerUp(program: Command): void {
       wholeOf(1, DEMO_LIMITS.modelServersMax),
       2,
     )
-    .option('--model-file <file>', say('up.modelFile'), MODEL_FILE)
+    .addOption(modelFileOption())
     .option('--tokens-per-second <n>', say('up.pace'), wholeOf(0, 1_000_000), 80)
     .option('--no-wan', say('up.noWan'))
     .action(up);
+}
+
+/** Its default is shown without the folder of this checkout. */
+function modelFileOption(): Option {
+  const option = new Option('--model-file <file>', say('up.modelFile'));
+  return option.default(MODEL_FILE, 'models/banyan-support.gguf');
 }
 
 function wholeOf(least: number, most: number): (text: string) => number {
