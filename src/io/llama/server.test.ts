@@ -113,6 +113,31 @@ describe('model server', { skip }, () => {
     }
   });
 
+  it('answers made at the same time are the answers made alone (20 rounds of 8)', async () => {
+    const busy = await open({ sequences: 4, queueDepthMax: 16 });
+    try {
+      const busyClient = clientOf(busy);
+      const alone = new Map<string, string>();
+      for (const content of QUESTIONS) {
+        alone.set(content, textOf(await answer(busyClient, [{ role: 'user', content }])));
+      }
+      for (let round = 0; round < 20; round += 1) {
+        const asked = [...QUESTIONS, ...QUESTIONS];
+        const texts = await Promise.all(
+          asked.map(async (content) =>
+            textOf(await answer(busyClient, [{ role: 'user', content }])),
+          ),
+        );
+        assert.deepEqual(
+          texts,
+          asked.map((content) => alone.get(content)),
+        );
+      }
+    } finally {
+      await busy.close();
+    }
+  });
+
   it('max_tokens ends with length, a stop sequence before its text with stop', async () => {
     const messages: Message[] = [{ role: 'user', content: QUESTIONS[0] ?? '' }];
     const short = await answer(client, messages, { max_tokens: 5 });
