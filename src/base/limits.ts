@@ -353,3 +353,74 @@ assert(
   PEER_LIMITS.probeAfterMs < PEER_LIMITS.silenceMs,
   'a silent peer is probed before its link is closed',
 );
+
+/** Raft: sizes and times of the consensus core, with the defaults of a cluster over continents. */
+export const RAFT_LIMITS = {
+  /** Terms, indices and ids are below this. */
+  integerMax: Number.MAX_SAFE_INTEGER,
+  /** Voters of both halves and learners together. */
+  membersMax: 64,
+  votersMax: 9,
+  regionCharsMax: 64,
+  clusterCharsMax: 64,
+  priorityMax: 100,
+  levelMax: 65_535,
+  /** One command, bytes. */
+  entryBytesMax: 1 * MIB,
+  /** What an entry counts for besides its data, bytes. */
+  entryOverheadBytes: 64,
+  /** Entries of one message, bytes; at least one entry goes whatever it has. */
+  appendBytesMax: 1 * MIB,
+  appendEntriesMax: 4_096,
+  /** Messages and bytes on the way to one follower (bytes / round trip bounds the rate). */
+  inFlightCountMax: 256,
+  inFlightBytesMax: 16 * MIB,
+  /** Bytes that wait for a quorum; past it proposals are refused. */
+  uncommittedBytesMax: 64 * MIB,
+  /** Bytes given to the state machine and not yet applied. */
+  applyBytesMax: 16 * MIB,
+  /** The log since the last snapshot is held in memory: past it a snapshot is asked for. */
+  logBytesMax: 256 * MIB,
+  /** A snapshot is held in memory, whole. */
+  snapshotBytesMax: 512 * MIB,
+  snapshotChunkBytes: 256 * KIB,
+  snapshotWindowBytes: 4 * MIB,
+  trailingEntries: 10_000,
+  promoteLagEntries: 64,
+  /** Proposals, reads and operations under way at one node, each. */
+  requestsMax: 65_536,
+  heartbeatMs: 200,
+  electionMs: 2_000,
+  electionMsMax: 50_000,
+  /** Ranks of priority that still wait longer before an election. */
+  priorityRanksMax: 3,
+  diskStallMs: 4_000,
+  requestMs: 10_000,
+  handOverMs: 10_000,
+  /** Persists that wait for the disk; more are a stalled disk. */
+  persistsMax: 65_536,
+  /** Checkpoints remembered for comparison. */
+  checkpointsMax: 16,
+  /** Client sessions: the oldest goes when one more comes. */
+  sessionsMax: 10_000,
+  /** A session unused for so long, by log time, goes, ms. */
+  sessionIdleMs: 3_600_000,
+  /** Calls of one session from its oldest unacknowledged one. */
+  sessionCallsMax: 1_024,
+  /** Replies kept of one session, bytes; a longer reply is kept as too long to repeat. */
+  sessionReplyBytesMax: 64 * KIB,
+} as const;
+
+assert(
+  RAFT_LIMITS.heartbeatMs * 5 <= RAFT_LIMITS.electionMs,
+  'a follower misses several heartbeats before it campaigns',
+);
+assert(
+  RAFT_LIMITS.entryBytesMax + RAFT_LIMITS.entryOverheadBytes <= RAFT_LIMITS.uncommittedBytesMax &&
+    RAFT_LIMITS.appendBytesMax <= RAFT_LIMITS.inFlightBytesMax,
+  'one entry fits into what may be uncommitted, one message into what may be in flight',
+);
+assert(
+  RAFT_LIMITS.snapshotChunkBytes <= RAFT_LIMITS.snapshotWindowBytes,
+  'a chunk fits into the window',
+);
