@@ -142,6 +142,13 @@ export const ERRORS = {
     'This API key is over its rate limit.',
     'Wait as Retry-After says.',
   ),
+  too_many_requests: entry(
+    429,
+    true,
+    ...RATE,
+    'This API key has as many requests under way as it may.',
+    'Wait until some are over, or raise keys[].inFlightMax.',
+  ),
   upstream_rate_limited: entry(
     429,
     true,
@@ -209,8 +216,8 @@ export const ERRORS = {
     503,
     true,
     ...BUSY,
-    'This node is at its limit of requests under way.',
-    'Retry as Retry-After says, or use another region.',
+    'This node has more to do than it can.',
+    'Retry as Retry-After says, or use another region; operator: see banyan_shed_total.',
   ),
   draining: entry(
     503,

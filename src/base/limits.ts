@@ -129,6 +129,31 @@ export const EXCHANGE_LIMITS = {
   deadlineMsMax: 24 * 3600 * 1000,
 } as const;
 
+/** What a node does under more load than it can carry. */
+export const ADMISSION_LIMITS = {
+  /** How often the lag of the event loop is sampled, ms. */
+  sampleMs: 25,
+  /** A lag counts as standing when it held through so long, and through two samples at least, ms. */
+  intervalMs: 200,
+  /** The lag that may stand unless the configuration says else, ms. */
+  loopLagMsDefault: 100,
+  loopLagMsMax: 10_000,
+  /** Pressure, of one class, that an interval of just too much lag adds; more lag adds more. */
+  pressureRise: 0.25,
+  pressureRiseMax: 1,
+  /** Pressure that an interval without lag takes away: all of it is gone within 12 s. */
+  pressureFall: 0.05,
+  /** What the refused are told to wait at least, ms. */
+  retryAfterMs: 1_000,
+  /** Exchanges under way of one key, where it is bounded. */
+  inFlightPerKeyMax: 1_000_000,
+} as const;
+
+assert(
+  ADMISSION_LIMITS.sampleMs * 2 <= ADMISSION_LIMITS.intervalMs,
+  'an interval holds two samples of a loop that is on time',
+);
+
 /** Logs, metrics and the admin API. */
 export const OBSERVE_LIMITS = {
   /** Past it new label values are counted as `other`. */

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 
 import { createPrng } from '../base/prng.ts';
 import { createClock, createTimers } from '../io/clock.ts';
+import { watchLoop } from '../io/loopLag.ts';
 import { createLog } from '../io/observe/log.ts';
 import { parseConfig } from './config/load.ts';
 import { renderProblems } from './config/render.ts';
@@ -105,6 +106,7 @@ function testPlatform(): Platform {
     openUpstream: (origins) => openUpstream(origins, clock),
     listenApi: (options) => listenApi(options, clock),
     openPeers: () => Promise.reject(new Error('these nodes stand alone')),
+    watchLoop: (report) => watchLoop(clock, report),
   };
 }
 

@@ -120,6 +120,8 @@ class LiveNode implements RunningNode {
     this.#gateway = this.#makeGateway(config, sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
     this.#startProbes(sockets.upstream);
+    const gateway = this.#gateway;
+    this.#open.push(platform.watchLoop((lagMs) => gateway.onLoopLag(lagMs)));
     const api = await this.#openApi(config);
     const shell = this.#loaded.shell.peers;
     this.#listen = {

@@ -85,6 +85,8 @@ export interface Platform {
   openUpstream(origins: readonly OriginShell[]): Promise<SocketSide>;
   listenApi(options: ApiOptions): Promise<ApiListening>;
   openPeers(options: PeerOptions): Promise<PeerSide>;
+  /** Tells, every interval, the lag of the event loop that stood through it, ms. */
+  watchLoop(report: (lagMs: number) => void): Closable;
 }
 
 /** Sends calls to regions over links, and all others over sockets. */

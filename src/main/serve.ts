@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { createPrng } from '../base/prng.ts';
 import { createClock, createTimers } from '../io/clock.ts';
 import { modelServeArgs } from '../io/llamaChildren.ts';
+import { watchLoop } from '../io/loopLag.ts';
 import { createLog, type LogOwner } from '../io/observe/log.ts';
 import type { LoadedConfig } from './config/build.ts';
 import { loadConfig } from './config/load.ts';
@@ -38,6 +39,7 @@ export function createPlatform(): Platform {
     openUpstream: (origins) => openUpstream(origins, clock),
     listenApi: (options) => listenApi(options, clock),
     openPeers: (options) => openPeers(options, clock, timers, prng),
+    watchLoop: (report) => watchLoop(clock, report),
   };
 }
 

@@ -6,6 +6,7 @@
 
 import type { HeaderList } from '../base/headers.ts';
 import type { ModelName, RegionName, TargetName } from '../base/names.ts';
+import type { Priority } from '../routing/admission.ts';
 import type { RouteSpec } from '../routing/spec.ts';
 
 /** One API key. The key itself is never kept. */
@@ -20,6 +21,10 @@ export interface KeyConfig {
   readonly requestsPerMinute: number | null;
   /** Tokens in and out; null: unlimited. */
   readonly tokensPerMinute: number | null;
+  /** Exchanges under way; null: unlimited. */
+  readonly inFlightMax: number | null;
+  /** Its class under load; a request may lower it, never raise it. */
+  readonly priority: Priority;
 }
 
 /** The four deadlines of one exchange or attempt, milliseconds. */
@@ -83,5 +88,9 @@ export interface NodeConfig {
   readonly retryBudgetPercent: number;
   /** Exchanges under way in this node; past it requests are shed. */
   readonly exchangesMax: number;
+  /** Their request bodies together, bytes; past it requests are shed. */
+  readonly requestBodiesBytesMax: number;
+  /** Lag of the event loop that may stand, ms; past it requests are shed by class. */
+  readonly loopLagMsMax: number;
   readonly requestBodyBytesMax: number;
 }

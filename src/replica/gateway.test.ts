@@ -235,6 +235,8 @@ function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
         models: ['*'],
         requestsPerMinute: null,
         tokensPerMinute: null,
+        inFlightMax: null,
+        priority: 'standard',
       },
       {
         name: 'small',
@@ -242,6 +244,8 @@ function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
         models: ['m'],
         requestsPerMinute: 2,
         tokensPerMinute: null,
+        inFlightMax: null,
+        priority: 'standard',
       },
     ],
     targets: [target('a'), target('b')],
@@ -249,6 +253,8 @@ function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
     peers: [],
     retryBudgetPercent: 10,
     exchangesMax: 100,
+    requestBodiesBytesMax: 1_000_000,
+    loopLagMsMax: 100,
     requestBodyBytesMax: 1_000_000,
     ...more,
   };
@@ -279,6 +285,8 @@ function open(config: NodeConfig = configOf(), regions?: RegionView): World {
       attemptDone: () => {},
       targetHealth: () => {},
       retrySuppressed: () => {},
+      shed: () => {},
+      loadMeasured: () => {},
     },
     ...(regions === undefined ? {} : { regions }),
   });

@@ -30,13 +30,14 @@ import { estimateCountTokens, TOKEN_COUNT_FIELD } from '../protocol/countTokens.
 import type { Dialect, Operation } from '../protocol/dialect.ts';
 import { mintRequestId, requestIdFields } from '../protocol/ids.ts';
 import { parseRequest } from '../protocol/request.ts';
+import { AdmissionGate, PRIORITIES, type NodeLoad } from '../routing/admission.ts';
 import { RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
 import { GatewayExchange } from './gatewayExchange.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
 import type { ExchangeRecord, Observer } from './observer.ts';
 import { findRoute, type Route } from './paths.ts';
-import { allowsModel, Policy, type Admission, type Caller } from './policy.ts';
+import { allowsModel, Policy, priorityOf, type Admission, type Caller } from './policy.ts';
 import { NO_REGIONS, type RegionView } from './regionView.ts';
 import { buildServing, type Serving } from './serving.ts';
 
@@ -64,7 +65,7 @@ export interface GatewayCounts {
 const NOTHING: ClientEvents = { onGone: () => {}, onDrain: () => {} };
 
 /** One node's gateway. */
-export class Gateway implements RequestHandler {
+export class Gateway implements RequestHandler, NodeLoad {
   readonly counts: GatewayCounts = {
     started: 0,
     answered: 0,
@@ -80,6 +81,9 @@ export class Gateway implements RequestHandler {
   private readonly parts: GatewayParts;
   private readonly live: Set<Exchange> = new Set();
   private readonly budget: RetryBudget;
+  private readonly gate: AdmissionGate;
+  /** Bytes of the request bodies of exchanges under way. */
+  bodiesBytes = 0;
   private isDraining = false;
 
   constructor(parts: GatewayParts) {
@@ -89,6 +93,7 @@ export class Gateway implements RequestHandler {
     this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer);
     this.policy = new Policy(parts.config.keys);
     this.budget = new RetryBudget({ percent: parts.config.retryBudgetPercent });
+    this.gate = new AdmissionGate(parts.config);
     this.host = {
       clock: parts.clock,
       timers: parts.timers,
@@ -108,6 +113,22 @@ export class Gateway implements RequestHandler {
     return this.live.size;
   }
 
+  /** The same, as admission asks for it. */
+  get exchanges(): number {
+    return this.live.size;
+  }
+
+  /** Classes refused because the event loop lags, 0 to their number. */
+  get pressure(): number {
+    return this.gate.pressure;
+  }
+
+  /** The event loop was watched for an interval, through all of which it lagged by `lagMs`. */
+  onLoopLag(lagMs: number): void {
+    this.gate.onLag(lagMs);
+    this.observer.loadMeasured(lagMs, this.gate.pressure);
+  }
+
   /** Ready: takes new requests. */
   get isReady(): boolean {
     return !this.isDraining;
@@ -118,6 +139,7 @@ export class Gateway implements RequestHandler {
     this.serving = buildServing(config, this.serving, this.parts.clock.nowMs(), this.observer);
     this.policy.replace(config.keys);
     this.budget.setPercent(config.retryBudgetPercent);
+    this.gate.setLimits(config);
   }
 
   /** Takes no new requests from now on; those under way go on. */
@@ -167,6 +189,7 @@ export class Gateway implements RequestHandler {
   /** Told by an exchange when it is over. */
   exchangeOver(exchange: Exchange, record: ExchangeRecord): void {
     this.live.delete(exchange);
+    this.bodiesBytes -= record.requestBytes;
     this.count(record.end);
     this.observer.exchangeDone(record);
   }
@@ -191,9 +214,14 @@ export class Gateway implements RequestHandler {
     dialect: Dialect,
     operation: Operation | 'models' | 'other',
     told: Failure,
-    more: { model?: string; keyName?: string; headers?: readonly string[] } = {},
+    more: {
+      model?: string;
+      keyName?: string;
+      headers?: readonly string[];
+      requestId?: string;
+    } = {},
   ): ClientEvents {
-    const requestId = this.requestIdOf(request);
+    const requestId = more.requestId ?? this.requestIdOf(request);
     const { region } = this.serving.config;
     const headers = [...requestIdFields(dialect, requestId), 'x-banyan-region', region];
     if (more.headers !== undefined) headers.push(...more.headers);
@@ -253,12 +281,12 @@ export class Gateway implements RequestHandler {
     const refuse = (told: Failure, more = {}): ClientEvents =>
       this.refuse(request, reply, dialect, operation, told, more);
     if (this.isDraining) return refuse(failure('draining', '', { retryAfterMs: 1_000 }));
-    if (this.live.size >= this.serving.config.exchangesMax) {
-      return refuse(failure('overloaded', '', { retryAfterMs: 1_000 }));
-    }
     const caller = this.policy.callerOf(request);
     if (!caller.ok) return refuse(caller.error);
     const keyName = caller.value.name;
+    const requestId = this.requestIdOf(request);
+    const shed = this.shedOf(caller.value, request, requestId);
+    if (shed !== null) return refuse(shed, { keyName, requestId });
     const parsed = parseRequest(operation, request.headers, request.body);
     if (!parsed.ok) return refuse(parsed.error, { keyName });
     const { model } = parsed.value;
@@ -278,15 +306,30 @@ export class Gateway implements RequestHandler {
     const context = new GatewayExchange(this, {
       client: request,
       request: parsed.value,
-      requestId: this.requestIdOf(request),
+      requestId,
       caller: caller.value,
       admission: admitted.value,
       models: models.names,
     });
     const exchange = context.open(reply);
     this.live.add(exchange);
+    this.bodiesBytes += request.body.length;
     exchange.start();
     return exchange;
+  }
+
+  /** Why a request is not let in under this load; null: it is. */
+  private shedOf(caller: Caller, request: ClientRequest, requestId: string): Failure | null {
+    const priority = priorityOf(caller, request);
+    if (priority === null) {
+      const detail = `The field x-banyan-priority must be one of: ${PRIORITIES.join(', ')}.`;
+      return failure('invalid_request', detail);
+    }
+    const shed = this.gate.judge(priority, this, request.body.length, requestId);
+    if (shed === null) return null;
+    this.observer.shed(priority, shed.reason);
+    const detail = `Requests of class ${priority} are refused for now.`;
+    return failure('overloaded', detail, { retryAfterMs: shed.retryAfterMs });
   }
 
   /** Does any target of these models count tokens itself? */

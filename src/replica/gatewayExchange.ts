@@ -14,7 +14,7 @@ import { requestIdFields } from '../protocol/ids.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { Deadlines } from './config.ts';
 import type { Gateway } from './gateway.ts';
-import type { Admission, Caller } from './policy.ts';
+import { priorityOf, type Admission, type Caller } from './policy.ts';
 
 /** What an exchange begins with. */
 export interface ExchangeOpening {
@@ -187,6 +187,7 @@ export class GatewayExchange implements ExchangeOwner {
     const leftMs = Math.max(1, Math.round(this.deadlines.totalMs - usedMs));
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
+    headers.push('x-banyan-priority', priorityOf(caller, client) ?? caller.priority);
     return { method: 'POST', path: client.path, headers, body: request.body, connectMs };
   }
 }

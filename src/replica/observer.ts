@@ -67,4 +67,8 @@ export interface Observer {
   attemptDone(record: AttemptRecord): void;
   targetHealth(model: string, target: string, state: string, reason: string): void;
   retrySuppressed(model: string, why: string): void;
+  /** A request was refused under load, by its class and by what there was too much of. */
+  shed(priority: string, reason: string): void;
+  /** The event loop was watched for an interval; called some times a second. */
+  loadMeasured(loopLagMs: number, pressure: number): void;
 }

@@ -7,10 +7,12 @@
 
 import { failure, type Failure } from '../base/errors.ts';
 import { headerValue } from '../base/headers.ts';
+import { ADMISSION_LIMITS } from '../base/limits.ts';
 import type { ClientRequest } from '../base/ports.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
+import { lowerPriority, parsePriority, type Priority } from '../routing/admission.ts';
 import { RateLimiter } from '../routing/rateLimit.ts';
 import type { KeyConfig } from './config.ts';
 
@@ -21,6 +23,15 @@ export interface Caller {
   readonly models: readonly string[];
   /** Null: unlimited, or counted by the region that took the request. */
   readonly limiter: RateLimiter | null;
+  /** Null: unlimited, or counted by the region that took the request. */
+  readonly slots: KeySlots | null;
+  readonly priority: Priority;
+}
+
+/** Exchanges under way of one key. */
+export interface KeySlots {
+  readonly most: number;
+  used: number;
 }
 
 /** A request that was let in; settled once when it is over. */
@@ -37,7 +48,8 @@ export interface Refusal {
 }
 
 const ALL_MODELS: readonly string[] = ['*'];
-const UNLIMITED: Admission = { headers: [], settle: () => {} };
+const NO_FIELDS: readonly string[] = [];
+const UNLIMITED: Admission = { headers: NO_FIELDS, settle: () => {} };
 
 /** Reserved for an answer whose length the client did not bound. */
 const OUTPUT_TOKENS_ESTIMATE = 256;
@@ -60,7 +72,9 @@ export class Policy {
         before.config.requestsPerMinute === config.requestsPerMinute &&
         before.config.tokensPerMinute === config.tokensPerMinute;
       const limiter = isSame ? before.caller.limiter : limiterOf(config);
-      const caller = { name: config.name, models: config.models, limiter };
+      const slots = slotsOf(config, before?.caller.slots ?? null);
+      const { name, models, priority } = config;
+      const caller = { name, models, limiter, slots, priority };
       next.set(config.sha256, { config, caller });
     }
     this.keys = next;
@@ -70,7 +84,7 @@ export class Policy {
   callerOf(request: ClientRequest): Result<Caller, Failure> {
     if (request.forwardedFrom !== null) {
       const name = headerValue(request.headers, 'x-banyan-key-name') ?? '';
-      return ok({ name, models: ALL_MODELS, limiter: null });
+      return ok({ name, models: ALL_MODELS, limiter: null, slots: null, priority: 'interactive' });
     }
     if (request.keyHash === null) return err(failure('missing_key'));
     const entry = this.keys.get(request.keyHash);
@@ -82,8 +96,14 @@ export class Policy {
 
   /** Counts `request` against the caller's rates, or refuses it with the time to wait. */
   admit(caller: Caller, request: ParsedRequest, nowMs: number): Result<Admission, Refusal> {
-    const { limiter } = caller;
-    if (limiter === null) return ok(UNLIMITED);
+    const { limiter, slots } = caller;
+    if (slots !== null && slots.used >= slots.most) {
+      const detail = `The limit is ${slots.most}.`;
+      const { retryAfterMs } = ADMISSION_LIMITS;
+      const told = failure('too_many_requests', detail, { retryAfterMs });
+      return err({ failure: told, headers: NO_FIELDS });
+    }
+    if (limiter === null) return ok(slots === null ? UNLIMITED : takeSlot(slots));
     const isGenerating = request.operation !== 'embeddings' && request.operation !== 'count_tokens';
     const outputTokens = isGenerating ? (request.outputTokensMax ?? OUTPUT_TOKENS_ESTIMATE) : 0;
     const reserved = limiter.reserve(request.promptTokensEstimate + outputTokens, nowMs);
@@ -94,9 +114,11 @@ export class Policy {
       return err({ failure: failure('rate_limited', detail, { retryAfterMs }), headers });
     }
     const reservation = reserved.value;
+    if (slots !== null) slots.used += 1;
     return ok({
       headers,
       settle: (usage, atMs) => {
+        if (slots !== null) slots.used -= 1;
         const tokens = usage === null ? 0 : usage.inputTokens + usage.outputTokens;
         limiter.settle(reservation, tokens, atMs);
       },
@@ -109,6 +131,34 @@ export function allowsModel(caller: Caller, model: string): boolean {
   return caller.models.some((pattern) =>
     pattern.endsWith('*') ? model.startsWith(pattern.slice(0, -1)) : model === pattern,
   );
+}
+
+/**
+ * The class of a request: its key's, or the lower one that `x-banyan-priority` asks for. Null: the
+ * field names no class. What a peer region says is what it decided.
+ */
+export function priorityOf(caller: Caller, request: ClientRequest): Priority | null {
+  const word = headerValue(request.headers, 'x-banyan-priority');
+  if (word === null) return caller.priority;
+  const asked = parsePriority(word);
+  return asked === null ? null : lowerPriority(caller.priority, asked);
+}
+
+/** Exchanges under way go on counting when the configuration changes. */
+function slotsOf(config: KeyConfig, before: KeySlots | null): KeySlots | null {
+  const most = config.inFlightMax;
+  if (most === null) return null;
+  return before !== null && before.most === most ? before : { most, used: 0 };
+}
+
+function takeSlot(slots: KeySlots): Admission {
+  slots.used += 1;
+  return {
+    headers: NO_FIELDS,
+    settle: () => {
+      slots.used -= 1;
+    },
+  };
 }
 
 function limiterOf(config: KeyConfig): RateLimiter | null {

@@ -121,6 +121,7 @@ function bounded(fields: LogFields): LogFields {
 
 /** The log as an `Observer`: one line for each exchange, attempts at debug, health as it changes. */
 export function createLogObserver(log: Log): Observer {
+  let shedClasses = 0;
   return {
     exchangeStarted: () => {},
     exchangeDone: (record) => {
@@ -133,6 +134,13 @@ export function createLogObserver(log: Log): Observer {
       log.warn('target-health', { model, target, state, reason }),
     retrySuppressed: (model, why) => {
       if (log.isDebug) log.debug('retry-suppressed', { model, why });
+    },
+    shed: () => {}, // The line of the exchange says `overloaded`.
+    loadMeasured: (loopLagMs, pressure) => {
+      const classes = Math.ceil(pressure);
+      if (classes === shedClasses) return;
+      shedClasses = classes;
+      log.warn('overload', { loopLagMs: round(loopLagMs), pressure: round(pressure), classes });
     },
   };
 }
@@ -208,6 +216,12 @@ export function joinObservers(observers: readonly Observer[]): Observer {
     },
     retrySuppressed: (model, why) => {
       for (const observer of observers) observer.retrySuppressed(model, why);
+    },
+    shed: (priority, reason) => {
+      for (const observer of observers) observer.shed(priority, reason);
+    },
+    loadMeasured: (loopLagMs, pressure) => {
+      for (const observer of observers) observer.loadMeasured(loopLagMs, pressure);
     },
   };
 }

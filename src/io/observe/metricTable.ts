@@ -117,6 +117,14 @@ export const METRICS = {
     ['operation'],
     OVERHEAD_SECONDS,
   ),
+  banyan_shed_total: counter(
+    'Requests refused under load, by class and by what there was too much of: exchanges, bodies, lag.',
+    ['priority', 'reason'],
+  ),
+  banyan_shed_pressure: gauge(
+    'Classes refused because the event loop lags: 0 none, 1 all of batch, 2 standard too, 3 all.',
+  ),
+  banyan_loop_lag_seconds: gauge('Lag of the event loop that stood through the last interval.'),
   banyan_http_connections: gauge('Open connections of clients.'),
   banyan_http_refused_total: counter(
     'Requests refused before the gateway saw them: malformed, too large, too slow.',

@@ -101,6 +101,8 @@ class NodeMetrics implements Metrics {
   readonly #keys = new Map<string, KeySeries>();
   readonly #targetStates = new Map<string, readonly [string, string, string]>();
   readonly #inFlight: NumberSeries;
+  readonly #loopLag: NumberSeries;
+  readonly #pressure: NumberSeries;
   readonly #requestBytes: NumberSeries;
   readonly #responseBytes: NumberSeries;
   #models: ReadonlySet<string> = new Set();
@@ -121,6 +123,8 @@ class NodeMetrics implements Metrics {
       if (name !== this.#merged.name) this.#addFamily(name, spec);
     }
     this.#inFlight = this.#number('banyan_exchanges_in_flight').get();
+    this.#loopLag = this.#number('banyan_loop_lag_seconds').get();
+    this.#pressure = this.#number('banyan_shed_pressure').get();
     this.#requestBytes = this.#number('banyan_request_bytes_total').get();
     this.#responseBytes = this.#number('banyan_response_bytes_total').get();
     const { version, nodeVersion, region, node } = build;
@@ -223,6 +227,15 @@ class NodeMetrics implements Metrics {
 
   retrySuppressed(model: string, why: string): void {
     this.#number('banyan_retries_suppressed_total').get(this.#model(model), why).value += 1;
+  }
+
+  shed(priority: string, reason: string): void {
+    this.#number('banyan_shed_total').get(priority, reason).value += 1;
+  }
+
+  loadMeasured(loopLagMs: number, pressure: number): void {
+    this.#loopLag.value = loopLagMs / 1000;
+    this.#pressure.value = pressure;
   }
 
   async render(): Promise<{ readonly contentType: string; readonly text: string }> {

@@ -194,13 +194,16 @@ function buildNode(file: ConfigFile, llamaPorts: ReadonlyMap<TargetName, number>
     })),
     retryBudgetPercent: file.retryBudgetPercent,
     exchangesMax: file.limits.exchangesMax,
+    requestBodiesBytesMax: file.limits.requestBodiesBytesMax,
+    loopLagMsMax: file.limits.loopLagMsMax,
     requestBodyBytesMax: file.limits.requestBodyBytesMax,
   };
 }
 
 function buildKey(entry: KeyEntry): KeyConfig {
-  const { name, models, requestsPerMinute, tokensPerMinute } = entry;
-  return { name, sha256: keyHash(entry), models, requestsPerMinute, tokensPerMinute };
+  const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = entry;
+  const sha256 = keyHash(entry);
+  return { name, sha256, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority };
 }
 
 function keyHash(entry: KeyEntry): string {

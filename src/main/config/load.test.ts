@@ -68,6 +68,8 @@ test('a full file becomes the configuration of a node, defaults filled in', () =
       models: ['banyan-*'],
       requestsPerMinute: null,
       tokensPerMinute: 1000,
+      inFlightMax: null,
+      priority: 'standard',
     },
   ]);
   assert.deepEqual(node.targets[0], {

@@ -6,9 +6,15 @@
 
 import { z } from 'zod';
 
-import { CONFIG_LIMITS, EXCHANGE_LIMITS, HTTP_LIMITS } from '../../base/limits.ts';
+import {
+  ADMISSION_LIMITS,
+  CONFIG_LIMITS,
+  EXCHANGE_LIMITS,
+  HTTP_LIMITS,
+} from '../../base/limits.ts';
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
+import { PRIORITIES } from '../../routing/admission.ts';
 import { HEALTH_DEFAULTS } from '../../routing/health.ts';
 import type { AlgorithmName } from '../../routing/spec.ts';
 import { parseAddress, parseBaseUrl } from './address.ts';
@@ -151,6 +157,14 @@ export const keySchema = mapping({
     .describe('models that it may use; "*" all, "prefix*" all that begin so'),
   requestsPerMinute: rate.nullable().default(null).describe('absent: no limit'),
   tokensPerMinute: rate.nullable().default(null).describe('in and out; absent: no limit'),
+  inFlightMax: whole(1, ADMISSION_LIMITS.inFlightPerKeyMax)
+    .nullable()
+    .default(null)
+    .describe('requests under way; past it they get 429; absent: no limit'),
+  priority: z
+    .enum(PRIORITIES)
+    .default('standard')
+    .describe('under load lower classes are refused first; x-banyan-priority may lower it'),
 });
 
 const remote = {
@@ -265,7 +279,13 @@ export const modelSchema = mapping({
 const limits = mapping({
   exchangesMax: whole(1, EXCHANGE_LIMITS.exchangesMax)
     .default(EXCHANGE_LIMITS.exchangesMax)
-    .describe('requests under way in this node; past it they are shed'),
+    .describe('requests under way in this node; past it they are shed, lower classes before'),
+  requestBodiesBytesMax: whole(1_048_576, HTTP_LIMITS.requestBodiesBytesMax)
+    .default(HTTP_LIMITS.requestBodiesBytesMax)
+    .describe('bodies of requests under way together; past it they are shed the same way'),
+  loopLagMsMax: whole(5, ADMISSION_LIMITS.loopLagMsMax)
+    .default(ADMISSION_LIMITS.loopLagMsDefault)
+    .describe('lag of the event loop that may stand; past it requests are shed by class'),
   requestBodyBytesMax: whole(1_024, HTTP_LIMITS.requestBodyBytesMax).default(
     HTTP_LIMITS.requestBodyBytesMax,
   ),
