@@ -141,8 +141,8 @@ export const ADMISSION_LIMITS = {
   /** Pressure, of one class, that an interval of just too much lag adds; more lag adds more. */
   pressureRise: 0.25,
   pressureRiseMax: 1,
-  /** Pressure that an interval without lag takes away: all of it is gone within 12 s. */
-  pressureFall: 0.05,
+  /** Pressure that an interval without lag takes away: all of it is gone within 6 s. */
+  pressureFall: 0.1,
   /** What the refused are told to wait at least, ms. */
   retryAfterMs: 1_000,
   /** Exchanges under way of one key, where it is bounded. */
