@@ -13,9 +13,15 @@ import { concatBytes, copyBytes } from '../base/bytes.ts';
 import { headerValue, type HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS, HTTP_LIMITS } from '../base/limits.ts';
 import type { UpstreamFailure, UpstreamHandle, UpstreamHandler } from '../base/ports.ts';
-import type { ParsedRequest, StreamReader, StreamStep, UnaryAnswer } from '../protocol/adapter.ts';
+import type {
+  ContinuationMode,
+  ParsedRequest,
+  StreamReader,
+  StreamStep,
+  UnaryAnswer,
+} from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
-import type { ExchangeHost, Place } from './place.ts';
+import type { AttemptReport, ExchangeHost, Place } from './place.ts';
 import {
   judgeEarlyEnd,
   judgeError,
@@ -51,6 +57,8 @@ export class Attempt implements UpstreamHandler {
   readonly place: Place;
   readonly startedMs: number;
   readonly isRetry: boolean;
+  /** It races another attempt for the first content. */
+  readonly isHedge: boolean;
   /** Clock.nowMs() of the last byte that came, for the idle deadline. */
   lastPieceMs: number;
   /** Clock.nowMs() of the first content, or null. */
@@ -61,10 +69,13 @@ export class Attempt implements UpstreamHandler {
   hasHead = false;
   /** Set by the exchange: reads the stream as the rest of an answer that began elsewhere. */
   wrap: ((reader: StreamReader) => StreamReader) | null = null;
+  /** How it goes on with an answer that another attempt began; null: it answers from the start. */
+  mode: ContinuationMode | null = null;
   private readonly host: ExchangeHost;
   private readonly request: ParsedRequest;
   private readonly sink: AttemptSink;
   private inner: StreamReader | null = null;
+  private unaryUsage: Usage | null = null;
   private reader: StreamReader | null = null;
   private state: State = 'waiting';
   private held: Uint8Array[] = [];
@@ -77,13 +88,14 @@ export class Attempt implements UpstreamHandler {
     request: ParsedRequest,
     place: Place,
     sink: AttemptSink,
-    isRetry: boolean,
+    kind: 'first' | 'retry' | 'hedge',
   ) {
     this.host = host;
     this.request = request;
     this.place = place;
     this.sink = sink;
-    this.isRetry = isRetry;
+    this.isRetry = kind === 'retry';
+    this.isHedge = kind === 'hedge';
     this.startedMs = host.clock.nowMs();
     this.lastPieceMs = this.startedMs;
   }
@@ -105,7 +117,7 @@ export class Attempt implements UpstreamHandler {
 
   /** Tokens of this attempt alone, as the provider told them or estimated from what came. */
   ownUsage(): Usage | null {
-    return this.inner === null ? null : this.inner.usage();
+    return this.inner === null ? this.unaryUsage : this.inner.usage();
   }
 
   pause(): void {
@@ -116,6 +128,23 @@ export class Attempt implements UpstreamHandler {
     // What was held back by us is not the target's silence.
     this.lastPieceMs = this.host.clock.nowMs();
     this.handle?.resume();
+  }
+
+  /** What there is to say of it now that it is over. */
+  report(end: AttemptReport['end'], reason: string, nowMs: number): AttemptReport {
+    const { place, status, firstContentMs, startedMs, isRetry, isHedge, mode } = this;
+    return {
+      place,
+      end,
+      reason,
+      status,
+      firstContentMs: firstContentMs === null ? null : firstContentMs - startedMs,
+      totalMs: nowMs - startedMs,
+      isRetry,
+      isHedge,
+      mode,
+      usage: this.ownUsage(),
+    };
   }
 
   /** Stops the call without a report. */
@@ -271,6 +300,7 @@ export class Attempt implements UpstreamHandler {
       this.sink.attemptFailed(this, judgeError(answer.error, false));
       return;
     }
+    this.unaryUsage = answer.value.usage;
     this.firstContentMs = this.host.clock.nowMs();
     this.place.firstContent(this.firstContentMs);
     this.sink.attemptDone(this, answer.value);

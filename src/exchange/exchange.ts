@@ -15,80 +15,50 @@
 
 import { assert } from '../base/assert.ts';
 import { failure, failureStatus, type ErrorCode, type Failure } from '../base/errors.ts';
-import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientEvents, ClientReply, TimerHandle } from '../base/ports.ts';
 import type { ParsedRequest, UnaryAnswer } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { addUsage } from '../protocol/resume.ts';
-import { backoffMs } from '../routing/retry.ts';
-import { Attempt, type AttemptCall, type AttemptSink } from './attempt.ts';
+import type { AttemptOutcome } from '../routing/outcome.ts';
+import { Attempt, type AttemptSink } from './attempt.ts';
 import { ClientSide } from './clientSide.ts';
 import { Continuation } from './continuation.ts';
-import type { AttemptReport, ExchangeHost, Place, PlaceChoice, PlaceQuery } from './place.ts';
-import { isConnectionLoss, judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
-
-/** The four deadlines, milliseconds; see `replica/config.ts`. */
-export interface ExchangeDeadlines {
-  readonly connectMs: number;
-  readonly firstByteMs: number;
-  readonly idleMs: number;
-  readonly totalMs: number;
-}
-
-/** What is fixed for one exchange. */
-export interface ExchangeInfo {
-  readonly requestId: string;
-  readonly receivedMs: number;
-  readonly deadlines: ExchangeDeadlines;
-  readonly attemptsMax: number;
-  /** An answer whose target dies after its first content may go on at another one. */
-  readonly mayContinue: boolean;
-  /** Header fields of the client's request that its dialect reads. */
-  readonly clientHeaders: HeaderList;
-}
-
-export type ExchangeEnd = 'answered' | 'refused' | 'failed' | 'client-gone';
-
-/** Who opened the exchange: chooses places, adds header fields and takes the account. */
-export interface ExchangeOwner {
-  choose(query: PlaceQuery): PlaceChoice;
-  /** Makes the call for a place, or says why it cannot be made. */
-  prepare(
-    place: Place,
-    request: ParsedRequest,
-  ): { readonly call: AttemptCall } | { readonly failure: Failure };
-  /** Header fields of every reply: request id, rate limits, what served it. */
-  replyHeaders(exchange: Exchange): string[];
-  attemptOver(exchange: Exchange, report: AttemptReport): void;
-  exchangeOver(exchange: Exchange, end: ExchangeEnd, errorCode: ErrorCode | null): void;
-}
+import { attemptDueMs, commentDueMs, missedDeadline, type Watched } from './deadlines.ts';
+import { keyOf, type AttemptReport, type ExchangeHost, type Place } from './place.ts';
+import { Race } from './race.ts';
+import { Search } from './search.ts';
+import type { ExchangeEnd, ExchangeInfo, ExchangeOwner } from './owner.ts';
+import { judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
 
 /** A stream's connection that does not end after the dialect's own end is closed after, ms. */
 const LINGER_MS = 1_000;
 
 /** One exchange. Handed to the client's transport as its `ClientEvents`. */
-export class Exchange implements ClientEvents, AttemptSink {
+export class Exchange implements ClientEvents, AttemptSink, Watched {
   readonly info: ExchangeInfo;
   readonly request: ParsedRequest;
   readonly client: ClientSide;
   /** Decisions in order, for `explain` and the log; bounded. */
   readonly trace: string[] = [];
   attempts = 0;
+  /** The attempts that are over, in the order of their ends. */
+  readonly reports: AttemptReport[] = [];
   /** The attempt that answers or answered; null while none does. */
   current: Attempt | null = null;
   usage: Usage | null = null;
   firstContentMs: number | null = null;
+  /** The client is slow: the attempt is held back. */
+  isPaused = false;
   /** Time spent waiting for targets and between attempts, ms. */
   waitedMs = 0;
+  readonly race: Race = new Race();
   private readonly host: ExchangeHost;
   private readonly owner: ExchangeOwner;
-  private readonly excluded: Set<string> = new Set();
-  private modelIndex = 0;
-  private round = 0;
+  private readonly search: Search;
   private isOver = false;
-  private isPaused = false;
-  private hasLost = false;
+  /** Since when the exchange waits for places, Clock.nowMs(); null: it does not. */
+  private waitFromMs: number | null = null;
   private timer: TimerHandle | null = null;
   private readonly continuation: Continuation | null;
 
@@ -100,6 +70,7 @@ export class Exchange implements ClientEvents, AttemptSink {
     reply: ClientReply,
   ) {
     this.host = host;
+    this.search = new Search(host);
     this.owner = owner;
     this.info = info;
     this.request = request;
@@ -135,12 +106,11 @@ export class Exchange implements ClientEvents, AttemptSink {
 
   /** The place of the attempt under way is known to be gone: moves on without waiting. */
   placeLost(kind: 'target' | 'region', name: string): void {
-    const attempt = this.current;
-    if (attempt === null || attempt.isOver) return;
-    const { place } = attempt;
-    if (place.kind !== kind || place.name !== name) return;
     const detail = `The ${kind} was lost.`;
-    attempt.fail(judgeFailure({ kind: 'reset', bytesSent: 1, detail }, attempt.hasContent));
+    for (const attempt of [this.race.rival, this.current]) {
+      if (attempt?.place.kind !== kind || attempt.place.name !== name) continue;
+      attempt.fail(judgeFailure({ kind: 'reset', bytesSent: 1, detail }, attempt.hasContent));
+    }
   }
 
   // --- the client's side ---
@@ -165,7 +135,10 @@ export class Exchange implements ClientEvents, AttemptSink {
   // --- the attempt's side ---
 
   attemptContent(attempt: Attempt, bytes: Uint8Array): void {
-    this.settleWait(attempt, attempt.firstContentMs ?? this.host.clock.nowMs());
+    const loser = this.race.won(attempt, this.current);
+    this.current = attempt;
+    this.settleWait(attempt.firstContentMs ?? this.host.clock.nowMs());
+    if (loser !== null && loser !== attempt) this.dropLoser(loser);
     this.firstContentMs ??= attempt.firstContentMs;
     this.openStream();
     this.pass(bytes);
@@ -186,7 +159,7 @@ export class Exchange implements ClientEvents, AttemptSink {
       this.client.end();
       if (!attempt.isSettled) this.host.timers.after(LINGER_MS, () => attempt.close());
     } else {
-      this.settleWait(attempt, nowMs);
+      this.settleWait(nowMs);
       this.firstContentMs = nowMs;
       this.usage = answer.usage;
       this.client.whole(answer, this.owner.replyHeaders(this));
@@ -196,11 +169,13 @@ export class Exchange implements ClientEvents, AttemptSink {
 
   attemptFailed(attempt: Attempt, verdict: Verdict): void {
     const nowMs = this.host.clock.nowMs();
-    this.settleWait(attempt, nowMs);
     attempt.place.finished(verdict.outcome, nowMs);
     const isRejected = verdict.outcome.kind === 'rejected';
     this.report(attempt, isRejected ? 'rejected' : 'failed', verdict.reason, nowMs);
     this.note(`${attempt.place.kind} ${attempt.place.name}: ${verdict.reason}`);
+    const other = this.race.out(attempt, this.current);
+    if (other !== null && this.racesOn(attempt, other, verdict)) return;
+    this.settleWait(nowMs);
     this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
     if (this.continuation?.hasSent === true || attempt.hasContent) {
       this.goOn(attempt, verdict);
@@ -212,27 +187,66 @@ export class Exchange implements ClientEvents, AttemptSink {
         this.end(verdict.failure);
         return;
       case 'other-model':
-        this.modelIndex += 1;
+        this.search.modelIndex += 1;
         this.next(verdict.failure, false);
         return;
       case 'elsewhere':
-        this.excluded.add(`${attempt.place.kind}:${attempt.place.name}`);
-        if (this.takesRetry(verdict, nowMs)) this.next(verdict.failure);
+        this.retry(attempt, verdict, nowMs);
         return;
     }
   }
 
-  /** Takes the retry out of the budget where it costs one; ends the exchange where it is spent. */
-  private takesRetry(verdict: Verdict, nowMs: number): boolean {
-    // An overloaded target did not run it, but a retry is load where load is the trouble.
-    const isFree = verdict.isDefinite && verdict.outcome.kind !== 'overloaded';
-    // A target that dies takes its requests down once: each may move on once, whatever the budget.
-    const isFirstLoss = isConnectionLoss(verdict) && !this.hasLost;
-    this.hasLost ||= isFirstLoss;
-    if (isFree || this.host.takeRetry(nowMs, !verdict.isDefinite, isFirstLoss)) return true;
+  /**
+   * One of two attempts is out: the other one goes on. False: what it was told holds for both (the
+   * request is at fault), so that the other one is stopped.
+   */
+  private racesOn(attempt: Attempt, other: Attempt, verdict: Verdict): boolean {
+    this.search.exclude(attempt.place);
+    this.current = other;
+    if (verdict.next === 'no' && !attempt.isHedge) {
+      this.stop(other, { kind: 'cancelled' }, 'outraced');
+      this.race.close();
+      return false;
+    }
+    this.arm();
+    return true;
+  }
+
+  /** A second attempt races the first, if there is a place for it and the budget lasts. */
+  private startRival(nowMs: number): void {
+    const first = this.current;
+    assert(first !== null && !first.hasContent, 'a race begins before the first content');
+    const choice = this.owner.choose(this.search.rivalQuery(first.place, this.attempts, nowMs));
+    if (choice.kind !== 'place' || this.attempts >= this.info.attemptsMax) {
+      this.race.skip('no-place');
+      return;
+    }
+    assert(keyOf(choice.place) !== keyOf(first.place), 'a race is between two places');
+    if (!this.owner.takeHedge(first.place)) {
+      this.race.skip('suppressed');
+      return;
+    }
+    const prepared = this.owner.prepare(choice.place, this.request);
+    if ('failure' in prepared) {
+      this.race.skip('no-place');
+      return;
+    }
+    this.note(`hedge: ${choice.place.kind} ${choice.place.name}: ${choice.place.reason}`);
+    const hedge = new Attempt(this.host, this.request, choice.place, this, 'hedge');
+    this.attempts += 1;
+    this.race.join(hedge);
+    hedge.start(prepared.call);
+  }
+
+  /** Goes on elsewhere where the budget lets it; else the exchange ends. */
+  private retry(attempt: Attempt, verdict: Verdict, nowMs: number): void {
+    this.search.exclude(attempt.place);
+    if (this.search.takesRetry(verdict, nowMs)) {
+      this.next(verdict.failure);
+      return;
+    }
     this.note('retry budget spent');
     this.end(verdict.failure);
-    return false;
   }
 
   /** The target died after content was sent: goes on elsewhere, or tells the client honestly. */
@@ -255,8 +269,7 @@ export class Exchange implements ClientEvents, AttemptSink {
       this.over('answered', null);
       return;
     }
-    this.excluded.add(`${attempt.place.kind}:${attempt.place.name}`);
-    if (this.takesRetry(verdict, this.host.clock.nowMs())) this.next(verdict.failure);
+    this.retry(attempt, verdict, this.host.clock.nowMs());
   }
 
   // --- inside ---
@@ -274,36 +287,23 @@ export class Exchange implements ClientEvents, AttemptSink {
       this.end(last);
       return;
     }
-    const choice = this.owner.choose({
-      excluded: this.excluded,
-      modelIndex: this.modelIndex,
-      attempts: this.attempts,
-      lastFailure: last,
-      nowMs,
-    });
+    const choice = this.owner.choose(this.search.query(this.attempts, last, nowMs));
     if (choice.kind === 'place') {
-      this.modelIndex = choice.modelIndex;
+      this.search.modelIndex = choice.modelIndex;
       this.begin(choice.place);
       return;
     }
     this.note(choice.why);
-    const isRound = mayWait && last !== null && this.excluded.size > 0;
+    const isRound = mayWait && last !== null && this.search.hasExcluded;
     if (!isRound || !this.waitForRound(last, leftMs)) {
       this.end(last ?? choice.failure);
     }
   }
 
-  /**
-   * Every place has failed once: waits with full jitter (AWS, "Exponential backoff and jitter"),
-   * no less than Retry-After, and begins again. False where that would take too long.
-   */
+  /** Every place has failed once: waits and begins again. False: that would take too long. */
   private waitForRound(last: Failure, leftMs: number): boolean {
-    const jitterMs = Math.ceil(backoffMs(this.round, this.host.prng));
-    const waitMs = Math.max(jitterMs, last.retryAfterMs ?? 0);
-    if (waitMs > EXCHANGE_LIMITS.retryWaitMsMax || waitMs >= leftMs) return false;
-    this.round += 1;
-    this.excluded.clear();
-    this.modelIndex = 0;
+    const waitMs = this.search.nextRoundMs(last, leftMs);
+    if (waitMs === null) return false;
     this.waitedMs += waitMs;
     this.note(`wait ${waitMs} ms`);
     this.disarm();
@@ -324,16 +324,20 @@ export class Exchange implements ClientEvents, AttemptSink {
       // This place cannot take the request at all; another may.
       const told = 'failure' in prepared ? prepared.failure : failure('stream_broken');
       this.note(`${place.kind} ${place.name}: ${told.code}`);
-      this.excluded.add(`${place.kind}:${place.name}`);
+      this.search.exclude(place);
       this.next(told, false);
       return;
     }
     this.note(`${place.kind} ${place.name}: ${place.reason}`);
-    const attempt = new Attempt(this.host, request, place, this, this.attempts > 0);
+    const kind = this.attempts > 0 ? 'retry' : 'first';
+    const attempt = new Attempt(this.host, request, place, this, kind);
     if (this.continuation !== null) attempt.wrap = this.continuation.wrap(place);
     this.attempts += 1;
     this.current = attempt;
+    this.waitFromMs ??= attempt.startedMs;
     attempt.start(prepared.call);
+    const isRaced = this.request.isStream && this.firstContentMs === null;
+    this.race.plan(isRaced ? this.owner.hedgeDelayMs(place) : null, attempt.startedMs);
     this.arm();
   }
 
@@ -366,6 +370,7 @@ export class Exchange implements ClientEvents, AttemptSink {
   private over(end: ExchangeEnd, errorCode: ErrorCode | null): void {
     assert(!this.isOver, 'an exchange is over once');
     this.isOver = true;
+    this.race.close();
     this.disarm();
     this.continuation?.dispose();
     this.owner.exchangeOver(this, end, errorCode);
@@ -378,66 +383,56 @@ export class Exchange implements ClientEvents, AttemptSink {
     return attempt === null || attempt.isOver ? prior : addUsage(prior, attempt.ownUsage());
   }
 
+  /** Stops what is under way. */
   private dropAttempt(): void {
-    const attempt = this.current;
-    if (attempt === null || attempt.isOver) return;
-    const nowMs = this.host.clock.nowMs();
-    this.settleWait(attempt, nowMs);
-    attempt.cancel();
-    attempt.place.finished({ kind: 'cancelled' }, nowMs);
-    this.report(attempt, 'cancelled', 'client-gone', nowMs);
+    this.settleWait(this.host.clock.nowMs());
+    for (const attempt of [this.race.rival, this.current]) {
+      if (attempt !== null) this.stop(attempt, { kind: 'cancelled' }, 'client-gone');
+    }
+    this.race.rival = null;
   }
 
-  private settleWait(attempt: Attempt, untilMs: number): void {
+  private dropLoser(loser: Attempt): void {
+    this.note(`${loser.place.kind} ${loser.place.name}: outraced`);
+    this.stop(loser, { kind: 'outraced' }, 'outraced');
+  }
+
+  private stop(attempt: Attempt, outcome: AttemptOutcome, reason: string): void {
+    if (attempt.isOver) return;
+    const nowMs = this.host.clock.nowMs();
+    attempt.cancel();
+    attempt.place.finished(outcome, nowMs);
+    this.report(attempt, 'cancelled', reason, nowMs);
+  }
+
+  private settleWait(untilMs: number): void {
     // Once an attempt has content its waiting time is in the account already.
-    if (this.firstContentMs === null) this.waitedMs += untilMs - attempt.startedMs;
+    if (this.firstContentMs === null && this.waitFromMs !== null) {
+      this.waitedMs += untilMs - this.waitFromMs;
+    }
+    this.waitFromMs = null;
   }
 
   private report(attempt: Attempt, end: AttemptReport['end'], reason: string, nowMs: number): void {
-    const contentMs = attempt.firstContentMs;
-    this.owner.attemptOver(this, {
-      place: attempt.place,
-      end,
-      reason,
-      status: attempt.status,
-      firstContentMs: contentMs === null ? null : contentMs - attempt.startedMs,
-      totalMs: nowMs - attempt.startedMs,
-      isRetry: attempt.isRetry,
-    });
+    const report = attempt.report(end, reason, nowMs);
+    this.reports.push(report);
+    this.owner.attemptOver(this, report);
   }
 
   // --- deadlines: one timer for all of them, re-armed when it fires early ---
 
-  /**
-   * A whole answer comes only when generation is over, so its first byte gets half of the total:
-   * one more attempt still fits.
-   */
-  private firstByteMs(): number {
-    const { firstByteMs, totalMs } = this.info.deadlines;
-    return this.request.isStream ? firstByteMs : Math.max(firstByteMs, totalMs / 2);
-  }
-
-  private isWaiting(attempt: Attempt): boolean {
-    return this.request.isStream ? !attempt.hasContent : !attempt.hasHead;
-  }
-
   private arm(): void {
     const attempt = this.current;
     if (this.isOver || attempt === null) return;
-    const { deadlines } = this.info;
-    let dueMs = this.info.receivedMs + deadlines.totalMs;
-    if (this.isWaiting(attempt)) {
-      dueMs = Math.min(dueMs, attempt.startedMs + this.firstByteMs());
-    } else {
-      dueMs = Math.min(dueMs, attempt.lastPieceMs + deadlines.idleMs);
-    }
-    if (this.request.isStream && !this.isPaused) {
-      dueMs = Math.min(dueMs, this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs);
-    }
+    const { rival, dueMs: hedgeMs } = this.race;
+    const rivalMs = rival === null ? Infinity : attemptDueMs(this, rival);
+    const ownMs = Math.min(attemptDueMs(this, attempt), commentDueMs(this));
+    const dueMs = Math.min(ownMs, rivalMs, hedgeMs);
     // What is due may come nearer while the timer runs (content began): look again in time.
-    const delayMs = Math.min(deadlines.idleMs, Math.ceil(dueMs - this.host.clock.nowMs()));
+    const waitMs = Math.ceil(dueMs - this.host.clock.nowMs());
+    const delayMs = Math.max(1, Math.min(this.info.deadlines.idleMs, waitMs));
     this.disarm();
-    this.timer = this.host.timers.after(Math.max(1, delayMs), () => {
+    this.timer = this.host.timers.after(delayMs, () => {
       this.timer = null;
       this.onTimer();
     });
@@ -452,37 +447,15 @@ export class Exchange implements ClientEvents, AttemptSink {
     const attempt = this.current;
     if (this.isOver || attempt === null || attempt.isOver) return;
     const nowMs = this.host.clock.nowMs();
-    const { deadlines } = this.info;
-    const { hasContent } = attempt;
-    if (nowMs >= this.info.receivedMs + deadlines.totalMs) {
-      attempt.fail(judgeDeadline('total', hasContent, deadlines.totalMs));
+    for (const one of [this.race.rival, attempt]) {
+      const missed = one === null ? null : missedDeadline(this, one, nowMs);
+      if (one === null || missed === null) continue;
+      one.fail(missed);
       return;
     }
-    if (this.isWaiting(attempt)) {
-      if (nowMs >= attempt.startedMs + this.firstByteMs()) {
-        attempt.fail(judgeDeadline('first-byte', hasContent, this.firstByteMs()));
-        return;
-      }
-      if (
-        this.request.isStream &&
-        !this.isPaused &&
-        nowMs >= this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs
-      ) {
-        this.sendComment(nowMs);
-      }
-    } else if (this.isPaused) {
-      attempt.lastPieceMs = nowMs; // The client is slow, not the target.
-    } else if (nowMs >= attempt.lastPieceMs + deadlines.idleMs) {
-      attempt.fail(judgeDeadline('idle', hasContent, deadlines.idleMs));
-      return;
-    }
-    if (
-      this.request.isStream &&
-      !this.isPaused &&
-      nowMs >= this.client.lastSentMs + EXCHANGE_LIMITS.keepAliveCommentMs
-    ) {
-      this.sendComment(nowMs);
-    }
+    if (nowMs >= this.race.dueMs) this.startRival(nowMs);
+    if (this.isPaused) attempt.lastPieceMs = nowMs; // The client is slow, not the target.
+    if (nowMs >= commentDueMs(this)) this.sendComment(nowMs);
     this.arm();
   }
 

@@ -6,7 +6,8 @@
 import type { Failure } from '../base/errors.ts';
 import type { Clock, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
-import type { Adapter, AdapterTarget } from '../protocol/adapter.ts';
+import type { Adapter, AdapterTarget, ContinuationMode } from '../protocol/adapter.ts';
+import type { Usage } from '../protocol/dialect.ts';
 import type { ResumeWay } from '../protocol/resume.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 
@@ -33,6 +34,11 @@ export interface Place {
   finished(outcome: AttemptOutcome, nowMs: number): void;
 }
 
+/** Names a place among those of one exchange. */
+export function keyOf(place: Place): string {
+  return `${place.kind}:${place.name}`;
+}
+
 /** What the exchange asks when it needs a place. */
 export interface PlaceQuery {
   /** Targets and regions that already failed this exchange, by `kind:name`. */
@@ -42,6 +48,8 @@ export interface PlaceQuery {
   readonly attempts: number;
   /** What the last attempt said; null before the first. */
   readonly lastFailure: Failure | null;
+  /** A second attempt is to race the first: the same model, at a healthy place, or none. */
+  readonly isHedge: boolean;
   readonly nowMs: number;
 }
 
@@ -71,4 +79,10 @@ export interface AttemptReport {
   readonly firstContentMs: number | null;
   readonly totalMs: number;
   readonly isRetry: boolean;
+  /** It raced another attempt for the first content. */
+  readonly isHedge: boolean;
+  /** How it went on with an answer begun by another one; null: it answered from the start. */
+  readonly mode: ContinuationMode | null;
+  /** Its own tokens: told by the provider, or estimated from what came; null: nothing came. */
+  readonly usage: Usage | null;
 }

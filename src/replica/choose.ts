@@ -28,6 +28,13 @@ export interface Chooser {
   readonly isForwarded: boolean;
 }
 
+/** A race is for a healthy place that runs the same model, or not at all. */
+const NO_RIVAL: PlaceChoice = {
+  kind: 'none',
+  failure: failure('no_target'),
+  why: 'nobody to race with',
+};
+
 /** Chooses; see the module's comment for the order. */
 export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   const reasons: string[] = [];
@@ -42,7 +49,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
       const local = chooseTarget(chooser, model, query);
       if ('place' in local) {
         if (!local.isPanic) return { kind: 'place', place: local.place, modelIndex: index };
-        panic ??= { kind: 'place', place: local.place, modelIndex: index };
+        if (!query.isHedge) panic ??= { kind: 'place', place: local.place, modelIndex: index };
         reasons.push(`${name}: only sick targets here`);
       } else {
         refusal ??= local.refusal;
@@ -54,6 +61,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
     }
     const remote = chooseRegion(chooser, name, query);
     if ('place' in remote) return { kind: 'place', place: remote.place, modelIndex: index };
+    if (query.isHedge) return NO_RIVAL;
     // A sick target may still answer; the same model here comes before another model.
     if (panic !== null) return panic;
     reasons.push(`${name}: ${remote.why}`);
@@ -123,7 +131,7 @@ function targetPlace(chooser: Chooser, model: ServingModel, way: ServingWay, pic
     resume: null,
     reason: pick.reason,
     started: (nowMs) => {
-      token = router.started(name, pick.prefillTokens, nowMs);
+      token = router.started(name, pick.prefillTokens, nowMs, chooser.request.isStream);
     },
     firstContent: (nowMs) => {
       if (token !== null) router.firstContent(token, nowMs);

@@ -7,6 +7,7 @@
 import type { HeaderList } from '../base/headers.ts';
 import type { ModelName, RegionName, TargetName } from '../base/names.ts';
 import type { Priority } from '../routing/admission.ts';
+import type { HedgeSpec } from '../routing/hedge.ts';
 import type { RouteSpec } from '../routing/spec.ts';
 
 /** One API key. The key itself is never kept. */
@@ -66,6 +67,8 @@ export interface ModelConfig {
   readonly deadlines: Deadlines;
   /** Attempts for one exchange, the first included. */
   readonly attemptsMax: number;
+  /** Hedging of the first token of streams; null: none. */
+  readonly hedge: HedgeSpec | null;
   /** Unix seconds shown by GET /v1/models. */
   readonly createdSeconds: number;
 }

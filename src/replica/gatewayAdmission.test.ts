@@ -60,6 +60,7 @@ const CONFIG: NodeConfig = {
       fallbacks: [],
       deadlines: { connectMs: 1_000, firstByteMs: 9_000, idleMs: 9_000, totalMs: 60_000 },
       attemptsMax: 1,
+      hedge: null,
       createdSeconds: 1,
     },
   ],

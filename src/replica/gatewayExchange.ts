@@ -7,14 +7,18 @@ import { headerValue } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientReply, ClientRequest } from '../base/ports.ts';
 import type { AttemptCall } from '../exchange/attempt.ts';
-import { Exchange, type ExchangeEnd, type ExchangeOwner } from '../exchange/exchange.ts';
+import { Exchange } from '../exchange/exchange.ts';
+import type { ExchangeEnd, ExchangeOwner } from '../exchange/owner.ts';
 import type { AttemptReport, Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
+import type { Usage } from '../protocol/dialect.ts';
 import { requestIdFields } from '../protocol/ids.ts';
+import { hedgeDelayMs } from '../routing/hedge.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { Deadlines } from './config.ts';
 import type { Gateway } from './gateway.ts';
 import { priorityOf, type Admission, type Caller } from './policy.ts';
+import type { ServingModel } from './serving.ts';
 
 /** What an exchange begins with. */
 export interface ExchangeOpening {
@@ -41,6 +45,7 @@ const FORWARDED_FIELDS: ReadonlySet<string> = new Set([
   'openai-beta',
   'accept-language',
   'x-banyan-continue',
+  'x-banyan-hedge',
 ]);
 
 /** One exchange's owner. */
@@ -50,6 +55,8 @@ export class GatewayExchange implements ExchangeOwner {
   private readonly chooser: Chooser;
   private readonly deadlines: Deadlines;
   private readonly attemptsMax: number;
+  private hasEarned = false;
+  private isRaced = false;
 
   constructor(gateway: Gateway, opening: ExchangeOpening) {
     this.gateway = gateway;
@@ -96,6 +103,20 @@ export class GatewayExchange implements ExchangeOwner {
     return call.ok ? { call: { ...call.value, connectMs } } : { failure: call.error };
   }
 
+  hedgeDelayMs(place: Place): number | null {
+    const model = place.kind === 'target' ? this.hedgedModel(place) : null;
+    if (model === null || model.config.hedge === null) return null;
+    if (!this.hasEarned) model.hedges.onRequest();
+    this.hasEarned = true;
+    const pace = model.router.paceOf(place.name);
+    return pace === null ? null : hedgeDelayMs(model.config.hedge, pace.firstTokens);
+  }
+
+  takeHedge(place: Place): boolean {
+    this.isRaced = true;
+    return this.hedgedModel(place)?.hedges.tryTake() ?? false;
+  }
+
   replyHeaders(exchange: Exchange): string[] {
     const place = exchange.current?.place ?? null;
     const { region } = this.gateway.serving.config;
@@ -132,6 +153,9 @@ export class GatewayExchange implements ExchangeOwner {
       firstContentMs: report.firstContentMs,
       totalMs: report.totalMs,
       isRetry: report.isRetry,
+      isHedge: report.isHedge,
+      mode: report.mode,
+      usage: report.usage,
     });
   }
 
@@ -157,7 +181,9 @@ export class GatewayExchange implements ExchangeOwner {
       servedRegion: place?.region ?? '',
       forwardedFrom: client.forwardedFrom ?? '',
       attempts: exchange.attempts,
+      hedge: exchange.race.end,
       usage: exchange.usage,
+      outracedUsage: outracedUsage(exchange.reports, request.promptTokensEstimate),
       totalMs: nowMs - receivedMs,
       firstContentMs: contentMs === null ? null : contentMs - receivedMs,
       overheadMs: exchange.overheadMs(contentMs ?? nowMs),
@@ -165,6 +191,12 @@ export class GatewayExchange implements ExchangeOwner {
       responseBytes: exchange.client.sentBytes,
       trace: exchange.trace,
     });
+  }
+
+  /** Of two regions one hedges: the one whose targets are tried. */
+  private hedgedModel(place: Place): ServingModel | null {
+    if (headerValue(this.opening.client.headers, 'x-banyan-hedge') === 'off') return null;
+    return this.chooser.serving.models.get(place.model) ?? null;
   }
 
   /** A forwarded request obeys what is left of the total of the region that took it. */
@@ -188,6 +220,24 @@ export class GatewayExchange implements ExchangeOwner {
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
     headers.push('x-banyan-priority', priorityOf(caller, client) ?? caller.priority);
+    // One race at a time: the region that takes a racing request does not begin another.
+    if (this.isRaced) headers.push('x-banyan-hedge', 'off');
     return { method: 'POST', path: client.path, headers, body: request.body, connectMs };
   }
+}
+
+/** Of an attempt from which nothing came back only the prompt is known, as we estimate it. */
+function outracedUsage(reports: readonly AttemptReport[], promptTokens: number): Usage | null {
+  const loser = reports.find((report) => report.reason === 'outraced');
+  if (loser === undefined) return null;
+  return (
+    loser.usage ?? {
+      inputTokens: promptTokens,
+      outputTokens: 0,
+      cachedInputTokens: 0,
+      cacheWriteTokens: 0,
+      reasoningTokens: 0,
+      isExact: false,
+    }
+  );
 }

@@ -4,6 +4,8 @@
  */
 
 import type { ErrorCode } from '../base/errors.ts';
+import type { HedgeEnd } from '../exchange/race.ts';
+import type { ContinuationMode } from '../protocol/adapter.ts';
 import type { Operation, Usage } from '../protocol/dialect.ts';
 
 /** How an exchange ended. */
@@ -29,7 +31,11 @@ export interface ExchangeRecord {
   /** The region that forwarded the request here; empty where a client sent it. */
   readonly forwardedFrom: string;
   readonly attempts: number;
+  /** What became of the hedge of its first token; null: none was due. */
+  readonly hedge: HedgeEnd | null;
   readonly usage: Usage | null;
+  /** Tokens of an attempt that lost the race: used beside `usage`, estimated; null: none. */
+  readonly outracedUsage: Usage | null;
   readonly totalMs: number;
   /** From the request to the first content; null where none came. */
   readonly firstContentMs: number | null;
@@ -58,6 +64,12 @@ export interface AttemptRecord {
   readonly firstContentMs: number | null;
   readonly totalMs: number;
   readonly isRetry: boolean;
+  /** It raced another attempt for the first content. */
+  readonly isHedge: boolean;
+  /** How it went on with an answer begun by another one; null: it answered from the start. */
+  readonly mode: ContinuationMode | null;
+  /** Its own tokens; null: nothing came. */
+  readonly usage: Usage | null;
 }
 
 /** Receives records. Called on the request path: it must not block or throw. */

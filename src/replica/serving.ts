@@ -8,6 +8,7 @@ import { assert } from '../base/assert.ts';
 import type { Adapter, AdapterTarget } from '../protocol/adapter.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import { adapterOf } from '../providers/registry.ts';
+import { HedgeBudget } from '../routing/hedge.ts';
 import { ModelRouter } from '../routing/router.ts';
 import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
 import type { Observer } from './observer.ts';
@@ -28,6 +29,8 @@ export interface ServingWay {
 export interface ServingModel {
   readonly config: ModelConfig;
   readonly router: ModelRouter;
+  /** What its requests have earned of hedges; outlives a reload. */
+  readonly hedges: HedgeBudget;
   readonly ways: ReadonlyMap<string, ServingWay>;
 }
 
@@ -59,11 +62,13 @@ export function buildServing(
       assert(target !== undefined, 'the targets of a model are checked with the configuration');
       ways.set(name, { target, adapterTarget: adapterTargetOf(model, target.config) });
     }
-    const before = previous?.models.get(model.name)?.router;
-    const router = new ModelRouter(model.route, before, nowMs, (event) =>
+    const before = previous?.models.get(model.name);
+    const router = new ModelRouter(model.route, before?.router, nowMs, (event) =>
       observer.targetHealth(model.name, event.target, event.state, event.reason),
     );
-    models.set(model.name, { config: model, router, ways });
+    const hedges = before?.hedges ?? new HedgeBudget(0);
+    hedges.setPercent(model.hedge?.budgetPercent ?? 0);
+    models.set(model.name, { config: model, router, hedges, ways });
   }
   return { config, targets, models };
 }

@@ -206,6 +206,13 @@ export class TargetHealth {
     this.#open(spec, nowMs, `${this.#consecutiveFailures} failures in a row (${phase})`);
   }
 
+  /** A stream of it stalled: it gets less work, but no row of failures ejects it. */
+  stalled(nowMs: number): void {
+    this.#turn(nowMs);
+    const slot = this.#bucket % WINDOW_BUCKETS;
+    this.#failed[slot] = (this.#failed[slot] ?? 0) + 1;
+  }
+
   /** Taken out by comparison with the others. */
   ejectOutlier(spec: HealthSpec, nowMs: number, reason: string): void {
     if (this.#breaker === 'closed') this.#open(spec, nowMs, reason);

@@ -13,5 +13,9 @@ export type AttemptOutcome =
   | { readonly kind: 'rate-limited'; readonly retryAfterMs: number | null }
   | { readonly kind: 'overloaded'; readonly retryAfterMs: number | null }
   | { readonly kind: 'failed'; readonly phase: 'connect' | 'before-content' | 'mid-stream' }
-  /** We stopped it (the client left, a race was lost): neutral. */
+  /** Its stream went on far slower than its own norm: counted against it, but ejects nobody. */
+  | { readonly kind: 'stalled' }
+  /** It lost a race for the first content: how slow it was is learned, without blame. */
+  | { readonly kind: 'outraced' }
+  /** We stopped it (the client left): neutral. */
   | { readonly kind: 'cancelled' };

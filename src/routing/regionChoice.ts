@@ -159,7 +159,7 @@ export class RegionChooser {
       own.failures += 1;
       const ms = Math.min(AVOID_MS_MAX, AVOID_BASE_MS * 2 ** Math.min(own.failures - 1, 16));
       own.avoidUntilMs = nowMs + ms;
-    } else if (outcome.kind !== 'cancelled') {
+    } else if (outcome.kind === 'rate-limited' || outcome.kind === 'overloaded') {
       const ms = Math.min(outcome.retryAfterMs ?? AVOID_BASE_MS, ROUTING_LIMITS.restMsMax);
       own.restUntilMs = Math.max(own.restUntilMs, nowMs + ms);
     }

@@ -12,7 +12,7 @@
 
 import { assert, unreachable } from '../base/assert.ts';
 import { ROUTING_LIMITS } from '../base/limits.ts';
-import type { TargetName } from '../base/names.ts';
+import { parseTargetName, type TargetName } from '../base/names.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Algorithm, AlgorithmRequest } from './algorithms/algorithm.ts';
 import { ALGORITHMS } from './algorithms/registry.ts';
@@ -28,6 +28,7 @@ import {
 } from './eligibility.ts';
 import type { AttemptOutcome } from './outcome.ts';
 import { isOutlier, outliersMax } from './outliers.ts';
+import type { Pace } from './pace.ts';
 import { FAILURE_PENALTY_MS } from './peakEwma.ts';
 import type { RouteSpec, RouteTarget } from './spec.ts';
 import { TargetState, type AttemptToken } from './target.ts';
@@ -155,6 +156,12 @@ export class ModelRouter {
     return this.#byTarget.get(target)?.state;
   }
 
+  /** How the streams of a target go; null: there is no such target. */
+  paceOf(target: string): Pace | null {
+    const name = parseTargetName(target);
+    return name.ok ? (this.stateOf(name.value)?.pace ?? null) : null;
+  }
+
   has(target: TargetName): boolean {
     return this.#byTarget.has(target);
   }
@@ -181,8 +188,11 @@ export class ModelRouter {
     };
   }
 
-  /** An attempt begins. `promptTokens`: the pick's `prefillTokens`, or the whole prompt. */
-  started(target: TargetName, promptTokens: number, nowMs: number): AttemptToken {
+  /**
+   * An attempt begins. `promptTokens`: the pick's `prefillTokens`, or the whole prompt.
+   * `isStream`: its first content is a first token, not a whole answer.
+   */
+  started(target: TargetName, promptTokens: number, nowMs: number, isStream = false): AttemptToken {
     const entry = this.#byTarget.get(target);
     assert(entry !== undefined, 'an attempt goes to a target of this model');
     const { state } = entry;
@@ -196,6 +206,7 @@ export class ModelRouter {
       tokensAhead: state.queuedTokens,
       startedMs: nowMs,
       trialRound,
+      isStream,
       hasContent: false,
       isFinished: false,
     };
@@ -207,7 +218,9 @@ export class ModelRouter {
     token.hasContent = true;
     const { state } = token;
     state.unqueue(token.promptTokens);
-    state.learn(Math.max(0, nowMs - token.startedMs), token.tokensAhead, nowMs);
+    const ttftMs = Math.max(0, nowMs - token.startedMs);
+    state.learn(ttftMs, token.tokensAhead, nowMs);
+    if (token.isStream) state.pace.firstTokens.observe(ttftMs);
     state.health.sawContent(token.trialRound, nowMs);
     this.#tell(state, nowMs);
   }
@@ -380,6 +393,14 @@ export class ModelRouter {
         state.ttft.observe(Math.max(nowMs - token.startedMs, FAILURE_PENALTY_MS), nowMs);
         state.health.failed(outcome.phase, token.trialRound, this.spec.health, nowMs);
         this.#judgeOutlier(state, nowMs);
+        return;
+      case 'stalled':
+        state.health.stalled(nowMs);
+        return;
+      case 'outraced':
+        // Left out, the slow ones would be missing from what is known of the target.
+        state.ttft.observe(Math.max(0, nowMs - token.startedMs), nowMs);
+        state.pace.firstTokens.observe(Math.max(0, nowMs - token.startedMs));
         return;
       case 'cancelled':
         return;

@@ -5,6 +5,7 @@ import type { TargetName } from '../base/names.ts';
 import { hashText } from '../base/prng.ts';
 import type { Member } from './algorithms/algorithm.ts';
 import { TargetHealth } from './health.ts';
+import { Pace } from './pace.ts';
 import { PeakEwma } from './peakEwma.ts';
 
 /** Weight of the newest sample in the learned means. */
@@ -16,6 +17,8 @@ export class TargetState implements Member {
   readonly hash: number;
   readonly ttft: PeakEwma = new PeakEwma();
   readonly health: TargetHealth;
+  /** How its streams begin and go on. */
+  readonly pace: Pace = new Pace();
   /** The operator's hold: no new work. */
   isHeld = false;
   /** Configured; written by the router before each pick, as is `weight`. */
@@ -66,6 +69,7 @@ export interface AttemptToken {
   readonly startedMs: number;
   /** Above 0: the round of trials that it belongs to. */
   readonly trialRound: number;
+  readonly isStream: boolean;
   hasContent: boolean;
   isFinished: boolean;
 }

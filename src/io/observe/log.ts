@@ -157,6 +157,7 @@ export function exchangeLine(record: ExchangeRecord): string {
   line +=
     `,"target":${quoted(record.target)},"servedRegion":${quoted(record.servedRegion)}` +
     `,"attempts":${record.attempts}`;
+  if (record.hedge !== null) line += `,"hedge":"${record.hedge}"`;
   if (record.forwardedFrom !== '') line += `,"forwardedFrom":${quoted(record.forwardedFrom)}`;
   if (usage !== null) {
     line +=
@@ -191,6 +192,10 @@ function attemptFields(record: AttemptRecord): LogFields {
     totalMs: round(record.totalMs),
     firstContentMs: record.firstContentMs === null ? undefined : round(record.firstContentMs),
     isRetry: record.isRetry,
+    isHedge: record.isHedge ? true : undefined,
+    mode: record.mode ?? undefined,
+    inputTokens: record.usage?.inputTokens,
+    outputTokens: record.usage?.outputTokens,
   };
 }
 

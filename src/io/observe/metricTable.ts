@@ -139,6 +139,15 @@ export const METRICS = {
     'reason',
   ]),
   banyan_retries_total: counter('Attempts after the first.', ['model']),
+  banyan_hedges_total: counter(
+    'First tokens that were slow enough for a second attempt, by what became of it: won, lost, ' +
+      'failed, cancelled, suppressed (budget spent), no-place.',
+    ['model', 'outcome'],
+  ),
+  banyan_hedge_tokens_total: counter(
+    'Tokens of attempts that lost the race of a hedge, by gen_ai_token_type; estimated.',
+    ['model', 'gen_ai_token_type'],
+  ),
   banyan_retries_suppressed_total: counter('Retries that were not made, by why.', [
     'model',
     'reason',

@@ -197,6 +197,7 @@ class NodeMetrics implements Metrics {
       series.inputTokens.observe(usage.inputTokens);
       series.outputTokens.observe(usage.outputTokens);
     }
+    if (record.hedge !== null) this.#countHedge(record, record.hedge);
     if (record.keyName !== '') this.#countKey(record);
     if (record.errorCode !== null) {
       this.#number('banyan_exchange_errors_total').get(record.errorCode).value += 1;
@@ -251,6 +252,16 @@ class NodeMetrics implements Metrics {
       if (sample.phi !== null) phi.get(sample.region).value = sample.phi;
     }
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+
+  #countHedge(record: ExchangeRecord, outcome: string): void {
+    const model = this.#model(record.model);
+    this.#number('banyan_hedges_total').get(model, outcome).value += 1;
+    const { outracedUsage } = record;
+    if (outracedUsage === null) return;
+    const tokens = this.#number('banyan_hedge_tokens_total');
+    tokens.get(model, 'input').value += outracedUsage.inputTokens;
+    tokens.get(model, 'output').value += outracedUsage.outputTokens;
   }
 
   #exchangeSeries(record: ExchangeRecord): ExchangeSeries {

@@ -30,6 +30,8 @@ const EXCHANGE: ExchangeRecord = {
   servedRegion: 'eu-central-1',
   forwardedFrom: '',
   attempts: 2,
+  hedge: null,
+  outracedUsage: null,
   usage: {
     inputTokens: 100,
     outputTokens: 11,
@@ -58,6 +60,9 @@ const ATTEMPT: AttemptRecord = {
   firstContentMs: null,
   totalMs: 12,
   isRetry: true,
+  isHedge: false,
+  mode: null,
+  usage: null,
 };
 
 async function lines(metrics: ReturnType<typeof createMetrics>): Promise<readonly string[]> {

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 
 import type { RegionName, TargetName } from '../../base/names.ts';
 import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
+import type { HedgeSpec } from '../../routing/hedge.ts';
 import { renderAddress, type Address, type BaseUrl } from './address.ts';
 import { isSecretHeader } from './crossCheck.ts';
 import type { ConfigPath } from './document.ts';
@@ -270,8 +271,15 @@ function buildModel(model: ModelEntry): ModelConfig {
     fallbacks: model.fallbacks,
     deadlines: model.deadlines,
     attemptsMax: model.attemptsMax,
+    hedge: buildHedge(model.hedge),
     createdSeconds: model.createdSeconds,
   };
+}
+
+function buildHedge(hedge: ModelEntry['hedge']): HedgeSpec | null {
+  if (hedge === undefined) return null;
+  const { afterMs = null, afterPercentile = null, budgetPercent } = hedge;
+  return { afterMs, afterPercentile, budgetPercent };
 }
 
 const MASK = '***';

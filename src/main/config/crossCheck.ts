@@ -240,7 +240,7 @@ function checkModels(view: CheckView, complain: Complain): void {
   const models = view.models.flatMap(({ name }) => (name === null ? [] : [name]));
   for (const { index, name, value } of view.models) {
     const at = ['models', index];
-    const { routes = [], fallbacks = [], deadlines, health } = value;
+    const { routes = [], fallbacks = [], deadlines, health, hedge } = value;
     if (view.peerRegions === null && routes.length === 0 && view.isAbsent([...at, 'targets', 0])) {
       complain('error', at, 'has no targets, and there are no other regions to serve it');
     }
@@ -254,6 +254,9 @@ function checkModels(view: CheckView, complain: Complain): void {
         if (ms <= totalMs) continue;
         complain('error', [...at, 'deadlines', field], `is over totalMs (${totalMs})`);
       }
+    }
+    if (hedge !== undefined && hedge.afterMs === undefined && hedge.afterPercentile === undefined) {
+      complain('error', [...at, 'hedge'], 'needs afterMs or afterPercentile');
     }
     if (health !== undefined && health.ejectBaseMs > health.ejectMaxMs) {
       complain('error', [...at, 'health', 'ejectBaseMs'], 'is over ejectMaxMs');

@@ -226,6 +226,23 @@ const deadlines = mapping({
   totalMs: deadlineMs.default(EXCHANGE_LIMITS.totalMsDefault).describe('all attempts together'),
 });
 
+const hedge = mapping({
+  afterMs: deadlineMs
+    .optional()
+    .describe(
+      'the second attempt starts so long after the first; with afterPercentile: not before',
+    ),
+  afterPercentile: whole(50, 99)
+    .optional()
+    .describe("… once the first is slower than this percentile of its target's first tokens"),
+  budgetPercent: z
+    .number()
+    .min(0.01)
+    .max(100)
+    .default(5)
+    .describe('of streamed requests that may have a second attempt'),
+});
+
 const healthMs = whole(0, 24 * 3_600_000);
 const health = mapping({
   consecutiveFailuresMax: whole(1, 1_000).default(HEALTH_DEFAULTS.consecutiveFailuresMax),
@@ -270,6 +287,7 @@ export const modelSchema = mapping({
   attemptsMax: whole(1, EXCHANGE_LIMITS.attemptsMax)
     .default(EXCHANGE_LIMITS.attemptsDefault)
     .describe('for one request, the first included'),
+  hedge: hedge.optional().describe('a second attempt that races a slow first token; absent: none'),
   health: health.prefault({}),
   createdSeconds: whole(0, 4_294_967_295)
     .default(1_767_225_600)
