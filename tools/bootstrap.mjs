@@ -24,6 +24,7 @@ const COMMANDS = {
   check: { dev: true, script: 'tools/check.ts', args: [] },
   generate: { dev: true, script: 'tools/generate.ts', args: [] },
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
+  'bench:http': { dev: true, script: 'bench/http/main.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
 
