@@ -24,7 +24,11 @@ function giveBlock(block: Buffer): void {
   if (freeBlocks.length < FREE_BLOCKS_MAX) freeBlocks.push(block);
 }
 
-/** Writers with staged bytes, flushed when the current callback is over. */
+/**
+ * Writers with staged bytes, flushed once all sockets that were ready have been read. A write wakes
+ * the peer, and waking one that sleeps costs more than the write: written together, they find it
+ * awake. An answer waits for the other events of its turn of the loop, never for another turn.
+ */
 let staged: SocketWriter[] = [];
 let spare: SocketWriter[] = [];
 
@@ -38,7 +42,7 @@ function flushStaged(): void {
 
 /**
  * Output of one socket. Pieces are copied into a block and go out together: with `flush`, when the
- * block is full, or at the end of the current tick, whichever comes first.
+ * block is full, or at the end of the current turn of the event loop, whichever comes first.
  */
 export class SocketWriter {
   readonly #socket: Socket;
@@ -46,11 +50,18 @@ export class SocketWriter {
   #block: Buffer | null = null;
   #used = 0;
   #isStaged = false;
+  /** The kernel refused a write at once: no byte of it left. */
+  isRefused = false;
 
   /** `onWritten` is called, later, whenever the socket has taken a write. */
   constructor(socket: Socket, onWritten: () => void) {
     this.#socket = socket;
     this.#onWritten = onWritten;
+  }
+
+  /** Bytes that were not handed to the socket yet. */
+  get stagedBytes(): number {
+    return this.#used;
   }
 
   /** Bytes that the kernel has not taken yet. */
@@ -74,13 +85,12 @@ export class SocketWriter {
   }
 
   /**
-   * Sends `prefix` and `chunk` at once, in one system call. A chunk over a block's size is not
-   * copied: it must not change until it is written.
+   * Sends `prefix` and `chunk` in one system call. A chunk over a block's size leaves at once and is
+   * not copied: it must not change until it is written.
    */
-  pushAndFlush(prefix: string, chunk: Uint8Array): void {
+  pushMessage(prefix: string, chunk: Uint8Array): void {
     if (chunk.length <= BLOCK_BYTES) {
       this.push(prefix, chunk, '');
-      this.flush();
       return;
     }
     this.#socket.cork();
@@ -93,7 +103,7 @@ export class SocketWriter {
   #stage(): void {
     if (this.#isStaged) return;
     this.#isStaged = true;
-    if (staged.push(this) === 1) process.nextTick(flushStaged);
+    if (staged.push(this) === 1) setImmediate(flushStaged);
   }
 
   /** A piece over a block's size leaves at once, in one write with what was staged before it. */
@@ -129,9 +139,12 @@ export class SocketWriter {
   }
 
   #write(bytes: Buffer): boolean {
-    if (this.#socket.destroyed || this.#socket.writableEnded) return true;
-    this.#socket.write(bytes, this.#onWritten);
-    return this.#socket.writableLength === 0;
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return true;
+    const isFirst = socket.writableLength === 0;
+    socket.write(bytes, this.#onWritten);
+    if (isFirst && socket.errored !== null) this.isRefused = true;
+    return socket.writableLength === 0;
   }
 }
 

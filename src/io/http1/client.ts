@@ -226,8 +226,7 @@ export class UpstreamConnection {
     this.#parser.reset();
     this.#requestBytes = head.length + body.length;
     this.#isSent = false;
-    this.#writer.pushAndFlush(head, body);
-    this.#isSent = this.#socket.writableLength === 0;
+    this.#writer.pushMessage(head, body);
     if (this.#socket.errored === null && !this.#socket.destroyed) return true;
     this.#user = null; // The kernel refused the very first byte.
     this.#drop();
@@ -237,6 +236,10 @@ export class UpstreamConnection {
   #feed(bytes: Buffer, start: number, end: number): void {
     if (this.#phase === PHASE.free) {
       this.#drop(); // Nobody asked: whatever it is, it is no answer to the next request.
+      return;
+    }
+    if (this.#writer.stagedBytes > 0 && this.#phase === PHASE.head) {
+      this.#fail('reset', 'bytes came before the request was sent');
       return;
     }
     this.#hasResponse = true;
@@ -386,10 +389,11 @@ export class UpstreamConnection {
   #fail(kind: UpstreamFailureKind, detail: string): void {
     const user = this.#user;
     this.#user = null;
+    const isUnsent = this.#writer.stagedBytes > 0 || this.#writer.isRefused;
     this.#drop();
     if (user === null) return;
     // The kernel does not tell how much of a broken write it sent; one byte is enough to have run.
-    const bytesSent = this.#isSent ? this.#requestBytes : 1;
+    const bytesSent = isUnsent ? 0 : this.#isSent ? this.#requestBytes : 1;
     user.failed(
       { kind, bytesSent, detail: `${this.#origin.origin}: ${detail}` },
       this.#hasResponse,

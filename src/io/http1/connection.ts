@@ -261,7 +261,6 @@ export class Connection implements ReplyHost {
   replyEnded(): void {
     this.#context.counts.answered += 1;
     this.#forgetExchange();
-    this.writer.flush();
     if (!this.#isKeptAlive || this.#context.isClosing) {
       this.#linger();
       return;
@@ -276,7 +275,6 @@ export class Connection implements ReplyHost {
     this.#context.counts.aborted += 1;
     this.#forgetExchange();
     if (isCutVisible) {
-      this.writer.flush();
       this.#linger();
     } else {
       abortSocket(this.#socket);
@@ -319,7 +317,6 @@ export class Connection implements ReplyHost {
     context.onRefused(cause.code, this.#remote);
     this.#releaseBody();
     this.writer.push(refusalText(cause, this.#parser.target, this.dateLine()), null, '');
-    this.writer.flush();
     this.#linger();
   }
 
@@ -329,8 +326,9 @@ export class Connection implements ReplyHost {
     this.#refuse(failure('overloaded', detail, { retryAfterMs: 1000 }));
   }
 
-  /** Sends FIN, then reads on for a while: unread bytes would turn the close into a reset. */
+  /** Sends the rest and FIN, then reads on: unread bytes would turn the close into a reset. */
   #linger(): void {
+    this.writer.flush();
     this.#state = STATE.linger;
     this.#pipelined = null;
     this.#deadlineMs = this.#context.clock.nowMs() + this.#context.limits.lingerMs;

@@ -528,6 +528,22 @@ describe('kept connections', () => {
     const heard = await start(pool, { origin }).done;
     assert.equal(heard.end, 'ended');
   });
+
+  test('bytes that come before a request has left are not taken for its answer', async () => {
+    const { origin, sockets: accepted } = await listen((socket) => answer(socket, 'mine'));
+    const pool = open([origin]);
+    await start(pool, { origin }).done;
+    // From a timer: the loop reads its sockets before it writes what was staged.
+    const second = await new Promise<Going>((resolve) => {
+      setTimeout(() => {
+        accepted[0]?.write(`HTTP/1.1 200 OK\r\ncontent-length: 6${CRLF2}nobody`);
+        resolve(start(pool, { origin }));
+      }, 0);
+    });
+    const heard = await second.done;
+    assert.deepEqual([heard.end, heard.body], ['ended', 'mine']);
+    assert.equal(accepted.length, 2);
+  });
 });
 
 describe('cancel, pause, resume', () => {
