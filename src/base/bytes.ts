@@ -1,4 +1,4 @@
-/** Bytes and text without Node: search, join and UTF-8, for cores that also run in a browser. */
+/** Bytes and text without Node: search, join and UTF-8, for cores that also run in a browser. @hot */
 
 /** The one empty array, to compare with by identity. */
 export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
@@ -35,12 +35,27 @@ export function decodeUtf8Strict(bytes: Uint8Array): string | null {
   }
 }
 
+/** Small copies share memory: an allocation of its own costs more than a small copy. */
+const SLAB_BYTES = 64 * 1024;
+const SLAB_COPY_BYTES_MAX = 4 * 1024;
+let slab: Uint8Array = EMPTY_BYTES;
+let slabUsed = 0;
+
 /**
  * A copy that stays when the original is overwritten. Never `bytes.slice()`: chunks come as Node's
  * `Buffer`, whose `slice` is a view of the same memory.
  */
 export function copyBytes(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes);
+  const { length } = bytes;
+  if (length > SLAB_COPY_BYTES_MAX) return new Uint8Array(bytes);
+  if (length > slab.length - slabUsed) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const copy = slab.subarray(slabUsed, slabUsed + length);
+  slabUsed += length;
+  copy.set(bytes);
+  return copy;
 }
 
 /** One array holding `parts` in order. A single part is returned as it is, not copied. */

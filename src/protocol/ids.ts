@@ -1,6 +1,6 @@
 /**
  * Ids that the gateway mints: a time, so that they sort and can be found in logs by day, and 80
- * random bits. Crockford's base 32 in lower case (no i, l, o, u), as in a ULID.
+ * random bits. Crockford's base 32 in lower case (no i, l, o, u), as in a ULID. @hot
  */
 
 import { assert } from '../base/assert.ts';
@@ -8,23 +8,51 @@ import type { Prng } from '../base/prng.ts';
 import type { Dialect } from './dialect.ts';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
-const TIME_CHARS = 10;
-const RANDOM_CHARS = 16;
+/** Every pair of characters, by its ten bits: an id is put together from a few of them. */
+const PAIRS: readonly string[] = Array.from(
+  { length: 1024 },
+  (_, bits) => ALPHABET.charAt(bits >>> 5) + ALPHABET.charAt(bits & 31),
+);
+/** The time part, kept while the millisecond lasts. */
+let timeMs = -1;
+let timeText = '';
+
+function pair(bits: number): string {
+  return PAIRS[bits & 1023] ?? '';
+}
+
+/** Ten characters: 50 bits, the highest first. */
+function timeOf(wallMs: number): string {
+  const ms = Math.floor(wallMs);
+  if (ms === timeMs) return timeText;
+  const high = Math.floor(ms / 2 ** 30);
+  const low = ms % 2 ** 30;
+  timeText = pair(high >>> 10) + pair(high) + pair(low >>> 20) + pair(low >>> 10) + pair(low);
+  timeMs = ms;
+  return timeText;
+}
+
+/** Sixteen characters: 80 bits. */
+function tailOf(random: Prng): string {
+  const first = random.nextUint32();
+  const second = random.nextUint32();
+  const third = random.nextUint32();
+  return (
+    pair(first >>> 22) +
+    pair(first >>> 12) +
+    pair(first >>> 2) +
+    pair(second >>> 22) +
+    pair(second >>> 12) +
+    pair(second >>> 2) +
+    pair(third >>> 22) +
+    pair(third >>> 12)
+  );
+}
 
 /** 26 characters: Unix time in ms, then randomness. `wallMs` is at least 0 and below 2^48. */
 function sortableId(wallMs: number, random: Prng): string {
   assert(wallMs >= 0 && wallMs < 2 ** 48, 'a Unix time in ms fits 48 bits');
-  let rest = Math.floor(wallMs);
-  let time = '';
-  for (let index = 0; index < TIME_CHARS; index += 1) {
-    time = ALPHABET.charAt(rest % 32) + time;
-    rest = Math.floor(rest / 32);
-  }
-  let tail = '';
-  for (let index = 0; index < RANDOM_CHARS; index += 1) {
-    tail += ALPHABET.charAt(random.nextUint32() >>> 27);
-  }
-  return time + tail;
+  return timeOf(wallMs) + tailOf(random);
 }
 
 /** The id of one client request: `req_` and 26 characters. */

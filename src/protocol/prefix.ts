@@ -48,12 +48,9 @@ function prefixEnd(body: Uint8Array, start: number, most: number): number {
 function hashBytes(bytes: Uint8Array, start: number, end: number, seed: number): number {
   let hash = seed;
   const stop = Math.min(end, bytes.length);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let at = start;
-  for (; at + 4 <= stop; at += 4) {
-    const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
-    const high = ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
-    hash = mix(hash, low | high);
-  }
+  for (; at + 4 <= stop; at += 4) hash = mix(hash, view.getInt32(at, true));
   let rest = 0;
   for (; at < stop; at += 1) rest = (rest << 8) | (bytes[at] ?? 0);
   hash = mix(hash, rest) ^ (stop - start);

@@ -77,12 +77,7 @@ type LocalChoice =
   | { readonly why: string; readonly refusal: Failure | null };
 
 function chooseTarget(chooser: Chooser, model: ServingModel, query: PlaceQuery): LocalChoice {
-  const excluded = new Set<TargetName>();
-  for (const key of query.excluded) {
-    if (!key.startsWith('target:')) continue;
-    const name = parseTargetName(key.slice('target:'.length));
-    if (name.ok) excluded.add(name.value);
-  }
+  let excluded = excludedTargets(query);
   let refusal: Failure | null = null;
   // A target that cannot do what is asked is passed over; each is looked at once at most.
   for (let count = 0; count <= model.ways.size; count += 1) {
@@ -98,9 +93,42 @@ function chooseTarget(chooser: Chooser, model: ServingModel, query: PlaceQuery):
     if (refusal === null) {
       return { place: targetPlace(chooser, model, way, pick), isPanic: pick.isPanic };
     }
-    excluded.add(pick.target);
+    excluded = new Set([...excluded, pick.target]);
   }
   return { why: refusal === null ? 'no healthy target here' : refusal.code, refusal };
+}
+
+const NO_TARGETS: ReadonlySet<TargetName> = new Set();
+
+/** The targets that failed this exchange. */
+function excludedTargets(query: PlaceQuery): ReadonlySet<TargetName> {
+  if (query.excluded.size === 0) return NO_TARGETS;
+  const excluded = new Set<TargetName>();
+  for (const key of query.excluded) {
+    if (!key.startsWith('target:')) continue;
+    const name = parseTargetName(key.slice('target:'.length));
+    if (name.ok) excluded.add(name.value);
+  }
+  return excluded;
+}
+
+/** What routing needs to know of a request; the prefix is hashed for those who ask. */
+class Routed implements RouteRequest {
+  readonly sessionKey: string | null;
+  readonly promptTokens: number;
+  readonly excluded: ReadonlySet<TargetName>;
+  readonly #request: ParsedRequest;
+
+  constructor(request: ParsedRequest, excluded: ReadonlySet<TargetName>) {
+    this.sessionKey = request.sessionKey;
+    this.promptTokens = request.promptTokensEstimate;
+    this.excluded = excluded;
+    this.#request = request;
+  }
+
+  get prefixHash(): number {
+    return this.#request.prefixHash;
+  }
 }
 
 /** What routing needs to know of a request. */
@@ -108,12 +136,7 @@ export function routeRequest(
   request: ParsedRequest,
   excluded: ReadonlySet<TargetName>,
 ): RouteRequest {
-  return {
-    sessionKey: request.sessionKey,
-    prefixHash: request.prefixHash,
-    promptTokens: request.promptTokensEstimate,
-    excluded,
-  };
+  return new Routed(request, excluded);
 }
 
 function targetPlace(chooser: Chooser, model: ServingModel, way: ServingWay, pick: Pick): Place {

@@ -380,7 +380,11 @@ export class Gateway implements RequestHandler, NodeLoad {
     }
     const own = this.serving.models.get(model);
     const isKnown = own !== undefined || this.isKnownElsewhere(model);
-    const wanted = [...parsed.fallbacks, ...(own?.config.fallbacks ?? [])];
+    const ownFallbacks = own?.config.fallbacks;
+    if (own !== undefined && parsed.fallbacks.length === 0 && ownFallbacks?.length === 0) {
+      return { names: [model] };
+    }
+    const wanted = [...parsed.fallbacks, ...(ownFallbacks ?? [])];
     const usable = wanted.filter(
       (name) =>
         allowsModel(caller, name) && (this.serving.models.has(name) || this.isKnownElsewhere(name)),

@@ -48,6 +48,13 @@ const FORWARDED_FIELDS: ReadonlySet<string> = new Set([
   'x-banyan-hedge',
 ]);
 
+/** `1.05`: two decimals, without the general case of `toFixed`. */
+function hundredths(ms: number): string {
+  const all = Math.round(ms * 100);
+  const rest = all % 100;
+  return `${(all - rest) / 100}.${rest < 10 ? '0' : ''}${rest}`;
+}
+
 /** One exchange's owner. */
 export class GatewayExchange implements ExchangeOwner {
   private readonly gateway: Gateway;
@@ -134,7 +141,7 @@ export class GatewayExchange implements ExchangeOwner {
     }
     const nowMs = this.gateway.host.clock.nowMs();
     headers.push('x-banyan-attempts', String(exchange.attempts));
-    headers.push('x-banyan-overhead-ms', exchange.overheadMs(nowMs).toFixed(2));
+    headers.push('x-banyan-overhead-ms', hundredths(exchange.overheadMs(nowMs)));
     for (const text of this.opening.admission.headers) headers.push(text);
     return headers;
   }

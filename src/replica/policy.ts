@@ -128,9 +128,11 @@ export class Policy {
 
 /** May `caller` use `model`? A trailing `*` in the key's list stands for any rest. */
 export function allowsModel(caller: Caller, model: string): boolean {
-  return caller.models.some((pattern) =>
-    pattern.endsWith('*') ? model.startsWith(pattern.slice(0, -1)) : model === pattern,
-  );
+  for (const pattern of caller.models) {
+    if (pattern === '*' || pattern === model) return true;
+    if (pattern.endsWith('*') && model.startsWith(pattern.slice(0, -1))) return true;
+  }
+  return false;
 }
 
 /**

@@ -15,7 +15,7 @@ import { failure, type ErrorCode, type Failure } from '../../base/errors.ts';
 import type { ClientEvents, Clock, RequestHandler } from '../../base/ports.ts';
 import { BodyBuffer, SocketWriter } from './buffers.ts';
 import { ChunkedDecoder } from './chunked.ts';
-import { presentedKeyHash } from './credentials.ts';
+import { PresentedKey } from './credentials.ts';
 import type { DateLine } from './fields.ts';
 import type { HttpLimits } from './limits.ts';
 import { HeadParser, PARSE_FAULT, PARSE_MORE } from './parser.ts';
@@ -65,6 +65,7 @@ export class Connection implements ReplyHost {
   readonly #remote: string;
   readonly #parser: HeadParser;
   readonly #stall: StallWatch;
+  readonly #key = new PresentedKey();
   #chunked: ChunkedDecoder | null = null;
   #state: number = STATE.idle;
   /** When the state must have been left; checked by `sweep`. */
@@ -215,7 +216,7 @@ export class Connection implements ReplyHost {
 
   #dispatch(body: Uint8Array): void {
     const parser = this.#parser;
-    const keyHash = presentedKeyHash(parser.authorization, parser.apiKey);
+    const keyHash = this.#key.hashOf(parser.authorization, parser.apiKey);
     if (!keyHash.ok) {
       this.#refuse(failure('bad_http', 'Authorization and x-api-key hold different keys.'));
       return;

@@ -8,6 +8,29 @@ const BEARER = 'bearer ';
 const NO_KEY: Result<null, never> = ok(null);
 
 /**
+ * The key that one connection presents, hashed once while it stays the same. What is compared with
+ * the last key is the same connection's own, so that the time it takes tells nobody anything.
+ */
+export class PresentedKey {
+  #authorization: string | null = null;
+  #apiKey: string | null = null;
+  #hash: Result<string | null, 'contradiction'> = NO_KEY;
+
+  /** See `presentedKeyHash`. */
+  hashOf(
+    authorization: string | null,
+    apiKey: string | null,
+  ): Result<string | null, 'contradiction'> {
+    if (authorization !== this.#authorization || apiKey !== this.#apiKey) {
+      this.#hash = presentedKeyHash(authorization, apiKey);
+      this.#authorization = authorization;
+      this.#apiKey = apiKey;
+    }
+    return this.#hash;
+  }
+}
+
+/**
  * Lower-case hex SHA-256 over the bytes of the key in `Authorization: Bearer` or `x-api-key`; null
  * where no key was presented. Two different keys are refused: it is not ours to choose.
  */

@@ -117,7 +117,8 @@ class Pool implements UpstreamPool {
     const origin = this.#origins.get(call.origin);
     const pooled = new PooledCall(call, handler, origin ?? null);
     if (origin === undefined) pooled.failLater('refused', `${call.origin}: not configured`);
-    else if (!isTarget(call.path)) pooled.failLater('refused', 'the request target is malformed');
+    else if (!origin.takesPath(call.path))
+      pooled.failLater('refused', 'the request target is malformed');
     else origin.acquire(pooled);
     return pooled;
   }
@@ -159,12 +160,38 @@ class OriginPool implements ConnectionOwner {
   #opened = 0;
   #calls = 0;
   #isClosed = false;
+  /** The fields and the path of the last call: those of a target are the same for every call. */
+  #headers: HeaderList | null = null;
+  #lines = '';
+  #path = '';
 
   constructor(settings: OriginSettings, clock: Clock, limits: HttpLimits, sessions: SessionStore) {
     this.settings = settings;
     this.#clock = clock;
     this.#limits = limits;
     this.#sessions = sessions;
+  }
+
+  /** The head of the request of `call`, with its empty line. */
+  headOf(call: UpstreamCall): string {
+    const { method, path, headers, body } = call;
+    assert(SAFE_METHODS.has(method) || BODY_METHODS.has(method) || method === 'DELETE', 'a method');
+    if (headers !== this.#headers) {
+      this.#headers = headers;
+      this.#lines = fieldLines(headers, true);
+    }
+    const { authority } = this.settings;
+    const start = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${this.#lines}`;
+    const hasLength = body.length > 0 || BODY_METHODS.has(method);
+    return hasLength ? `${start}content-length: ${body.length}\r\n\r\n` : `${start}\r\n`;
+  }
+
+  /** May `path` stand in a request line? */
+  takesPath(path: string): boolean {
+    if (path === this.#path) return true;
+    if (!isTarget(path)) return false;
+    this.#path = path;
+    return true;
   }
 
   /** Begins `call` on a connection: an idle one, a new one, or the next that comes free. */
@@ -301,10 +328,10 @@ class PooledCall implements UpstreamHandle, ConnectionUser {
   /** Sends on a free connection; false where it had died before a byte left. */
   sendOn(connection: UpstreamConnection): boolean {
     const { call } = this;
-    const authority = this.#pool?.settings.authority ?? '';
+    assert(this.#pool !== null, 'a call with a connection has a pool');
     this.#connection = connection;
     this.#isOnReused = connection.isReused;
-    const head = requestHead(call, authority);
+    const head = this.#pool.headOf(call);
     if (!connection.send(this, head, call.body, call.method === 'HEAD')) return false;
     if (this.#isPaused) connection.pause(this);
     return true;
@@ -404,14 +431,6 @@ function failNow(call: PooledCall, failure: UpstreamFailure): void {
 
 /** Methods whose requests announce a length even when it is 0 (RFC 9110 §8.6). */
 const BODY_METHODS: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
-
-function requestHead(call: UpstreamCall, authority: string): string {
-  const { method, path, headers, body } = call;
-  assert(SAFE_METHODS.has(method) || BODY_METHODS.has(method) || method === 'DELETE', 'a method');
-  const length =
-    body.length > 0 || BODY_METHODS.has(method) ? `content-length: ${body.length}\r\n` : '';
-  return `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${fieldLines(headers, true)}${length}\r\n`;
-}
 
 /** A path made from configuration and a model's name: it must not hold what ends a request line. */
 function isTarget(path: string): boolean {

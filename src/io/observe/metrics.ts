@@ -86,6 +86,30 @@ interface KeySeries {
   readonly outputTokens: NumberSeries;
 }
 
+/** Do both add to the same series? */
+function isSameExchange(one: ExchangeRecord, other: ExchangeRecord): boolean {
+  return (
+    one.operation === other.operation &&
+    one.providerKind === other.providerKind &&
+    one.model === other.model &&
+    one.modelServed === other.modelServed &&
+    one.end === other.end &&
+    one.status === other.status &&
+    one.errorCode === other.errorCode
+  );
+}
+
+function isSameAttempt(one: AttemptRecord, other: AttemptRecord): boolean {
+  return (
+    one.providerKind === other.providerKind &&
+    one.model === other.model &&
+    one.target === other.target &&
+    one.region === other.region &&
+    one.end === other.end &&
+    one.reason === other.reason
+  );
+}
+
 /** Makes the metrics of one node. `withProcess: false` leaves out those of the process, for tests. */
 export function createMetrics(build: BuildInfo, withProcess = true): Metrics {
   return new NodeMetrics(build, withProcess);
@@ -99,6 +123,18 @@ class NodeMetrics implements Metrics {
   readonly #exchanges = new Map<string, ExchangeSeries>();
   readonly #attempts = new Map<string, AttemptSeries>();
   readonly #keys = new Map<string, KeySeries>();
+  /**
+   * The last of each model and of each target: nearly always the next one is of the same kind, and
+   * no key has to be made for it. Bounded by the configuration.
+   */
+  readonly #lastExchange = new Map<
+    string,
+    { readonly record: ExchangeRecord; readonly series: ExchangeSeries }
+  >();
+  readonly #lastAttempt = new Map<
+    string,
+    { readonly record: AttemptRecord; readonly series: AttemptSeries }
+  >();
   readonly #targetStates = new Map<string, readonly [string, string, string]>();
   readonly #inFlight: NumberSeries;
   readonly #loopLag: NumberSeries;
@@ -138,6 +174,8 @@ class NodeMetrics implements Metrics {
     // Bundles hold label values of the old configuration; their series stay, the lookup is redone.
     this.#exchanges.clear();
     this.#attempts.clear();
+    this.#lastExchange.clear();
+    this.#lastAttempt.clear();
     this.#keys.clear();
     const states = this.#number('banyan_target_state');
     for (const [key, labels] of this.#targetStates) {
@@ -265,6 +303,16 @@ class NodeMetrics implements Metrics {
   }
 
   #exchangeSeries(record: ExchangeRecord): ExchangeSeries {
+    const last = this.#lastExchange.get(record.modelServed);
+    if (last !== undefined && isSameExchange(last.record, record)) return last.series;
+    const series = this.#findExchangeSeries(record);
+    if (this.#isKnown(record.modelServed)) {
+      this.#lastExchange.set(record.modelServed, { record, series });
+    }
+    return series;
+  }
+
+  #findExchangeSeries(record: ExchangeRecord): ExchangeSeries {
     const { operation, providerKind, model, modelServed, end, status } = record;
     const code = record.errorCode ?? '';
     const key = `${operation} ${providerKind} ${model} ${modelServed} ${end} ${status} ${code}`;
@@ -294,6 +342,14 @@ class NodeMetrics implements Metrics {
   }
 
   #attemptSeries(record: AttemptRecord): AttemptSeries {
+    const last = this.#lastAttempt.get(record.target);
+    if (last !== undefined && isSameAttempt(last.record, record)) return last.series;
+    const series = this.#findAttemptSeries(record);
+    this.#lastAttempt.set(record.target, { record, series });
+    return series;
+  }
+
+  #findAttemptSeries(record: AttemptRecord): AttemptSeries {
     const { providerKind, target, region, end, reason } = record;
     const key = `${providerKind} ${record.model} ${target} ${region} ${end} ${reason}`;
     const found = this.#attempts.get(key);
