@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -298,6 +298,37 @@ test('config check: 0 and a summary, or 2 and every problem; config show masks',
     ],
   });
   assert.equal(unset.err, '');
+});
+
+test('config import litellm prints, writes once, reports as JSON, and refuses what is none', async () => {
+  const file = join(folder, 'litellm.yaml');
+  const target = join(folder, 'imported.yaml');
+  await writeFile(
+    file,
+    'model_list:\n- model_name: m\n  litellm_params: { model: gpt-4o, api_key: sk-plain }\n',
+  );
+  const verb = ['config', 'import', 'litellm'];
+  const printed = await banyan([...verb, file]);
+  assert.equal(printed.code, 0);
+  assert.match(printed.out, /^ {4}apiKey: \$\{OPENAI_API_KEY\}$/m);
+  assert.match(printed.err, /litellm\.yaml:3:36: model_list\[0\]\.litellm_params\.api_key: /);
+  assert.doesNotMatch(printed.out + printed.err, /sk-plain/);
+  assert.equal((await banyan([...verb, file, '-o', target])).code, 0);
+  assert.equal(await readFile(target, 'utf8'), printed.out);
+  assert.equal((await banyan([...verb, file, '-o', target])).code, EXIT.refused);
+  assert.equal((await banyan([...verb, file, '-o', target, '--force'])).code, 0);
+  const report: unknown = JSON.parse((await banyan([...verb, file, '-o', 'json'])).out);
+  assert.ok(typeof report === 'object' && report !== null && 'config' in report);
+  assert.equal(report.config, printed.out);
+  const checked = await banyan(['config', 'check', target], {
+    OPENAI_API_KEY: 'x',
+    BANYAN_API_KEY: 'y',
+  });
+  assert.equal(checked.code, 0, checked.err);
+  await writeFile(file, 'region: a\n');
+  assert.equal((await banyan([...verb, file])).code, EXIT.usage);
+  await writeFile(file, 'model_list: []\n');
+  assert.equal((await banyan([...verb, file])).code, EXIT.failed);
 });
 
 test('keys hash reads a key from standard input and prints what configuration takes', async () => {

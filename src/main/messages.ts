@@ -75,6 +75,37 @@ export const MESSAGES = {
     zh: '{file}：正确。区域 {region}，后端 {targets} 个，模型 {models} 个，密钥 {keys} 个。',
   },
   'config.bad': { en: '{count} problems.', zh: '共 {count} 处问题。' },
+  'import.about': {
+    en: "take over another gateway's configuration",
+    zh: '接管其他网关的配置',
+  },
+  'import.litellm': {
+    en: 'make a configuration from that of a LiteLLM proxy; tells every field that is not taken over',
+    zh: '由 LiteLLM 代理的配置生成本网关的配置，并列出未接管的每个字段',
+  },
+  'import.file': { en: "LiteLLM's config.yaml", zh: 'LiteLLM 的 config.yaml' },
+  'import.output': {
+    en: 'the file to write (otherwise it is printed), or json: a report with the configuration in it',
+    zh: '要写入的文件（不给则打印），或 json：含配置的报告',
+  },
+  'import.region': { en: 'the region that the node is in', zh: '节点所在的区域' },
+  'import.force': { en: 'replace the file', zh: '覆盖已有文件' },
+  'import.notLitellm': {
+    en: '{file} has no model_list: it is no configuration of a LiteLLM proxy.',
+    zh: '{file} 中没有 model_list：它不是 LiteLLM 代理的配置。',
+  },
+  'import.exists': {
+    en: '{file} is there already; --force replaces it.',
+    zh: '{file} 已存在；用 --force 覆盖。',
+  },
+  'import.nothing': {
+    en: 'No model of {file} could be taken over.',
+    zh: '{file} 中没有可以接管的模型。',
+  },
+  'import.done': {
+    en: '{models} models, {targets} targets, {notes} notes. Set in the environment: {variables}',
+    zh: '模型 {models} 个，后端 {targets} 个，说明 {notes} 条。需在环境中设置：{variables}',
+  },
   'serve.about': { en: 'run one node', zh: '运行一个节点' },
   'serve.config': { en: 'the configuration file', zh: '配置文件' },
   'serve.failed': { en: 'The node could not start: {why}', zh: '节点无法启动：{why}' },

@@ -1,4 +1,4 @@
-/** `banyan config check|schema|show`. */
+/** `banyan config check|schema|show|import`. */
 
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
@@ -7,6 +7,7 @@ import type { ConfigProblem } from '../config/document.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { renderJson, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput } from '../verb.ts';
+import { registerConfigImport } from './configImport.ts';
 
 /** Adds the verbs. */
 export function registerConfig(program: Command): void {
@@ -24,6 +25,7 @@ export function registerConfig(program: Command): void {
   withOutput(config.command('show').description(say('config.show')))
     .argument('<file>', say('config.file'))
     .action((file: string, options: { output: OutputFormat }) => show(file, options.output));
+  registerConfigImport(config);
 }
 
 async function check(file: string, output: OutputFormat): Promise<void> {

@@ -61,7 +61,7 @@ export function isSecretHeader(name: string): boolean {
 }
 
 /** Fields that the transport or the adapter owns. */
-const OWNED_HEADERS: ReadonlySet<string> = new Set([
+export const OWNED_HEADERS: ReadonlySet<string> = new Set([
   'host',
   'connection',
   'content-length',
