@@ -45,6 +45,8 @@ export const HTTP_LIMITS = {
   chunkSizeDigitsMax: 10,
   /** Bytes after a request that wait for its answer (pipelining); past it reading pauses. */
   pipelineBytesMax: 64 * KIB,
+  /** A paused client is read now and then, to see whether it left; past this it is cut off. */
+  pipelineBytesCut: 256 * KIB,
   /** All request bodies together, from their first byte to the end of their exchange, bytes. */
   requestBodiesBytesMax: 1024 * MIB,
   /** Body buffer before the first byte of a body arrives, bytes; it grows with what comes. */

@@ -12,7 +12,12 @@ import { assert } from '../base/assert.ts';
 import { concatBytes, copyBytes } from '../base/bytes.ts';
 import { headerValue, type HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS, HTTP_LIMITS } from '../base/limits.ts';
-import type { UpstreamFailure, UpstreamHandle, UpstreamHandler } from '../base/ports.ts';
+import type {
+  TimerHandle,
+  UpstreamFailure,
+  UpstreamHandle,
+  UpstreamHandler,
+} from '../base/ports.ts';
 import type {
   ContinuationMode,
   ParsedRequest,
@@ -82,6 +87,7 @@ export class Attempt implements UpstreamHandler {
   private heldBytes = 0;
   private handle: UpstreamHandle | null = null;
   private isClosed = false;
+  private lingering: TimerHandle | null = null;
 
   constructor(
     host: ExchangeHost,
@@ -157,13 +163,21 @@ export class Attempt implements UpstreamHandler {
   /** Frees the connection unless the response has ended by its own framing, and so is reusable. */
   close(): void {
     if (this.isClosed) return;
-    this.isClosed = true;
+    this.settled();
     this.handle?.cancel();
   }
 
-  /** True once nothing more can come from the transport. */
-  get isSettled(): boolean {
-    return this.isClosed;
+  /** The answer is whole by its dialect: its framing may still end within `waitMs`. */
+  linger(waitMs: number): void {
+    if (this.isClosed) return;
+    this.lingering = this.host.timers.after(waitMs, () => this.close());
+  }
+
+  /** Nothing more can come from the transport. */
+  private settled(): void {
+    this.isClosed = true;
+    this.lingering?.cancel();
+    this.lingering = null;
   }
 
   /** Stops the call and reports `verdict`: a deadline has passed. */
@@ -214,7 +228,7 @@ export class Attempt implements UpstreamHandler {
   }
 
   onEnd(): void {
-    this.isClosed = true;
+    this.settled();
     switch (this.state) {
       case 'stream':
         this.onStreamEnd();
@@ -232,7 +246,7 @@ export class Attempt implements UpstreamHandler {
   }
 
   onFailure(cause: UpstreamFailure): void {
-    this.isClosed = true;
+    this.settled();
     if (this.state === 'over') return;
     if (this.state === 'error-body') {
       this.onErrorEnd(); // The status is known: that its body was cut changes nothing.

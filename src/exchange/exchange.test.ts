@@ -15,6 +15,7 @@ test('a stream passes through and ends cleanly when its dialect says that it is 
   assert.equal(world.reply.end_, 'ended');
   assert.deepEqual(world.outcomes, [{ kind: 'answered' }]);
   assert.deepEqual(world.ends, [{ end: 'answered', code: null }]);
+  assert.equal(world.time.pendingCount, 0, 'no timer outlives the answer');
   world.time.advance(5_000);
   assert.equal(last(world).isCancelled, false, 'a connection that ended by itself is kept');
   assert.equal(world.time.pendingCount, 0);

@@ -157,7 +157,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
       if (this.continuation !== null) this.send(this.continuation.release());
       this.client.end();
-      if (!attempt.isSettled) this.host.timers.after(LINGER_MS, () => attempt.close());
+      attempt.linger(LINGER_MS);
     } else {
       this.settleWait(nowMs);
       this.firstContentMs = nowMs;

@@ -293,7 +293,10 @@ export class Connection implements ReplyHost {
   #keepPipelined(bytes: Buffer, start: number, end: number): void {
     const piece = Buffer.from(bytes.subarray(start, end));
     this.#pipelined = this.#pipelined === null ? piece : Buffer.concat([this.#pipelined, piece]);
-    if (this.#pipelined.length >= this.#context.limits.pipelineBytesMax && !this.#isPaused) {
+    const { pipelineBytesMax, pipelineBytesCut } = this.#context.limits;
+    if (this.#pipelined.length > pipelineBytesCut) {
+      this.breakOff();
+    } else if (this.#pipelined.length >= pipelineBytesMax) {
       this.#isPaused = true;
       this.#socket.pause();
     }
@@ -381,7 +384,12 @@ export class Connection implements ReplyHost {
       this.breakOff();
       return;
     }
-    if (this.#state === STATE.busy || nowMs < this.#deadlineMs) return;
+    if (this.#state === STATE.busy) {
+      // A socket that is not read does not tell of its end: one read, and `feed` pauses it again.
+      if (this.#isPaused) this.#socket.resume();
+      return;
+    }
+    if (nowMs < this.#deadlineMs) return;
     if (this.#state === STATE.idle || this.#state === STATE.linger) {
       // Bytes on their way to a slow reader are the stall watch's business.
       if (this.writer.pendingBytes === 0) this.#drop();

@@ -385,6 +385,41 @@ describe('clients that leave', () => {
     });
   }
 
+  for (const how of ['FIN', 'RST'] as const) {
+    test(`${how} of a client whose pipelined bytes wait in the kernel is seen too`, async () => {
+      const { port, next } = await listen(() => {}, { pipelineBytesMax: 256 });
+      const raw = dial(port);
+      raw.socket.write(get());
+      const one = await next();
+      const gone = new Promise<void>((resolve) => {
+        one.onGoneHook = resolve;
+      });
+      // More than the limit, in two pieces: the second stays unread until the next look.
+      await new Promise((resolve) => raw.socket.write(get('/next').repeat(20), resolve));
+      await new Promise((resolve) => raw.socket.write(get('/last'), resolve));
+      if (how === 'FIN') raw.socket.end();
+      else raw.socket.resetAndDestroy();
+      await gone;
+    });
+  }
+
+  test('a client that floods behind its request is cut off, not kept', async () => {
+    const { port, next, server } = await listen(() => {}, {
+      pipelineBytesMax: 1024,
+      pipelineBytesCut: 8 * 1024,
+    });
+    const raw = dial(port);
+    raw.socket.write(get());
+    const one = await next();
+    const gone = new Promise<void>((resolve) => {
+      one.onGoneHook = resolve;
+    });
+    raw.socket.write(get('/more').repeat(20_000));
+    await gone;
+    assert.equal(server.stats().gone, 1);
+    assert.notEqual(await raw.closed, 'end');
+  });
+
   test('onGone comes once, in the middle of a stream too', async () => {
     const { port, next } = await listen((one) => one.reply.head(200, [], { kind: 'stream' }));
     const raw = dial(port);

@@ -183,6 +183,28 @@ test('an answer that is broken off is truncated, after what came of it', async (
   await close();
 });
 
+test('a head that fits into no frame fails its stream, and the gateway hears of it later', async () => {
+  let isInHead = false;
+  let goneInHead: boolean | null = null;
+  const { a, close } = await startPair(certs, {
+    answer: (taken) => {
+      taken.onGone = (): void => {
+        goneInHead = isInHead;
+      };
+      const long = 'x'.repeat(PEER_LIMITS.framePayloadBytesMax);
+      isInHead = true;
+      taken.reply.head(200, ['x-long', long], { kind: 'stream' });
+      isInHead = false;
+    },
+  });
+  const { seen } = a.call('b', {});
+  await until(() => seen.isDone && goneInHead !== null, 'both sides know');
+  assert.equal(seen.failure?.kind, 'truncated');
+  assert.equal(goneInHead, false, 'no callback inside the call of the gateway (P1)');
+  assert.equal(a.hub.status()[0]?.state.kind, 'up', 'the link stays');
+  await close();
+});
+
 test('an answer shorter than its length is truncated', async () => {
   const { a, close } = await startPair(certs, {
     answer: ({ reply }) => {

@@ -117,6 +117,17 @@ export class IncomingRequest implements ClientReply {
     if (!this.isAnswered) this.events?.onGone();
   }
 
+  /**
+   * The head of our answer fits into no frame: the stream is over. The gateway hears of it later,
+   * not inside its own call (P1).
+   */
+  headRefused(): void {
+    if (this.isGone) return;
+    this.isGone = true;
+    this.close();
+    queueMicrotask(() => this.events?.onGone());
+  }
+
   head(status: number, headers: HeaderList, framing: BodyFraming): void {
     if (this.isGone || this.isAnswered || this.hasHead) return;
     this.hasHead = true;

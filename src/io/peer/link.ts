@@ -251,7 +251,7 @@ export class PeerLink implements OutgoingLink, IncomingLink {
     if (frame.type !== 'response-head') return;
     const detail = 'the header section of the answer is over the limit';
     this.send({ type: 'abort', stream: frame.stream, reason: 'broken', detail });
-    this.requests.get(frame.stream)?.callerGone();
+    this.requests.get(frame.stream)?.headRefused();
   }
 
   private listen(): void {

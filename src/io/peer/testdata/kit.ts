@@ -87,6 +87,8 @@ export interface Taken {
   readonly reply: ClientReply;
   goneMs: number | null;
   drains: number;
+  /** Set by tests that watch the moment. */
+  onGone?: () => void;
 }
 
 /** A handler that keeps what it gets; `answer`, if given, is called with each. */
@@ -106,6 +108,7 @@ export class TestHandler implements RequestHandler {
     return {
       onGone: () => {
         taken.goneMs = performance.now();
+        taken.onGone?.();
       },
       onDrain: () => {
         taken.drains += 1;
