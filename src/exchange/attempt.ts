@@ -68,6 +68,10 @@ export class Attempt implements UpstreamHandler {
   lastPieceMs: number;
   /** Clock.nowMs() of the first content, or null. */
   firstContentMs: number | null = null;
+  /** Bytes of the stream after the first content. */
+  contentBytes = 0;
+  /** The client held it back at some time: its rate is not the target's. */
+  wasPaused = false;
   status = 0;
   /** Header fields of the response, kept for those that are passed on. */
   headers: HeaderList = [];
@@ -127,6 +131,7 @@ export class Attempt implements UpstreamHandler {
   }
 
   pause(): void {
+    this.wasPaused = true;
     this.handle?.pause();
   }
 
@@ -213,6 +218,7 @@ export class Attempt implements UpstreamHandler {
   onBody(chunk: Uint8Array): void {
     this.lastPieceMs = this.host.clock.nowMs();
     if (this.state === 'stream') {
+      if (this.firstContentMs !== null) this.contentBytes += chunk.length;
       this.onStreamChunk(chunk);
     } else if (this.state === 'unary-body') {
       this.hold(chunk);

@@ -95,6 +95,11 @@ export class Continuation {
     return this.keptBytes > 0 || this.isOverLimit;
   }
 
+  /** Is all kept that is needed to go on? */
+  get canGoOn(): boolean {
+    return !this.isOverLimit;
+  }
+
   /** Takes a piece of whole events; returns what may go to the client now. */
   pass(bytes: Uint8Array): Uint8Array {
     if (this.isOverLimit) return bytes;

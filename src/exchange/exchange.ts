@@ -28,8 +28,9 @@ import { attemptDueMs, commentDueMs, missedDeadline, type Watched } from './dead
 import { keyOf, type AttemptReport, type ExchangeHost, type Place } from './place.ts';
 import { Race } from './race.ts';
 import { Search } from './search.ts';
+import { StallWatch } from './stall.ts';
 import type { ExchangeEnd, ExchangeInfo, ExchangeOwner } from './owner.ts';
-import { judgeDeadline, judgeFailure, type Verdict } from './verdict.ts';
+import { judgeDeadline, judgeFailure, judgeStall, type Verdict } from './verdict.ts';
 
 /** A stream's connection that does not end after the dialect's own end is closed after, ms. */
 const LINGER_MS = 1_000;
@@ -61,6 +62,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   private waitFromMs: number | null = null;
   private timer: TimerHandle | null = null;
   private readonly continuation: Continuation | null;
+  private readonly stall: StallWatch;
 
   constructor(
     host: ExchangeHost,
@@ -71,6 +73,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   ) {
     this.host = host;
     this.search = new Search(host);
+    this.stall = new StallWatch(info.stall);
     this.owner = owner;
     this.info = info;
     this.request = request;
@@ -129,6 +132,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.client.lastSentMs = this.host.clock.nowMs();
     if (this.current === null || this.current.isOver) return;
     this.current.resume();
+    if (this.current.hasContent) this.stall.begin(this.current, this.host.clock.nowMs());
     this.arm(); // The client is to be kept awake again.
   }
 
@@ -142,6 +146,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.firstContentMs ??= attempt.firstContentMs;
     this.openStream();
     this.pass(bytes);
+    if (this.continuation !== null) this.stall.begin(attempt, this.host.clock.nowMs());
     this.arm();
   }
 
@@ -152,6 +157,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   attemptDone(attempt: Attempt, answer: UnaryAnswer | null): void {
     const nowMs = this.host.clock.nowMs();
     attempt.place.finished({ kind: 'answered' }, nowMs);
+    if (attempt.firstContentMs !== null && !attempt.wasPaused) {
+      attempt.place.streamed(attempt.contentBytes, nowMs - attempt.firstContentMs);
+    }
     this.report(attempt, 'answered', '', nowMs);
     if (answer === null) {
       this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
@@ -169,6 +177,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
 
   attemptFailed(attempt: Attempt, verdict: Verdict): void {
     const nowMs = this.host.clock.nowMs();
+    this.stall.stop();
     attempt.place.finished(verdict.outcome, nowMs);
     const isRejected = verdict.outcome.kind === 'rejected';
     this.report(attempt, isRejected ? 'rejected' : 'failed', verdict.reason, nowMs);
@@ -178,7 +187,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.settleWait(nowMs);
     this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
     if (this.continuation?.hasSent === true || attempt.hasContent) {
-      this.goOn(attempt, verdict);
+      this.goOn(attempt, { ...verdict, failure: brokenStream(verdict.failure) });
       return;
     }
     this.current = null;
@@ -216,7 +225,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   private startRival(nowMs: number): void {
     const first = this.current;
     assert(first !== null && !first.hasContent, 'a race begins before the first content');
-    const choice = this.owner.choose(this.search.rivalQuery(first.place, this.attempts, nowMs));
+    const choice = this.owner.choose(this.search.otherQuery(first.place, nowMs));
     if (choice.kind !== 'place' || this.attempts >= this.info.attemptsMax) {
       this.race.skip('no-place');
       return;
@@ -272,6 +281,15 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.retry(attempt, verdict, this.host.clock.nowMs());
   }
 
+  /** A stalled stream is better than none: it is given up only for a place that can go on. */
+  private givesUp(attempt: Attempt, nowMs: number): boolean {
+    if (this.continuation?.canGoOn !== true || this.attempts >= this.info.attemptsMax) return false;
+    const other = this.owner.choose(this.search.otherQuery(attempt.place, nowMs));
+    if (other.kind === 'none' || !this.search.prepays(nowMs)) return false;
+    attempt.fail(judgeStall());
+    return true;
+  }
+
   // --- inside ---
 
   /** Starts the next attempt, waits for one, or gives up with `last`. */
@@ -287,7 +305,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.end(last);
       return;
     }
-    const choice = this.owner.choose(this.search.query(this.attempts, last, nowMs));
+    const isBegun = this.continuation?.hasSent === true;
+    const isSameModel = isBegun && !this.info.mayChangeModel;
+    const choice = this.owner.choose(this.search.query(last, isSameModel, nowMs));
     if (choice.kind === 'place') {
       this.search.modelIndex = choice.modelIndex;
       this.begin(choice.place);
@@ -427,7 +447,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     const { rival, dueMs: hedgeMs } = this.race;
     const rivalMs = rival === null ? Infinity : attemptDueMs(this, rival);
     const ownMs = Math.min(attemptDueMs(this, attempt), commentDueMs(this));
-    const dueMs = Math.min(ownMs, rivalMs, hedgeMs);
+    const dueMs = Math.min(ownMs, rivalMs, hedgeMs, this.stall.dueMs);
     // What is due may come nearer while the timer runs (content began): look again in time.
     const waitMs = Math.ceil(dueMs - this.host.clock.nowMs());
     const delayMs = Math.max(1, Math.min(this.info.deadlines.idleMs, waitMs));
@@ -454,7 +474,12 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       return;
     }
     if (nowMs >= this.race.dueMs) this.startRival(nowMs);
-    if (this.isPaused) attempt.lastPieceMs = nowMs; // The client is slow, not the target.
+    if (this.isPaused) {
+      attempt.lastPieceMs = nowMs; // The client is slow, not the target.
+      this.stall.begin(attempt, nowMs);
+    } else if (this.stall.isStalled(attempt, nowMs) && this.givesUp(attempt, nowMs)) {
+      return;
+    }
     if (nowMs >= commentDueMs(this)) this.sendComment(nowMs);
     this.arm();
   }
@@ -467,4 +492,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.openStream();
     this.client.comment(nowMs);
   }
+}
+
+/** Of an answer that has begun the client is told that it broke off, whatever brought it about. */
+function brokenStream(told: Failure): Failure {
+  return told.code === 'stream_broken' ? told : failure('stream_broken');
 }

@@ -6,6 +6,7 @@ import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { AttemptCall } from './attempt.ts';
 import type { ExchangeDeadlines } from './deadlines.ts';
 import type { Exchange } from './exchange.ts';
+import type { StallSpec } from './stall.ts';
 import type { AttemptReport, Place, PlaceChoice, PlaceQuery } from './place.ts';
 
 /** What is fixed for one exchange. */
@@ -16,6 +17,10 @@ export interface ExchangeInfo {
   readonly attemptsMax: number;
   /** An answer whose target dies after its first content may go on at another one. */
   readonly mayContinue: boolean;
+  /** It may go on with another model of the list, too. */
+  readonly mayChangeModel: boolean;
+  /** When a stream that goes on too slowly is given up for another one; null: never. */
+  readonly stall: StallSpec | null;
   /** Header fields of the client's request that its dialect reads. */
   readonly clientHeaders: HeaderList;
 }

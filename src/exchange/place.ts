@@ -32,6 +32,10 @@ export interface Place {
   started(nowMs: number): void;
   firstContent(nowMs: number): void;
   finished(outcome: AttemptOutcome, nowMs: number): void;
+  /** A whole answer streamed `bytes` after its first content, within `ms`. */
+  streamed(bytes: number, ms: number): void;
+  /** What streams of this place usually do, bytes a second; null: not known. */
+  bytesPerSecond(): number | null;
 }
 
 /** Names a place among those of one exchange. */
@@ -45,11 +49,12 @@ export interface PlaceQuery {
   readonly excluded: ReadonlySet<string>;
   /** Index into [the model asked for, its fallbacks …]: where to begin. */
   readonly modelIndex: number;
-  readonly attempts: number;
   /** What the last attempt said; null before the first. */
   readonly lastFailure: Failure | null;
-  /** A second attempt is to race the first: the same model, at a healthy place, or none. */
-  readonly isHedge: boolean;
+  /** Only for the model at `modelIndex`. */
+  readonly isSameModel: boolean;
+  /** Only at a place that is not sick. */
+  readonly isHealthy: boolean;
   readonly nowMs: number;
 }
 

@@ -17,6 +17,7 @@ export class Search {
   private readonly excluded: Set<string> = new Set();
   private round = 0;
   private hasLost = false;
+  private isPaid = false;
 
   constructor(host: ExchangeHost) {
     this.host = host;
@@ -32,20 +33,37 @@ export class Search {
   }
 
   /** The question for the next place. */
-  query(attempts: number, lastFailure: Failure | null, nowMs: number): PlaceQuery {
+  query(lastFailure: Failure | null, isSameModel: boolean, nowMs: number): PlaceQuery {
     const { excluded, modelIndex } = this;
-    return { excluded, modelIndex, attempts, lastFailure, isHedge: false, nowMs };
+    return { excluded, modelIndex, lastFailure, isSameModel, isHealthy: false, nowMs };
   }
 
-  /** The question for a place that races `first`. */
-  rivalQuery(first: Place, attempts: number, nowMs: number): PlaceQuery {
+  /** The question for a healthy place that runs the same model beside `first`, or in its stead. */
+  otherQuery(first: Place, nowMs: number): PlaceQuery {
     const excluded = new Set(this.excluded).add(keyOf(first));
     const { modelIndex } = this;
-    return { excluded, modelIndex, attempts, lastFailure: null, isHedge: true, nowMs };
+    return {
+      excluded,
+      modelIndex,
+      lastFailure: null,
+      isSameModel: true,
+      isHealthy: true,
+      nowMs,
+    };
+  }
+
+  /** Takes the retry for an attempt that is to be given up only if there is one; else false. */
+  prepays(nowMs: number): boolean {
+    this.isPaid = this.host.takeRetry(nowMs, true, false);
+    return this.isPaid;
   }
 
   /** Takes the retry out of the budget where it costs one; false: it is spent. */
   takesRetry(verdict: Verdict, nowMs: number): boolean {
+    if (this.isPaid) {
+      this.isPaid = false;
+      return true;
+    }
     // An overloaded target did not run it, but a retry is load where load is the trouble.
     const isFree = verdict.isDefinite && verdict.outcome.kind !== 'overloaded';
     // A target that dies takes its requests down once: each may move on once, whatever the budget.

@@ -26,6 +26,7 @@ import type {
 import type { AttemptOutcome } from '../routing/outcome.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeEnd, ExchangeOwner } from './owner.ts';
+import type { StallSpec } from './stall.ts';
 import type { AttemptReport, ExchangeHost, Place } from './place.ts';
 
 const NO_LAYOUT = {
@@ -191,6 +192,8 @@ interface WorldOptions {
   /** Null: no hedging. */
   readonly hedgeMs?: number | null;
   readonly hedges?: number;
+  readonly mayContinue?: boolean;
+  readonly stall?: StallSpec | null;
 }
 
 function requestOf(isStream: boolean): ParsedRequest {
@@ -229,6 +232,8 @@ function placeOf(name: string, outcomes: AttemptOutcome[]): Place {
     finished: (outcome) => {
       outcomes.push(outcome);
     },
+    streamed: () => {},
+    bytesPerSecond: () => null,
   };
 }
 
@@ -283,7 +288,9 @@ export function open(options: WorldOptions = {}): World {
     receivedMs: time.nowMs(),
     deadlines: { connectMs: 100, firstByteMs: 5_000, idleMs: 2_000, totalMs: 60_000 },
     attemptsMax: options.attemptsMax ?? 4,
-    mayContinue: false,
+    mayContinue: options.mayContinue ?? false,
+    mayChangeModel: false,
+    stall: options.stall ?? null,
     clientHeaders: [],
   };
   const exchange = new Exchange(host, owner, info, request, reply);

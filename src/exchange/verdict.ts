@@ -158,6 +158,18 @@ export function judgeDeadline(kind: DeadlineKind, hasContent: boolean, limitMs: 
   };
 }
 
+/** The stream goes on far slower than its target's do. */
+export function judgeStall(): Verdict {
+  return {
+    next: 'elsewhere',
+    isDefinite: false,
+    outcome: { kind: 'stalled' },
+    failure: failure('stream_broken', 'It had almost stopped.'),
+    reason: 'stalled',
+    status: 0,
+  };
+}
+
 /** The stream ended by its transport's framing but not by its dialect's. */
 export function judgeEarlyEnd(hasContent: boolean): Verdict {
   return {

@@ -28,13 +28,6 @@ export interface Chooser {
   readonly isForwarded: boolean;
 }
 
-/** A race is for a healthy place that runs the same model, or not at all. */
-const NO_RIVAL: PlaceChoice = {
-  kind: 'none',
-  failure: failure('no_target'),
-  why: 'nobody to race with',
-};
-
 /** Chooses; see the module's comment for the order. */
 export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   const reasons: string[] = [];
@@ -49,7 +42,7 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
       const local = chooseTarget(chooser, model, query);
       if ('place' in local) {
         if (!local.isPanic) return { kind: 'place', place: local.place, modelIndex: index };
-        if (!query.isHedge) panic ??= { kind: 'place', place: local.place, modelIndex: index };
+        if (!query.isHealthy) panic ??= { kind: 'place', place: local.place, modelIndex: index };
         reasons.push(`${name}: only sick targets here`);
       } else {
         refusal ??= local.refusal;
@@ -61,10 +54,10 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
     }
     const remote = chooseRegion(chooser, name, query);
     if ('place' in remote) return { kind: 'place', place: remote.place, modelIndex: index };
-    if (query.isHedge) return NO_RIVAL;
     // A sick target may still answer; the same model here comes before another model.
     if (panic !== null) return panic;
     reasons.push(`${name}: ${remote.why}`);
+    if (query.isSameModel) break;
   }
   const why = reasons.join('; ');
   const retryAfterMs = Math.max(1_000, retryMs ?? 1_000);
@@ -162,6 +155,8 @@ function targetPlace(chooser: Chooser, model: ServingModel, way: ServingWay, pic
     finished: (outcome, nowMs) => {
       if (token !== null) router.finished(token, outcome, nowMs);
     },
+    streamed: (bytes, ms) => router.paceOf(name)?.streamed(bytes, ms),
+    bytesPerSecond: () => router.paceOf(name)?.bytesPerSecond() ?? null,
   };
 }
 
@@ -197,6 +192,9 @@ function regionPlace(chooser: Chooser, region: string, model: string, reason: st
     firstContent: () => {},
     finished: (outcome: AttemptOutcome, nowMs) =>
       chooser.regions.finished(region, promptTokens, outcome, nowMs),
+    // The region that serves it watches for stalls itself.
+    streamed: () => {},
+    bytesPerSecond: () => null,
   };
 }
 

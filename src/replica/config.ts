@@ -6,6 +6,7 @@
 
 import type { HeaderList } from '../base/headers.ts';
 import type { ModelName, RegionName, TargetName } from '../base/names.ts';
+import type { StallSpec } from '../exchange/stall.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { HedgeSpec } from '../routing/hedge.ts';
 import type { RouteSpec } from '../routing/spec.ts';
@@ -56,6 +57,9 @@ export interface TargetConfig {
   readonly probePath: string | null;
 }
 
+/** What may go on with an answer: the same model elsewhere, its fallbacks too, or nobody. */
+export type ContinueRule = 'same-model' | 'fallbacks' | 'off';
+
 /** One model that clients can ask for in this region. */
 export interface ModelConfig {
   readonly name: ModelName;
@@ -69,6 +73,10 @@ export interface ModelConfig {
   readonly attemptsMax: number;
   /** Hedging of the first token of streams; null: none. */
   readonly hedge: HedgeSpec | null;
+  /** Whether an answer whose target dies goes on elsewhere, and whether another model may do it. */
+  readonly continue: ContinueRule;
+  /** When a stream counts as stalled; null: never. */
+  readonly stall: StallSpec | null;
   /** Unix seconds shown by GET /v1/models. */
   readonly createdSeconds: number;
 }

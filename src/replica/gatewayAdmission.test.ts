@@ -61,6 +61,8 @@ const CONFIG: NodeConfig = {
       deadlines: { connectMs: 1_000, firstByteMs: 9_000, idleMs: 9_000, totalMs: 60_000 },
       attemptsMax: 1,
       hedge: null,
+      continue: 'same-model',
+      stall: null,
       createdSeconds: 1,
     },
   ],

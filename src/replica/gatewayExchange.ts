@@ -15,7 +15,7 @@ import type { Usage } from '../protocol/dialect.ts';
 import { requestIdFields } from '../protocol/ids.ts';
 import { hedgeDelayMs } from '../routing/hedge.ts';
 import { choosePlace, type Chooser } from './choose.ts';
-import type { Deadlines } from './config.ts';
+import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
 import { priorityOf, type Admission, type Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
@@ -62,6 +62,7 @@ export class GatewayExchange implements ExchangeOwner {
   private readonly chooser: Chooser;
   private readonly deadlines: Deadlines;
   private readonly attemptsMax: number;
+  private readonly firstModel: ModelConfig | null;
   private hasEarned = false;
   private isRaced = false;
 
@@ -69,9 +70,9 @@ export class GatewayExchange implements ExchangeOwner {
     this.gateway = gateway;
     this.opening = opening;
     const { serving } = gateway;
-    const model = serving.models.get(opening.models[0] ?? '');
-    this.deadlines = model?.config.deadlines ?? DEFAULT_DEADLINES;
-    this.attemptsMax = model?.config.attemptsMax ?? EXCHANGE_LIMITS.attemptsDefault;
+    this.firstModel = serving.models.get(opening.models[0] ?? '')?.config ?? null;
+    this.deadlines = this.firstModel?.deadlines ?? DEFAULT_DEADLINES;
+    this.attemptsMax = this.firstModel?.attemptsMax ?? EXCHANGE_LIMITS.attemptsDefault;
     this.chooser = {
       serving,
       regions: gateway.regions,
@@ -85,15 +86,25 @@ export class GatewayExchange implements ExchangeOwner {
   /** Makes the exchange; the caller starts it. */
   open(reply: ClientReply): Exchange {
     const { client, request, requestId } = this.opening;
+    const rule = this.continueRule();
     const info = {
       requestId,
       receivedMs: client.receivedMs,
       deadlines: this.boundedDeadlines(),
       attemptsMax: this.attemptsMax,
-      mayContinue: headerValue(client.headers, 'x-banyan-continue') !== 'off',
+      mayContinue: rule !== 'off',
+      mayChangeModel: rule === 'fallbacks',
+      stall: this.firstModel?.stall ?? null,
       clientHeaders: client.headers,
     };
     return new Exchange(this.gateway.host, this, info, request, reply);
+  }
+
+  /** The request's own word counts, else the model's. */
+  private continueRule(): ContinueRule {
+    const asked = headerValue(this.opening.client.headers, 'x-banyan-continue');
+    if (asked === 'off' || asked === 'same-model' || asked === 'fallbacks') return asked;
+    return this.firstModel?.continue ?? 'same-model';
   }
 
   choose(query: PlaceQuery): PlaceChoice {

@@ -227,6 +227,8 @@ export function model(
     deadlines: { connectMs: 500, firstByteMs: 5_000, idleMs: 2_000, totalMs: 60_000 },
     attemptsMax: 4,
     hedge: null,
+    continue: 'same-model',
+    stall: null,
     createdSeconds: 1_700_000_000,
   };
 }
@@ -267,7 +269,7 @@ export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
   };
 }
 
-interface World {
+export interface World {
   readonly time: VirtualTime;
   readonly servers: Servers;
   readonly gateway: Gateway;

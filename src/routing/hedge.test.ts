@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { createPrng } from '../base/prng.ts';
 import { HEDGE_SAMPLES_MIN, HEDGE_SAVED_MAX, HedgeBudget, hedgeDelayMs } from './hedge.ts';
-import { LatencyDigest } from './latencyDigest.ts';
+import { Digest } from './digest.ts';
 
 test('hedges never exceed their share of the requests, whatever comes in whatever order (E1)', () => {
   for (let seed = 1; seed <= 300; seed += 1) {
@@ -43,7 +43,7 @@ test('a quiet day saves up no more than a few hedges (E2)', () => {
 });
 
 test('the delay is the fixed one, or the percentile once it is known, and no less than the fixed', () => {
-  const digest = new LatencyDigest();
+  const digest = new Digest();
   const fixed = { afterMs: 300, afterPercentile: null, budgetPercent: 5 };
   const learned = { afterMs: null, afterPercentile: 95, budgetPercent: 5 };
   const both = { afterMs: 300, afterPercentile: 95, budgetPercent: 5 };
@@ -60,7 +60,7 @@ test('the delay is the fixed one, or the percentile once it is known, and no les
 
 test('percentiles of a digest are within 5 percent of the exact ones (seed 11)', () => {
   const prng = createPrng(11);
-  const digest = new LatencyDigest();
+  const digest = new Digest();
   const values: number[] = [];
   for (let sample = 0; sample < 500; sample += 1) {
     const value = 2 + 2_000 * prng.nextFloat() ** 3;
@@ -70,22 +70,22 @@ test('percentiles of a digest are within 5 percent of the exact ones (seed 11)',
   values.sort((a, b) => a - b);
   for (const percent of [1, 10, 50, 90, 95, 99, 100]) {
     const exact = values[Math.ceil((values.length * percent) / 100) - 1] ?? 0;
-    const told = digest.percentileMs(percent) ?? 0;
+    const told = digest.percentile(percent) ?? 0;
     assert.ok(Math.abs(told - exact) <= 0.05 * exact, `p${percent}: ${told} for ${exact}`);
   }
 });
 
 test('a digest follows a target that became fast: old samples fade', () => {
-  const digest = new LatencyDigest();
+  const digest = new Digest();
   for (let sample = 0; sample < 500; sample += 1) digest.observe(2_000);
   for (let sample = 0; sample < 4_000; sample += 1) digest.observe(50);
-  assert.ok((digest.percentileMs(95) ?? 0) < 60);
+  assert.ok((digest.percentile(95) ?? 0) < 60);
 });
 
 test('times at and beyond the ends of the scale are taken', () => {
-  const digest = new LatencyDigest();
+  const digest = new Digest();
   for (const value of [0, 0.2, 1]) digest.observe(value);
-  assert.equal(digest.percentileMs(100), 1);
+  assert.equal(digest.percentile(100), 1);
   digest.observe(10_000_000);
-  assert.ok((digest.percentileMs(100) ?? 0) > 600_000);
+  assert.ok((digest.percentile(100) ?? 0) > 600_000);
 });

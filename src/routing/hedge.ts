@@ -10,7 +10,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import type { LatencyDigest } from './latencyDigest.ts';
+import type { Digest } from './digest.ts';
 
 /** When the first tokens of a model are hedged, and how often. */
 export interface HedgeSpec {
@@ -34,10 +34,10 @@ export const HEDGE_SAVED_MAX = 10;
 const HEDGE_COST = 10_000;
 
 /** How long the first attempt is left alone, ms; null: it is not hedged. */
-export function hedgeDelayMs(spec: HedgeSpec, firstTokens: LatencyDigest): number | null {
+export function hedgeDelayMs(spec: HedgeSpec, firstTokens: Digest): number | null {
   const { afterMs, afterPercentile } = spec;
   if (afterPercentile === null || firstTokens.samples < HEDGE_SAMPLES_MIN) return afterMs;
-  const slowMs = firstTokens.percentileMs(afterPercentile);
+  const slowMs = firstTokens.percentile(afterPercentile);
   assert(slowMs !== null, 'a digest with samples has percentiles');
   return Math.max(slowMs, afterMs ?? 0);
 }

@@ -272,6 +272,8 @@ function buildModel(model: ModelEntry): ModelConfig {
     deadlines: model.deadlines,
     attemptsMax: model.attemptsMax,
     hedge: buildHedge(model.hedge),
+    continue: model.continue,
+    stall: model.stall.belowPercent === 0 ? null : model.stall,
     createdSeconds: model.createdSeconds,
   };
 }

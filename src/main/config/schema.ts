@@ -15,6 +15,7 @@ import {
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
 import { PRIORITIES } from '../../routing/admission.ts';
+import { STALL_DEFAULTS } from '../../exchange/stall.ts';
 import { HEALTH_DEFAULTS } from '../../routing/health.ts';
 import type { AlgorithmName } from '../../routing/spec.ts';
 import { parseAddress, parseBaseUrl } from './address.ts';
@@ -243,6 +244,15 @@ const hedge = mapping({
     .describe('of streamed requests that may have a second attempt'),
 });
 
+const stall = mapping({
+  belowPercent: whole(0, 90)
+    .default(STALL_DEFAULTS.belowPercent)
+    .describe("of the usual rate of the target's streams; 0: stalls are not watched for"),
+  windowMs: whole(1_000, 24 * 3_600_000)
+    .default(STALL_DEFAULTS.windowMs)
+    .describe('for so long; then the answer goes on elsewhere, if it can'),
+});
+
 const healthMs = whole(0, 24 * 3_600_000);
 const health = mapping({
   consecutiveFailuresMax: whole(1, 1_000).default(HEALTH_DEFAULTS.consecutiveFailuresMax),
@@ -288,6 +298,11 @@ export const modelSchema = mapping({
     .default(EXCHANGE_LIMITS.attemptsDefault)
     .describe('for one request, the first included'),
   hedge: hedge.optional().describe('a second attempt that races a slow first token; absent: none'),
+  continue: z
+    .enum(['same-model', 'fallbacks', 'off'])
+    .default('same-model')
+    .describe('what may go on with an answer whose target dies in the middle of it'),
+  stall: stall.prefault({}),
   health: health.prefault({}),
   createdSeconds: whole(0, 4_294_967_295)
     .default(1_767_225_600)

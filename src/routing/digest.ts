@@ -1,6 +1,6 @@
 /**
- * A digest of times with logarithmic buckets: any percentile to within 5 percent, in a fixed
- * amount of memory. Source: DDSketch (Masson, Rim, Lee, VLDB 2019).
+ * A digest of positive figures (times in ms, bytes a second) with logarithmic buckets: any
+ * percentile to within 5 percent, in a fixed amount of memory. Source: DDSketch (Masson, Rim, Lee, VLDB 2019).
  *
  * Old samples fade: whenever the digest is full every count is halved, so that it follows a target
  * whose speed changes.
@@ -11,13 +11,13 @@ import { assert } from '../base/assert.ts';
 /** Ratio of a bucket's bounds: a percentile is off by half of that at most. */
 const GAMMA = 1.1;
 const LOG_GAMMA = Math.log(GAMMA);
-/** Bucket 0 takes all up to 1 ms, the last one all from about 12 minutes on. */
+/** Bucket 0 takes all up to 1, the last one all from 686,000 on (11 minutes in ms). */
 const BUCKETS = 142;
 /** Past this many samples all counts are halved. */
 const SAMPLES_MAX = 512;
 
-/** The times of one target. */
-export class LatencyDigest {
+/** One figure of one target. */
+export class Digest {
   readonly #counts = new Uint16Array(BUCKETS);
   #samples = 0;
 
@@ -26,17 +26,16 @@ export class LatencyDigest {
     return this.#samples;
   }
 
-  /** Takes one time, ms. */
-  observe(valueMs: number): void {
-    const raw = valueMs <= 1 ? 0 : Math.ceil(Math.log(valueMs) / LOG_GAMMA);
+  observe(value: number): void {
+    const raw = value <= 1 ? 0 : Math.ceil(Math.log(value) / LOG_GAMMA);
     const bucket = Math.min(BUCKETS - 1, raw);
     this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
     this.#samples += 1;
     if (this.#samples >= SAMPLES_MAX) this.#fade();
   }
 
-  /** The time that `percent` of the samples do not exceed, ms; null: there are none. */
-  percentileMs(percent: number): number | null {
+  /** The figure that `percent` of the samples do not exceed; null: there are none. */
+  percentile(percent: number): number | null {
     assert(percent > 0 && percent <= 100, 'a percentile is above 0 and at most 100');
     if (this.#samples === 0) return null;
     const rank = Math.max(1, Math.ceil((this.#samples * percent) / 100));
