@@ -74,6 +74,8 @@ export const JSON_LIMITS = {
   depthMax: 64,
   /** Keys and array elements together. */
   nodesMax: 1_000_000,
+  /** Keys alone: each costs a parser ten times what an element does. */
+  keysMax: 200_000,
   /** Members of the outermost object. */
   topMembersMax: 256,
   /** One number, bytes as written; and it must fit a double. */

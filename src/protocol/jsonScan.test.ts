@@ -44,7 +44,8 @@ function oracle(body: Uint8Array): boolean {
 
 function agree(body: Uint8Array, about: string): void {
   const why = refusal(body);
-  if (why?.includes('stands twice') === true) return; // JSON.parse takes the last one.
+  // JSON.parse takes the last one, and knows nothing of readers that fold case.
+  if (why !== null && /stands twice|in case only/.test(why)) return;
   assert.equal(why === null, oracle(body), `${about}: ${why ?? 'accepted'}`);
 }
 
@@ -144,7 +145,7 @@ test('bombs are refused by name and place, and quickly', () => {
     ['deep arrays', `{"a":${'['.repeat(100_000)}`, /nested deeper than 64/],
     ['deep objects', `${'{"a":'.repeat(100_000)}`, /nested deeper than 64/],
     ['many elements', `{"a":[${'0,'.repeat(1_000_001)}0]}`, /over 1000000 keys/],
-    ['many nested keys', `{"a":{${'"k":0,'.repeat(1_000_001)}"k":0}}`, /over 1000000 keys/],
+    ['many nested keys', `{"a":{${'"k":0,'.repeat(1_000_001)}"k":0}}`, /over 200000 keys/],
     ['many top keys', `{${'"k":0,'.repeat(10)}"k":0}`, /"k" stands twice/],
     [
       'many different top keys',
@@ -155,6 +156,11 @@ test('bombs are refused by name and place, and quickly', () => {
     ['a tiny exponent is fine', '{"a":1e-400}', /^$/],
     ['a long number', `{"a":${'1'.repeat(129)}}`, /number of over 128 bytes/],
     ['a second member', '{"model":"a","mod\\u0065l":"b"}', /"model" stands twice/],
+    ['a member in another case', '{"model":"a","Model":"b"}', /differs from "model" in case only/],
+    ['in another case, alone', '{"MAX_TOKENS":1}', /differs from "max_tokens" in case only/],
+    ['a long s', '{"\u017ftream":true}', /differs from "stream" in case only/],
+    ['a Kelvin sign', '{"prompt_cache_\u212aey":"x"}', /differs from "prompt_cache_key"/],
+    ['another name in capitals is fine', '{"Seed":1,"模型":2}', /^$/],
     ['a prototype key', '{"__proto__":{"x":1}}', /__proto__ is not allowed/],
     ['a hidden prototype key', '{"__prot\\u006f__":{"x":1}}', /__proto__ is not allowed/],
     ['trailing data', '{"a":1} {"b":2}', /byte 8 .*data after/],

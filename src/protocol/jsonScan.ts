@@ -47,6 +47,7 @@ export class JsonScanner {
   binaryBytes = 0;
   binaryCount = 0;
   #nodes = 0;
+  #keys = 0;
   readonly #length: number;
   readonly #words: Int32Array;
   readonly #mayUseSimd: boolean;
@@ -263,6 +264,10 @@ export class JsonScanner {
     if (bytes[at] !== COLON) {
       at = this.skipSpace(at);
       if (bytes[at] !== COLON) return this.fail(at, 'expected a colon after a key');
+    }
+    this.#keys += 1;
+    if (this.#keys > JSON_LIMITS.keysMax) {
+      return this.fail(start, `over ${JSON_LIMITS.keysMax} keys`);
     }
     return this.countNode(start) === -1 ? -1 : this.skipSpace(at + 1);
   }

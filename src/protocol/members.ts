@@ -1,6 +1,7 @@
 /**
  * The members of a body's outermost object: where each stands, and where the few are that a gateway
- * looks at. A name that stands twice, `__proto__` and data after the object are refused here. @hot
+ * looks at. A name that stands twice, or again in another case, `__proto__` and data after the object
+ * are refused here. @hot
  */
 
 import { decodeUtf8, encodeUtf8 } from '../base/bytes.ts';
@@ -171,7 +172,12 @@ function noteMember(
   hashes.push(hash);
   bounds.push(keyStart, valueEnd);
   const place = PLACE_OF_HASH.get(hash);
-  if (place === undefined || !isName(bytes, nameStart, nameEnd, place)) return true;
+  if (place === undefined || !isName(bytes, nameStart, nameEnd, place)) {
+    const twin = caseTwin(bytes, nameStart, nameEnd);
+    if (twin === null) return true;
+    scanner.fail(keyStart, `a member that differs from "${twin}" in case only`);
+    return false;
+  }
   members.set(place, keyStart, valueStart, valueEnd);
   if (place !== MEMBER.proto) return true;
   scanner.fail(keyStart, 'the member name __proto__ is not allowed');
@@ -185,6 +191,22 @@ function isName(bytes: Uint8Array, start: number, end: number, place: number): b
     if (bytes[start + index] !== name[index]) return false;
   }
   return true;
+}
+
+/**
+ * The known name that this one equals but for case; null: none. Servers in Go take such a member for
+ * the known one (encoding/json folds case, and U+017F and U+212A too), so that `Model` would name
+ * another model than the one that was checked here.
+ */
+function caseTwin(bytes: Uint8Array, start: number, end: number): string | null {
+  let hasCase = false;
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] ?? 0;
+    if (byte > 0x7f || (byte >= 0x41 && byte <= 0x5a)) hasCase = true;
+  }
+  if (!hasCase) return null;
+  const folded = decodeUtf8(bytes.subarray(start, end)).toUpperCase().toLowerCase();
+  return MEMBER_NAMES.find((name) => name === folded) ?? null;
 }
 
 /** The name whose opening quote stands at `keyStart`. */
