@@ -30,7 +30,7 @@ import { Race } from './race.ts';
 import { Search } from './search.ts';
 import { StallWatch } from './stall.ts';
 import type { ExchangeEnd, ExchangeInfo, ExchangeOwner } from './owner.ts';
-import { judgeDeadline, judgeFailure, judgeStall, type Verdict } from './verdict.ts';
+import { judgeDeadline, judgeFailure, judgeStall, midAnswer, type Verdict } from './verdict.ts';
 
 /** A stream's connection that does not end after the dialect's own end is closed after, ms. */
 const LINGER_MS = 1_000;
@@ -187,7 +187,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.settleWait(nowMs);
     this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
     if (this.continuation?.hasSent === true || attempt.hasContent) {
-      this.goOn(attempt, { ...verdict, failure: brokenStream(verdict.failure) });
+      this.goOn(attempt, midAnswer(verdict));
       return;
     }
     this.current = null;
@@ -492,9 +492,4 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.openStream();
     this.client.comment(nowMs);
   }
-}
-
-/** Of an answer that has begun the client is told that it broke off, whatever brought it about. */
-function brokenStream(told: Failure): Failure {
-  return told.code === 'stream_broken' ? told : failure('stream_broken');
 }

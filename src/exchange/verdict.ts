@@ -33,6 +33,12 @@ export interface Verdict {
   readonly status: number;
 }
 
+/** Of an answer that has begun the client is told that it broke off, whatever brought it about. */
+export function midAnswer(verdict: Verdict): Verdict {
+  const isTold = verdict.failure.code === 'stream_broken';
+  return isTold ? verdict : { ...verdict, failure: failure('stream_broken') };
+}
+
 /** The connection broke: the target died, or the way to it did. */
 export function isConnectionLoss(verdict: Verdict): boolean {
   return verdict.reason === 'reset' || verdict.reason === 'truncated';

@@ -1,6 +1,7 @@
 /**
  * A digest of positive figures (times in ms, bytes a second) with logarithmic buckets: any
- * percentile to within 5 percent, in a fixed amount of memory. Source: DDSketch (Masson, Rim, Lee, VLDB 2019).
+ * percentile to within 5 percent, in a fixed amount of memory. Source: DDSketch (Masson, Rim, Lee,
+ * VLDB 2019).
  *
  * Old samples fade: whenever the digest is full every count is halved, so that it follows a target
  * whose speed changes.
