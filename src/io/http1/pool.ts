@@ -163,7 +163,7 @@ class OriginPool implements ConnectionOwner {
   /** The fields and the path of the last call: those of a target are the same for every call. */
   #headers: HeaderList | null = null;
   #lines = '';
-  #path = '';
+  #path = '/';
 
   constructor(settings: OriginSettings, clock: Clock, limits: HttpLimits, sessions: SessionStore) {
     this.settings = settings;
