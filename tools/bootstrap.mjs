@@ -25,6 +25,7 @@ const COMMANDS = {
   generate: { dev: true, script: 'tools/generate.ts', args: [] },
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
   'bench:http': { dev: true, script: 'bench/http/main.ts', args: [] },
+  soak: { dev: true, script: 'test/soak/soak.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
 

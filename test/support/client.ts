@@ -21,6 +21,8 @@ export interface Question {
   readonly signal?: AbortSignal;
   /** Told when the first piece of the answer is there. */
   readonly began?: () => void;
+  /** A slow reader: rests so long after each read of its socket, ms. */
+  readonly readGapMs?: number;
 }
 
 /** What came back. */
@@ -35,6 +37,11 @@ export interface Reply {
 }
 
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
+
+/** Closes the connections that wait for a next question. */
+export function closeConnections(): void {
+  agent.destroy();
+}
 
 /** The body of a question. */
 export function questionBody(question: Question): string {
@@ -56,6 +63,7 @@ export function ask(apiUrl: string, question: Question): Promise<Reply> {
     question.headers ?? {},
     question.signal,
     question.began,
+    question.readGapMs ?? 0,
   );
 }
 
@@ -66,6 +74,7 @@ export function post(
   headers: Readonly<Record<string, string>> = {},
   signal?: AbortSignal,
   began: () => void = () => {},
+  readGapMs = 0,
 ): Promise<Reply> {
   const startMs = performance.now();
   return new Promise((resolve, reject) => {
@@ -89,6 +98,11 @@ export function post(
       response.once('data', began);
       response.on('data', (chunk: string) => {
         text += chunk;
+        if (readGapMs === 0) return;
+        // The socket, not the response: Node drops what a paused response holds when it breaks off.
+        const { socket } = response;
+        socket.pause();
+        setTimeout(() => socket.resume(), readGapMs);
       });
       response.on('error', () => {}); // `close` follows and tells of it.
       response.on('close', over);

@@ -60,14 +60,19 @@ function messageText(message: unknown): string {
     .join('');
 }
 
-/** How much of the answer the request holds already: a prefill, or a message to be continued. */
+/**
+ * How much of the answer the request holds already: a prefill, or messages to be continued, several
+ * where the answer was continued more than once.
+ */
 function givenText(messages: readonly unknown[]): string {
-  const last = record(messages.at(-1));
-  if (last['role'] === 'assistant') return messageText(last);
+  const last = messages.at(-1);
+  if (record(last)['role'] === 'assistant') {
+    return givenText(messages.slice(0, -1)) + messageText(last);
+  }
   const isContinue = /^(?:Your previous message was interrupted|你的上一条消息中断了)/.test(
     messageText(last),
   );
-  return isContinue ? messageText(messages.at(-2)) : '';
+  return isContinue ? givenText(messages.slice(0, -1)) : '';
 }
 
 /** The rest of `words` after the text `given`; all of them where it is no beginning of theirs. */

@@ -61,6 +61,8 @@ export interface FakeUpstream {
   /** Decides the fault of each request that is neither queued nor of a model with its own. */
   chooseFaults(choose: (request: SeenRequest) => Fault): void;
   setWords(words: readonly string[]): void;
+  /** Forgets the requests and aborts so far: a long run would keep them all. */
+  forget(): void;
   close(): Promise<void>;
 }
 
@@ -77,8 +79,11 @@ interface Shared {
   readonly flooded: (bytes: number) => void;
 }
 
-/** Starts a fake on a free port of 127.0.0.1. `name` is the model that it says it is. */
-export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
+/**
+ * Starts a fake on 127.0.0.1, on a free port unless one is given. `name` is the model that it says
+ * it is.
+ */
+export async function startFakeUpstream(name = 'fake', onPort = 0): Promise<FakeUpstream> {
   let fault: Fault = { kind: 'none' };
   let queued: Fault[] = [];
   let words = DEFAULT_WORDS;
@@ -105,7 +110,10 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
     socket.once('close', () => sockets.delete(socket));
     serveSocket(socket, shared);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(onPort, '127.0.0.1', resolve);
+  });
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
   return {
@@ -130,6 +138,10 @@ export async function startFakeUpstream(name = 'fake'): Promise<FakeUpstream> {
     },
     setWords: (next) => {
       words = next;
+    },
+    forget: () => {
+      shared.seen.length = 0;
+      shared.aborts.length = 0;
     },
     close: () =>
       new Promise((resolve) => {

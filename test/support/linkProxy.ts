@@ -20,7 +20,7 @@ export async function startLinkProxy(targetPort: number): Promise<LinkProxy> {
     let dueMs = 0;
     const later = (run: () => void): void => {
       dueMs = Math.max(dueMs, performance.now() + delayMs);
-      setTimeout(run, dueMs - performance.now());
+      setTimeout(run, Math.max(0, dueMs - performance.now()));
     };
     from.on('data', (chunk: Buffer) => later(() => void to.write(chunk)));
     from.on('end', () => later(() => void to.end()));

@@ -25,6 +25,9 @@ const READY_MS = 20_000;
 /** The key that every test node knows. */
 export const TEST_KEY = 'sk-banyan-test';
 
+/** Characters of a node's log that are kept at least. */
+const LOG_CHARS_KEPT = 16_000_000;
+
 /** A node's `banyan.yaml` as plain data; what a test does not name has a default. */
 export interface NodeSpec {
   readonly region?: string;
@@ -34,6 +37,8 @@ export interface NodeSpec {
   readonly limits?: object;
   readonly demo?: object;
   readonly retryBudgetPercent?: number;
+  /** In a process group of its own: Ctrl-C at the terminal does not reach it. */
+  readonly isDetached?: boolean;
   /** Further variables of the environment, for `${NAME}` in the file. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -92,9 +97,13 @@ export function atEnd(undo: () => Promise<void> | void): void {
 
 const children = new Set<ChildProcess>();
 
-after(async () => {
+/** Undoes everything that was registered, latest first. Test files need not call it. */
+export async function cleanUp(): Promise<void> {
   for (let undo = cleanups.pop(); undo !== undefined; undo = cleanups.pop()) await undo();
-});
+}
+
+// Commands like the soak have no test runner; they call it themselves.
+if (process.argv[1]?.endsWith('.test.ts') === true) after(cleanUp);
 
 // What an `after` hook cannot see: the runner gave up on this process.
 process.on('exit', () => {
@@ -142,6 +151,7 @@ async function launch(spec: NodeSpec, peers: object | null, dir: string): Promis
       cwd: dir,
       env: { PATH: process.env['PATH'], ...spec.env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: spec.isDetached ?? false,
     },
   );
   children.add(child);
@@ -149,6 +159,7 @@ async function launch(spec: NodeSpec, peers: object | null, dir: string): Promis
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
       log += text;
+      if (log.length > 2 * LOG_CHARS_KEPT) log = log.slice(-LOG_CHARS_KEPT);
     });
   }
   const exit = once(child, 'exit').then(() => children.delete(child));
