@@ -20,16 +20,7 @@ export async function askAdmin(
   body?: unknown,
   limitMs: number = OBSERVE_LIMITS.adminRequestMs,
 ): Promise<JsonRow> {
-  const base = URL.parse(server);
-  if (base === null || base.protocol !== 'http:') {
-    throw new CliError(EXIT.usage, say('client.badServer', { server: printable(server) }));
-  }
-  const { status, text } = await call(new URL(path, base), body, limitMs).catch(
-    (cause: unknown) => {
-      const why = cause instanceof Error ? errorWord(cause) : String(cause);
-      throw new CliError(EXIT.unreachable, say('client.unreachable', { server, why }), cause);
-    },
-  );
+  const { status, text } = await callServer(server, path, body, limitMs);
   const answer = parseRow(text);
   if (answer === null) {
     throw new CliError(EXIT.unreachable, say('client.notAdmin', { server, status }));
@@ -38,6 +29,29 @@ export async function askAdmin(
   const { error } = answer;
   const message = isRow(error) && typeof error['message'] === 'string' ? error['message'] : '';
   throw new CliError(exitOfStatus(status), printable(message === '' ? `HTTP ${status}` : message));
+}
+
+/** The text at `path`, e.g. of the metrics. Throws `CliError` as `askAdmin` does. */
+export async function askAdminText(server: string, path: string, limitMs: number): Promise<string> {
+  const { status, text } = await callServer(server, path, undefined, limitMs);
+  if (status === 200) return text;
+  throw new CliError(EXIT.unreachable, say('client.notAdmin', { server, status }));
+}
+
+async function callServer(
+  server: string,
+  path: string,
+  body: unknown,
+  limitMs: number,
+): ReturnType<typeof call> {
+  const base = URL.parse(server);
+  if (base === null || base.protocol !== 'http:') {
+    throw new CliError(EXIT.usage, say('client.badServer', { server: printable(server) }));
+  }
+  return call(new URL(path, base), body, limitMs).catch((cause: unknown) => {
+    const why = cause instanceof Error ? errorWord(cause) : String(cause);
+    throw new CliError(EXIT.unreachable, say('client.unreachable', { server, why }), cause);
+  });
 }
 
 function exitOfStatus(status: number): ExitCode {

@@ -11,6 +11,7 @@ import { registerKeys } from './commands/keys.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
+import { registerTop } from './commands/top.ts';
 import { registerUp } from './commands/up.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
 import { language, reportFailure, say } from './verb.ts';
@@ -26,6 +27,7 @@ export function buildProgram(): Command {
   registerServe(program);
   registerConfig(program);
   registerGet(program);
+  registerTop(program);
   registerRoute(program);
   registerKeys(program);
   registerCerts(program);

@@ -3,6 +3,7 @@
  * Errors of the API and log lines are not here: programs read those, and they stay English.
  */
 
+import { TOP_MESSAGES } from './top/messages.ts';
 import { DEMO_MESSAGES } from './up/messages.ts';
 
 /** The languages of the command line. */
@@ -20,6 +21,7 @@ export function languageOf(env: Readonly<Record<string, string | undefined>>): L
 /** The catalogue. */
 export const MESSAGES = {
   ...DEMO_MESSAGES,
+  ...TOP_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',
     zh: '面向大模型应用的多区域异地多活网关。',

@@ -91,7 +91,7 @@ export const METRICS = {
   ),
   gen_ai_client_operation_time_to_first_chunk_seconds: histogram(
     'One attempt, from its start to its first content.',
-    ['gen_ai_provider_name', 'gen_ai_request_model'],
+    ['gen_ai_provider_name', 'gen_ai_request_model', 'target'],
     FIRST_TOKEN_SECONDS,
     'gen_ai.client.operation.time_to_first_chunk',
   ),
@@ -138,6 +138,15 @@ export const METRICS = {
     'end',
     'reason',
   ]),
+  banyan_target_tokens_total: counter(
+    'Tokens of attempts by target and gen_ai_token_type; estimated where the target does not say.',
+    ['target', 'gen_ai_token_type'],
+  ),
+  banyan_continuations_total: counter(
+    'Attempts that went on with an answer whose target was lost, by how (prefill, message, ' +
+      'regenerate) and how they ended.',
+    ['model', 'mode', 'end'],
+  ),
   banyan_retries_total: counter('Attempts after the first.', ['model']),
   banyan_hedges_total: counter(
     'First tokens that were slow enough for a second attempt, by what became of it: won, lost, ' +

@@ -77,6 +77,8 @@ interface AttemptSeries {
   readonly firstChunk: HistogramSeries;
   readonly done: NumberSeries;
   readonly retries: NumberSeries;
+  readonly inputTokens: NumberSeries;
+  readonly outputTokens: NumberSeries;
 }
 
 /** The series that one key adds to. */
@@ -251,6 +253,14 @@ class NodeMetrics implements Metrics {
     series.duration.observe(record.totalMs / 1000);
     if (record.firstContentMs !== null) series.firstChunk.observe(record.firstContentMs / 1000);
     if (record.isRetry) series.retries.value += 1;
+    if (record.usage !== null) {
+      series.inputTokens.value += record.usage.inputTokens;
+      series.outputTokens.value += record.usage.outputTokens;
+    }
+    if (record.mode !== null) {
+      const continuations = this.#number('banyan_continuations_total');
+      continuations.get(this.#model(record.model), record.mode, record.end).value += 1;
+    }
   }
 
   targetHealth(model: string, target: string, state: string, reason: string): void {
@@ -357,6 +367,7 @@ class NodeMetrics implements Metrics {
     const model = this.#model(record.model);
     const genAi = [providerKind, model] as const;
     const errorType = end === 'answered' ? '' : reason;
+    const tokens = this.#number('banyan_target_tokens_total');
     const series: AttemptSeries = {
       duration: this.#histogram('gen_ai_client_operation_duration_seconds').get(
         ...genAi,
@@ -364,9 +375,12 @@ class NodeMetrics implements Metrics {
       ),
       firstChunk: this.#histogram('gen_ai_client_operation_time_to_first_chunk_seconds').get(
         ...genAi,
+        target,
       ),
       done: this.#number('banyan_attempts_total').get(target, region, end, reason),
       retries: this.#number('banyan_retries_total').get(model),
+      inputTokens: tokens.get(target, 'input'),
+      outputTokens: tokens.get(target, 'output'),
     };
     if (this.#isKnown(record.model)) this.#attempts.set(key, series);
     return series;
