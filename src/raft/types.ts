@@ -146,17 +146,20 @@ export interface Header {
   readonly term: Term;
 }
 
+interface VoteAsk {
+  readonly lastIndex: Index;
+  readonly lastTerm: Term;
+  /** Sent by a candidate whom the leader has told to take over: stickiness does not apply. */
+  readonly isTransfer: boolean;
+}
+
 /** The wire. What a term means depends on the kind: `preVote` carries the term to come. */
 export type Body =
-  /** Would you vote for me? Changes nothing at the one asked. */
-  | {
-      readonly kind: 'preVote' | 'vote';
-      readonly lastIndex: Index;
-      readonly lastTerm: Term;
-      /** Sent by a candidate whom the leader has told to take over: stickiness does not apply. */
-      readonly isTransfer: boolean;
-    }
-  | { readonly kind: 'preVoteReply' | 'voteReply'; readonly isGranted: boolean }
+  /** `preVote`: would you vote for me? It changes nothing at the one asked. */
+  | ({ readonly kind: 'preVote' } & VoteAsk)
+  | ({ readonly kind: 'vote' } & VoteAsk)
+  | { readonly kind: 'preVoteReply'; readonly isGranted: boolean }
+  | { readonly kind: 'voteReply'; readonly isGranted: boolean }
   | {
       readonly kind: 'append';
       readonly prevIndex: Index;
@@ -198,16 +201,25 @@ export type Body =
       readonly offset: number;
     }
   | { readonly kind: 'timeoutNow' }
-  /** Proposals for the leader of exactly this term. */
-  | { readonly kind: 'forward'; readonly attempt: number; readonly proposals: readonly Proposal[] }
+  /**
+   * Proposals for the leader of exactly this term. (nonce, attempt) is never used twice by one
+   * sender, not even across its restarts: the nonce is drawn at each start.
+   */
+  | {
+      readonly kind: 'forward';
+      readonly nonce: number;
+      readonly attempt: number;
+      readonly proposals: readonly Proposal[];
+    }
   | {
       readonly kind: 'forwardReply';
+      readonly nonce: number;
       readonly attempt: number;
       /** Index of the first proposal; 0 where none was taken. */
       readonly firstIndex: Index;
       readonly error: RaftErrorCode | null;
     }
-  /** `attempt` is never used twice by one sender, not even across its restarts. */
+  /** Each attempt, retries too, has its own number: an answer to an older one proves less. */
   | { readonly kind: 'readAsk'; readonly nonce: number; readonly attempt: number }
   | {
       readonly kind: 'readReply';
@@ -221,6 +233,7 @@ export type Body =
 
 export type Message = Header & Body;
 export type MessageKind = Body['kind'];
+export type MessageOf<Kind extends MessageKind> = Header & Extract<Body, { readonly kind: Kind }>;
 
 /** A state machine's hash at an index that all replicas hash at. */
 export interface Checkpoint {
@@ -306,6 +319,10 @@ export type Alarm =
   /** A member's id speaks from another disk. */
   | 'wrong-incarnation'
   | 'wrong-cluster'
+  /** Entries that this node had acknowledged are gone: it takes part in nothing any more. */
+  | 'log-lost'
+  /** The cluster's feature level is above what this program understands: it stops taking part. */
+  | 'level-unsupported'
   /** This node has learnt that it is no member any more. */
   | 'removed'
   /** Own writes take longer than `diskStallMs`: leadership was given up. */
@@ -341,7 +358,7 @@ export interface RaftOptions {
   /** The highest feature level that this program understands. */
   readonly levelMax: number;
   /** Commit only what voters of so many regions hold; 1 switches it off. */
-  readonly commitRegionsMin: number;
+  readonly commitRegionsMin: 1 | 2;
   readonly appendBytesMax: number;
   readonly inFlightCountMax: number;
   readonly inFlightBytesMax: number;

@@ -1,0 +1,242 @@
+/**
+ * Client sessions: a deterministic state machine in front of the user's own. A client opens a
+ * session through the log and numbers its calls; a call that comes twice, after a lost answer, a
+ * new leader or a forwarded copy, runs once and is answered twice with the same reply.
+ *
+ * U1: a call of a live session runs at most once.
+ * U2: what happens to a session depends on the log alone: expiry goes by log time, the oldest use
+ *     goes first where there are too many, and a snapshot holds sessions and replies.
+ * U3: sessions, calls kept of one and bytes of a reply are limited.
+ * `expired` is indefinite for a call that was sent before: it may have run before the session went.
+ * Source: Ongaro, thesis, §6.3.
+ */
+
+import { RAFT_LIMITS } from '../base/limits.ts';
+import { ByteReader, ByteWriter } from './bytes.ts';
+import type { Index } from './types.ts';
+
+/** What the log drives. Deterministic: equal calls give equal results and equal snapshots. */
+export interface StateMachine {
+  /** Applies the data of one `command` entry; `timeMs` is log time. */
+  apply(index: Index, timeMs: number, data: Uint8Array): Uint8Array;
+  snapshot(): Uint8Array;
+  /** False where the bytes are no snapshot; the state is then undefined. */
+  restore(data: Uint8Array): boolean;
+}
+
+export interface SessionLimits {
+  readonly sessionsMax: number;
+  readonly sessionIdleMs: number;
+  readonly sessionCallsMax: number;
+  readonly sessionReplyBytesMax: number;
+}
+
+export type SessionCommand =
+  | { readonly kind: 'open' }
+  | {
+      readonly kind: 'call';
+      readonly session: number;
+      /** 1 and up. */
+      readonly seq: number;
+      /** Every call below has been answered: its reply may go. */
+      readonly firstUnacked: number;
+      readonly payload: Uint8Array;
+    }
+  | { readonly kind: 'close'; readonly session: number };
+
+export type SessionReply =
+  /** The session is the index of the entry that opened it. */
+  | { readonly kind: 'opened'; readonly session: number }
+  | { readonly kind: 'done'; readonly payload: Uint8Array }
+  | { readonly kind: 'closed' }
+  /** No such session any more. */
+  | { readonly kind: 'expired' }
+  /** The client said that it has this call's answer. */
+  | { readonly kind: 'forgotten' }
+  /** Too many calls without an answer: it did not run. */
+  | { readonly kind: 'window' }
+  /** It ran; its reply was too long to keep for a second answer. */
+  | { readonly kind: 'tooLong' }
+  | { readonly kind: 'malformed' };
+
+const COMMANDS = ['open', 'call', 'close'] as const;
+const REPLIES = [
+  'opened',
+  'done',
+  'closed',
+  'expired',
+  'forgotten',
+  'window',
+  'tooLong',
+  'malformed',
+] as const;
+
+interface Session {
+  readonly id: number;
+  usedMs: number;
+  firstUnacked: number;
+  /** Replies by call; null: too long. */
+  readonly replies: Map<number, Uint8Array | null>;
+}
+
+/** Puts sessions in front of `inner`. Entries hold `encodeSessionCommand`'s bytes. */
+export function createSessionMachine(
+  inner: StateMachine,
+  limits: SessionLimits = RAFT_LIMITS,
+): StateMachine {
+  /** In order of last use, the oldest first. */
+  let sessions = new Map<number, Session>();
+
+  function expire(timeMs: number): void {
+    for (const [id, session] of sessions) {
+      const isIdle = timeMs - session.usedMs > limits.sessionIdleMs;
+      if (!isIdle && sessions.size <= limits.sessionsMax) return;
+      sessions.delete(id);
+    }
+  }
+
+  function use(session: Session, timeMs: number): void {
+    session.usedMs = timeMs;
+    sessions.delete(session.id);
+    sessions.set(session.id, session);
+  }
+
+  function call(
+    command: Extract<SessionCommand, { readonly kind: 'call' }>,
+    index: Index,
+    timeMs: number,
+  ): SessionReply {
+    const session = sessions.get(command.session);
+    if (session === undefined) return { kind: 'expired' };
+    use(session, timeMs);
+    forgetBelow(session, command.firstUnacked);
+    if (command.seq < session.firstUnacked) return { kind: 'forgotten' };
+    const kept = session.replies.get(command.seq);
+    if (kept !== undefined) return kept === null ? { kind: 'tooLong' } : done(kept);
+    if (command.seq - session.firstUnacked >= limits.sessionCallsMax) return { kind: 'window' };
+    const payload = inner.apply(index, timeMs, command.payload);
+    const isTooLong = payload.length > limits.sessionReplyBytesMax;
+    session.replies.set(command.seq, isTooLong ? null : payload);
+    return done(payload);
+  }
+
+  function run(command: SessionCommand, index: Index, timeMs: number): SessionReply {
+    if (command.kind === 'call') return call(command, index, timeMs);
+    if (command.kind === 'close') {
+      return sessions.delete(command.session) ? { kind: 'closed' } : { kind: 'expired' };
+    }
+    sessions.set(index, { id: index, usedMs: timeMs, firstUnacked: 1, replies: new Map() });
+    expire(timeMs);
+    return { kind: 'opened', session: index };
+  }
+
+  return {
+    apply(index, timeMs, data) {
+      expire(timeMs);
+      const command = decodeSessionCommand(data);
+      const reply = command === null ? MALFORMED : run(command, index, timeMs);
+      return encodeSessionReply(reply);
+    },
+    snapshot() {
+      const writer = new ByteWriter();
+      writer.list([...sessions.values()], (session) => writeSession(writer, session));
+      return writer.blob(inner.snapshot()).finish();
+    },
+    restore(data) {
+      const reader = new ByteReader(data);
+      const list = reader.list(limits.sessionsMax, () => readSession(reader, limits));
+      const rest = reader.blob(RAFT_LIMITS.snapshotBytesMax);
+      if (!reader.isDone()) return false;
+      sessions = new Map(list.map((session) => [session.id, session]));
+      return inner.restore(rest);
+    },
+  };
+}
+
+const MALFORMED: SessionReply = { kind: 'malformed' };
+
+function done(payload: Uint8Array): SessionReply {
+  return { kind: 'done', payload };
+}
+
+function forgetBelow(session: Session, firstUnacked: number): void {
+  if (firstUnacked <= session.firstUnacked) return;
+  session.firstUnacked = firstUnacked;
+  for (const seq of session.replies.keys()) {
+    if (seq < firstUnacked) session.replies.delete(seq);
+  }
+}
+
+function writeSession(writer: ByteWriter, session: Session): void {
+  writer.u64(session.id).u64(session.usedMs).u64(session.firstUnacked);
+  const replies = [...session.replies].toSorted(([a], [b]) => a - b);
+  writer.list(replies, ([seq, reply]) => {
+    writer.u64(seq).bool(reply !== null);
+    if (reply !== null) writer.blob(reply);
+  });
+}
+
+function readSession(reader: ByteReader, limits: SessionLimits): Session {
+  const id = reader.u64();
+  const usedMs = reader.u64();
+  const firstUnacked = reader.u64();
+  const replies = reader.list(limits.sessionCallsMax, (): [number, Uint8Array | null] => {
+    const seq = reader.u64();
+    const isKept = reader.bool();
+    return [seq, isKept ? reader.blob(limits.sessionReplyBytesMax).slice() : null];
+  });
+  return { id, usedMs, firstUnacked, replies: new Map(replies) };
+}
+
+export function encodeSessionCommand(command: SessionCommand): Uint8Array {
+  const writer = new ByteWriter().u8(COMMANDS.indexOf(command.kind));
+  if (command.kind === 'call') {
+    writer.u64(command.session).u64(command.seq).u64(command.firstUnacked);
+    writer.blob(command.payload);
+  } else if (command.kind === 'close') {
+    writer.u64(command.session);
+  }
+  return writer.finish();
+}
+
+/** The command of an entry, or null where the bytes are none. */
+export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
+  const reader = new ByteReader(bytes);
+  const kind = COMMANDS[reader.u8()];
+  if (kind === undefined) return null;
+  const command = readCommand(reader, kind);
+  return reader.isDone() ? command : null;
+}
+
+function readCommand(reader: ByteReader, kind: (typeof COMMANDS)[number]): SessionCommand {
+  if (kind === 'open') return { kind };
+  if (kind === 'close') return { kind, session: reader.u64() };
+  return {
+    kind,
+    session: reader.u64(),
+    seq: reader.u64(),
+    firstUnacked: reader.u64(),
+    payload: reader.blob(RAFT_LIMITS.entryBytesMax),
+  };
+}
+
+export function encodeSessionReply(reply: SessionReply): Uint8Array {
+  const writer = new ByteWriter().u8(REPLIES.indexOf(reply.kind));
+  if (reply.kind === 'opened') writer.u64(reply.session);
+  if (reply.kind === 'done') writer.blob(reply.payload);
+  return writer.finish();
+}
+
+/** What a session machine answered, or null where the bytes are no answer. */
+export function decodeSessionReply(bytes: Uint8Array): SessionReply | null {
+  const reader = new ByteReader(bytes);
+  const kind = REPLIES[reader.u8()];
+  if (kind === undefined) return null;
+  const reply: SessionReply =
+    kind === 'opened'
+      ? { kind, session: reader.u64() }
+      : kind === 'done'
+        ? { kind, payload: reader.blob(RAFT_LIMITS.snapshotBytesMax) }
+        : { kind };
+  return reader.isDone() ? reply : null;
+}
