@@ -37,6 +37,8 @@ export class Progress {
   heardMs = Number.NEGATIVE_INFINITY;
   /** Since when it has been heard without a gap of an election time-out. */
   activeFromMs = Number.POSITIVE_INFINITY;
+  /** The commit index that it was last told. */
+  commitSent: Index = 0;
   /** The newest heartbeat round that it answered. */
   round = 0;
   /** The feature level that it understands; -1: not known. */

@@ -61,10 +61,7 @@ function refuseAsLeader(self: Core, proposals: readonly Proposal[]): RaftErrorCo
 /** Appends them and sends them out together; gives the first one's index. */
 function takeProposals(self: Core, proposals: readonly Proposal[]): Index {
   const firstIndex = self.log.lastIndex + 1;
-  for (const { data } of proposals) {
-    appendOwn(self, 'command', data);
-    self.uncommittedBytes += data.length + RAFT_LIMITS.entryOverheadBytes;
-  }
+  for (const { data } of proposals) appendOwn(self, 'command', data);
   broadcastAppend(self);
   return firstIndex;
 }
@@ -172,7 +169,6 @@ function refuseOperation(self: Core): RaftErrorCode | null {
 
 function appendOperation(self: Core, id: number, kind: 'config' | 'level', data: Uint8Array): void {
   const entry = appendOwn(self, kind, data);
-  self.uncommittedBytes += data.length + RAFT_LIMITS.entryOverheadBytes;
   trackProposal(self, id, entry.index, entry.term);
   // With one voter fewer, what is there may be enough already.
   self.isCommitDue = true;

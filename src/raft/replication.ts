@@ -79,6 +79,7 @@ function sendAppend(self: Core, progress: Progress, isForced = false): boolean {
     commit: self.commit,
     entries,
   });
+  progress.commitSent = self.commit;
   const last = entries.at(-1);
   if (last !== undefined) {
     progress.sent(
@@ -104,6 +105,7 @@ export function onAppendOk(self: Core, message: MessageOf<'appendOk'>): void {
   }
   if (isNews) self.isCommitDue = true;
   sendAppends(self, progress);
+  announceTo(self, progress);
   if (self.transfer?.to === progress.id && progress.match === self.log.lastIndex) {
     sendNow(self, progress.id, { kind: 'timeoutNow' });
   }
@@ -162,9 +164,12 @@ function groupsOf(self: Core): (id: NodeId) => number {
 
 /** Followers learn of a commit at once: they may have readers of their own. */
 export function announceCommit(self: Core): void {
-  for (const progress of self.progress.values()) {
-    if (progress.state === 'replicate') sendAppend(self, progress);
-  }
+  for (const progress of self.progress.values()) announceTo(self, progress);
+}
+
+function announceTo(self: Core, progress: Progress): void {
+  const isBehind = progress.commitSent < self.commit;
+  if (isBehind && progress.state === 'replicate') sendAppend(self, progress);
 }
 
 /** Removed or made a learner by a committed configuration: others lead from here. */

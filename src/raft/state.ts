@@ -6,7 +6,7 @@
 import { assert } from '../base/assert.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
 import type { RaftErrorCode } from './errors.ts';
-import { RaftLog, type ConfAt } from './log.ts';
+import { entryBytes, type ConfAt, type RaftLog } from './log.ts';
 import { isVoter, memberOf } from './membership.ts';
 import { Progress } from './progress.ts';
 import type {
@@ -244,6 +244,7 @@ export function appendOwn(self: Core, kind: EntryKind, data: Uint8Array): Entry 
     data,
   };
   self.log.append([entry]);
+  self.uncommittedBytes += entryBytes(entry);
   if (kind === 'config') syncProgress(self);
   return entry;
 }

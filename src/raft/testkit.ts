@@ -49,6 +49,8 @@ export interface TestNode {
   unsynced: Persist[];
   held: { readonly seq: number; readonly messages: readonly Message[] }[];
   durableSeq: number;
+  /** The commands that ran, behind the sessions of `machine`. */
+  list: StateMachine;
   machine: StateMachine;
   replies: Reply[];
   /** Results of commands by index, as this node applied them. */
@@ -73,7 +75,6 @@ export interface ClusterOptions {
   readonly spares?: readonly Member[];
   readonly faults?: NetworkFaults;
   readonly raft?: Partial<RaftOptions>;
-  readonly createMachine?: () => StateMachine;
 }
 
 /** A member of region `r<id>` with priority 1. */
@@ -99,7 +100,6 @@ export class TestCluster {
   readonly cuts = new Set<string>();
   /** Looks at every message before it leaves; false drops it. */
   filter: (message: Message) => boolean = () => true;
-  readonly #createMachine: () => StateMachine;
   #events: Event[] = [];
   #orders = 0;
   #requests = 0;
@@ -107,8 +107,6 @@ export class TestCluster {
   constructor(options: ClusterOptions) {
     this.prng = createPrng(options.seed);
     this.faults = options.faults ?? CALM;
-    this.#createMachine =
-      options.createMachine ?? (() => createSessionMachine(createListMachine()));
     const spares = options.spares ?? [];
     for (const member of [...options.members, ...spares]) {
       const own = raftOptions({
@@ -131,6 +129,7 @@ export class TestCluster {
   }
 
   #createNode(options: RaftOptions, stored: Stored): TestNode {
+    const list = createListMachine();
     return {
       id: options.id,
       options,
@@ -139,7 +138,8 @@ export class TestCluster {
       unsynced: [],
       held: [],
       durableSeq: 0,
-      machine: this.#createMachine(),
+      list,
+      machine: createSessionMachine(list),
       replies: [],
       results: new Map(),
       isPaused: false,
@@ -176,7 +176,8 @@ export class TestCluster {
     assert(started.ok, 'what was durable starts again');
     node.raft = started.value;
     node.life += 1;
-    node.machine = this.#createMachine();
+    node.list = createListMachine();
+    node.machine = createSessionMachine(node.list);
     node.results = new Map();
     node.durableSeq = 0;
     node.isDiskMoving = true;
@@ -192,9 +193,6 @@ export class TestCluster {
     node.held = [];
     node.raft = null;
     node.isPaused = false;
-    // A machine without a disk of its own begins with the snapshot.
-    const applied = node.stored.snapshot?.meta.index ?? 0;
-    node.stored = { ...node.stored, applied };
     this.checker.forget(id);
   }
 

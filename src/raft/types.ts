@@ -132,7 +132,7 @@ export interface Stored {
   readonly snapshot: Snapshot | null;
   /** Consecutive; the first is at most `snapshot.meta.index + 1`, or 1 without a snapshot. */
   readonly entries: readonly Entry[];
-  /** How far the state machine's own durable state goes; the snapshot's index if it has none. */
+  /** How far the state machine's own durable state goes; 0: it has none and gets the snapshot. */
   readonly applied: Index;
 }
 
