@@ -202,7 +202,8 @@ export class Attempt implements UpstreamHandler {
       this.state = 'error-body';
     } else if (status < 200 || status >= 300) {
       // Redirects are not followed: a target could send us anywhere.
-      this.fail(judgeUnexpected(status, `The model server answered with status ${status}.`));
+      const hint = status >= 300 ? ' Redirects are not followed; check its baseUrl.' : '';
+      this.fail(judgeUnexpected(status, `The model server answered with status ${status}.${hint}`));
     } else if (!this.request.isStream) {
       this.state = 'unary-body';
     } else if (!isEventStream(headers)) {
