@@ -527,6 +527,34 @@ describe('slow clients', () => {
     });
   }
 
+  const drips: readonly (readonly [name: string, start: string, drop: string])[] = [
+    ['a start line', 'GET /', 'a'],
+    ['fields', 'GET / HTTP/1.1\r\nHost: x\r\n', 'A: b\r\n'],
+    ['a body', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n', 'x'],
+    [
+      'chunks',
+      'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n',
+      '1;a=b\r\nx\r\n',
+    ],
+    [
+      'trailers',
+      'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n',
+      'A: b\r\n',
+    ],
+  ];
+  for (const [name, start, drop] of drips) {
+    test(`${name} in drops is answered with 408 all the same: no drop buys time`, async () => {
+      const { port, server } = await listen(() => {}, { headerReadMs: 150, bodyReadMs: 150 });
+      const raw = dial(port);
+      raw.socket.write(start);
+      const dripping = setInterval(() => raw.socket.write(drop), 10);
+      const end = await raw.closed;
+      clearInterval(dripping);
+      assert.match(raw.text(), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s, end);
+      assert.equal(server.stats().bodiesBytes, 0);
+    });
+  }
+
   test('connections without a request are closed: new ones and kept ones', async () => {
     const limits = { headerReadMs: 50, keepAliveIdleMs: 50 };
     const { port } = await listen((one) => one.answer('.'), limits);
@@ -549,6 +577,80 @@ describe('limits', () => {
     assert.match(raw.text(), /^HTTP\/1\.1 413 .*connection: close.*"code":"body_too_large"/s);
     assert.deepEqual(refused, ['body_too_large']);
   });
+
+  const chunks = (text: string): string =>
+    `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked${CRLF2}${text}`;
+  const fill = (count: number): string => 'a'.repeat(count);
+  /** Each at its limit, and one past it. */
+  const bounds: readonly (readonly [
+    name: string,
+    limits: Partial<HttpLimits>,
+    input: (more: number) => string,
+    status: number,
+  ])[] = [
+    [
+      'a start line',
+      { startLineBytesMax: 64 },
+      (more) => `GET /${fill(50 + more)} HTTP/1.1\r\nHost: x${CRLF2}`,
+      431,
+    ],
+    [
+      'a header section',
+      { startLineBytesMax: 16, headerSectionBytesMax: 64 },
+      (more) => `GET / HTTP/1.1\r\nHost: x\r\nA: ${fill(48 + more)}${CRLF2}`,
+      431,
+    ],
+    [
+      'header fields',
+      { headerFieldsMax: 3 },
+      (more) => `GET / HTTP/1.1\r\nHost: x\r\n${'A: b\r\n'.repeat(2 + more)}\r\n`,
+      431,
+    ],
+    ['a body', { requestBodyBytesMax: 10 }, (more) => post(fill(10 + more)), 413],
+    [
+      'a body in chunks',
+      { requestBodyBytesMax: 10 },
+      (more) => chunks(`5\r\naaaaa\r\n${5 + more}\r\n${fill(5 + more)}\r\n0${CRLF2}`),
+      413,
+    ],
+    [
+      'a chunk line',
+      { chunkLineBytesMax: 32 },
+      (more) => chunks(`1;${fill(31 + more)}\r\na\r\n0${CRLF2}`),
+      400,
+    ],
+    [
+      'digits of a chunk size',
+      {},
+      (more) => chunks(`${'0'.repeat(9 + more)}1\r\na\r\n0${CRLF2}`),
+      400,
+    ],
+    [
+      'trailers',
+      { trailerBytesMax: 32 },
+      (more) => chunks(`0\r\nA: ${fill(25 + more)}${CRLF2}`),
+      431,
+    ],
+    [
+      'all bodies',
+      { requestBodiesBytesMax: 100, requestBodyBytesMax: 1_000 },
+      (more) => post(fill(100 + more)),
+      503,
+    ],
+  ];
+  for (const [name, limits, input, status] of bounds) {
+    test(`${name} at the limit is taken, one past it is ${status}`, async () => {
+      const { port, taken } = await listen((one) => one.answer('.'), limits);
+      const fits = dial(port);
+      fits.socket.write(input(0));
+      await fits.until(`${CRLF2}.`);
+      const over = dial(port);
+      over.socket.write(input(1));
+      assert.equal(await over.closed, 'end');
+      assert.match(over.text(), new RegExp(`^HTTP/1\\.1 ${status} `));
+      assert.equal(taken.length, 1);
+    });
+  }
 
   test('chunks over the limit too, and the limit can be changed at run time', async () => {
     const { port, server } = await listen((one) => one.answer('.'));
