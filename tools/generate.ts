@@ -11,6 +11,7 @@ import { buildProgram } from '../src/main/cli.ts';
 import { cliReference } from '../src/main/cliReference.ts';
 import { configReference } from '../src/main/config/reference.ts';
 import { configJsonSchema } from '../src/main/config/schema.ts';
+import { dashboardJson } from './dashboard.ts';
 
 /** One generated file, relative to the repository's root. */
 export interface Generated {
@@ -26,6 +27,7 @@ export const GENERATED: readonly Generated[] = [
   },
   { path: 'docs/reference/configuration.md', text: configReference },
   { path: 'docs/reference/metrics.md', text: metricsReference },
+  { path: 'deploy/grafana/banyan.json', text: dashboardJson },
   { path: 'docs/reference/cli.md', text: () => cliReference(buildProgram()) },
 ];
 
