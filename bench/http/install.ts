@@ -1,7 +1,7 @@
 /** Builds the native parts and installs the systems to compare with, all outside the repository. */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Something that is there, or why it is not. */
@@ -12,6 +12,8 @@ export type Found =
 export type Say = (line: string) => void;
 
 const PORTKEY_VERSION = '1.15.2';
+/** With 1.19.19, which its range allows, every stream is answered with 500 ("immutable"). */
+const HONO_SERVER_VERSION = '1.13.8';
 const LITELLM_PACKAGE = 'litellm[proxy]';
 
 /** Compiles `bench/http/native/NAME.c` unless that is done; returns the program. */
@@ -54,9 +56,14 @@ export function findPortkey(cache: string, say: Say): Found {
   if (existsSync(path)) return found;
   say(`installing @portkey-ai/gateway@${PORTKEY_VERSION} with npm into ${folder}`);
   mkdirSync(folder, { recursive: true });
-  const args = ['install', '--prefix', folder, '--no-save', '--ignore-scripts', '--no-audit'];
-  args.push('--no-fund', '--loglevel=error', `@portkey-ai/gateway@${PORTKEY_VERSION}`);
-  const run = spawnSync('npm', args, { encoding: 'utf8' });
+  const manifest = {
+    private: true,
+    dependencies: { '@portkey-ai/gateway': PORTKEY_VERSION },
+    overrides: { '@hono/node-server': HONO_SERVER_VERSION },
+  };
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest));
+  const args = ['install', '--prefix', folder, '--ignore-scripts', '--no-audit', '--no-fund'];
+  const run = spawnSync('npm', [...args, '--loglevel=error'], { encoding: 'utf8' });
   if (existsSync(path)) return found;
   return { ok: false, reason: `npm could not install it: ${lastLine(run.stderr)}` };
 }

@@ -8,7 +8,14 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
-import { findDebian, findLitellm, findPortkey, type Found, type Say } from './install.ts';
+import {
+  findDebian,
+  findLitellm,
+  findPortkey,
+  portkeyNode,
+  type Found,
+  type Say,
+} from './install.ts';
 import { start, stop, tailOf, type Running } from './processes.ts';
 
 export const SYSTEM_NAMES = ['banyan', 'nginx', 'haproxy', 'portkey', 'litellm'] as const;
