@@ -21,8 +21,9 @@ export interface Command {
   readonly cores: readonly number[];
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Where stdout and stderr go; absent: nowhere. */
+  /** Where stderr goes, and stdout unless that is dropped; absent: nowhere. */
   readonly logPath?: string;
+  readonly dropsStdout?: boolean;
 }
 
 const children = new Set<ChildProcess>();
@@ -30,7 +31,11 @@ const children = new Set<ChildProcess>();
 /** Starts `command` in a process group of its own, so that Ctrl-C reaches only the driver. */
 export function start(command: Command): Running {
   const log = command.logPath === undefined ? 'ignore' : openSync(command.logPath, 'w');
-  const child = startPinned(command, ['ignore', log, log]);
+  const child = startPinned(command, [
+    'ignore',
+    command.dropsStdout === true ? 'ignore' : log,
+    log,
+  ]);
   if (typeof log === 'number') closeSync(log);
   let isOver = false;
   const exited = new Promise<void>((resolve) => {

@@ -8,14 +8,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
-import {
-  findDebian,
-  findLitellm,
-  findPortkey,
-  portkeyNode,
-  type Found,
-  type Say,
-} from './install.ts';
+import { findDebian, findLitellm, findPortkey, type Found, type Say } from './install.ts';
 import { start, stop, tailOf, type Running } from './processes.ts';
 
 export const SYSTEM_NAMES = ['banyan', 'nginx', 'haproxy', 'portkey', 'litellm'] as const;
@@ -174,7 +167,7 @@ function banyan({ root, nodeArgs }: Finder): System {
     headers: bearer,
     path: CHAT,
     isExact: true,
-    launch({ cores, upstreamPorts, workers }, { folder, port, adminPort }) {
+    launch({ cores, upstreamPorts, workers }, { folder, port, adminPort, logPath }) {
       const config = [
         'region: us-east-2',
         `listen: { api: '127.0.0.1:${port}', admin: '127.0.0.1:${adminPort}' }`,
@@ -192,13 +185,14 @@ function banyan({ root, nodeArgs }: Finder): System {
         ),
         ...(workers > 1 ? [`server: { workers: ${workers} }`] : []),
       ];
-      const file = join(folder, 'banyan.yaml');
-      writeFileSync(file, `${config.join('\n')}\n`);
+      const path = join(folder, 'banyan.yaml');
+      writeFileSync(path, `${config.join('\n')}\n`);
       const cli = join(root, 'src', 'main', 'cli.ts');
       const quiet = '--disable-warning=ExperimentalWarning';
-      const args = [quiet, ...nodeArgs, cli, 'serve', '--config', file];
+      const args = [quiet, ...nodeArgs, cli, 'serve', '--config', path];
       // Its log, one line a request, is written in full and goes to /dev/null.
-      return start({ file: process.execPath, args, cores, cwd: folder });
+      const file = process.execPath;
+      return start({ file, args, cores, cwd: folder, logPath, dropsStdout: true });
     },
   };
 }
