@@ -118,7 +118,9 @@ export const EXCHANGE_LIMITS = {
   retryWaitMsMax: 5_000,
   /** Bytes of an answer kept so that it can go on elsewhere; a longer one is not continued. */
   continuationBytesMax: 1 * MIB,
-  /** The same for all answers of a node together; past it new ones are not kept. */
+  /** The events that those bytes stand for, bytes: they are told apart again when a target dies. */
+  continuationEventBytesMax: 32 * MIB,
+  /** Kept bytes of all answers of a node together; past it new ones are not kept. */
   continuationBytesAllMax: 256 * MIB,
   /** Decisions kept of one exchange. */
   traceEntriesMax: 32,

@@ -26,6 +26,7 @@ import type {
   UnaryAnswer,
 } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
+import type { ResumedReader } from '../protocol/resumedReader.ts';
 import type { AttemptReport, ExchangeHost, Place } from './place.ts';
 import {
   judgeEarlyEnd,
@@ -77,13 +78,14 @@ export class Attempt implements UpstreamHandler {
   headers: HeaderList = [];
   hasHead = false;
   /** Set by the exchange: reads the stream as the rest of an answer that began elsewhere. */
-  wrap: ((reader: StreamReader) => StreamReader) | null = null;
+  wrap: ((reader: StreamReader) => ResumedReader) | null = null;
   /** How it goes on with an answer that another attempt began; null: it answers from the start. */
   mode: ContinuationMode | null = null;
   private readonly host: ExchangeHost;
   private readonly request: ParsedRequest;
   private readonly sink: AttemptSink;
   private inner: StreamReader | null = null;
+  private resumed: ResumedReader | null = null;
   private unaryUsage: Usage | null = null;
   private reader: StreamReader | null = null;
   private state: State = 'waiting';
@@ -123,6 +125,11 @@ export class Attempt implements UpstreamHandler {
 
   get hasContent(): boolean {
     return this.firstContentMs !== null;
+  }
+
+  /** It is at work on the answer, though the client may have seen nothing new of it yet. */
+  get isAnswering(): boolean {
+    return this.hasContent || this.resumed?.isAnswering === true;
   }
 
   /** Tokens of this attempt alone, as the provider told them or estimated from what came. */
@@ -212,7 +219,8 @@ export class Attempt implements UpstreamHandler {
       this.state = 'stream';
       const { adapter, model } = this.place;
       this.inner = adapter.openStream(this.request, model, this.createdSeconds());
-      this.reader = this.wrap === null ? this.inner : this.wrap(this.inner);
+      this.resumed = this.wrap === null ? null : this.wrap(this.inner);
+      this.reader = this.resumed ?? this.inner;
     }
   }
 

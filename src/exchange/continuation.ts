@@ -4,11 +4,14 @@
  *
  * C1: a tool call reaches the client whole or not at all: from its first event on everything is held
  *     until the answer is done. A cut before that regenerates it, and nobody has seen it.
- * C2: past the limit of kept bytes an answer is passed on as before, and a cut is told honestly.
+ * C2: a place that refuses one way to go on is asked in the next: prefill, a further message,
+ *     repetition.
+ * C3: past the limit of kept bytes an answer is passed on as before, and a cut is told honestly.
  * @hot
  */
 
-import { concatBytes, copyBytes, EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
+import { assert } from '../base/assert.ts';
+import { EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type {
@@ -24,12 +27,13 @@ import {
   finishSent,
   isLengthReached,
   readSent,
-  ResumedReader,
   resumeRequest,
   type ResumeWay,
   type SentAnswer,
 } from '../protocol/resume.ts';
-import type { Place } from './place.ts';
+import { ResumedReader } from '../protocol/resumedReader.ts';
+import { EventStore } from './eventStore.ts';
+import { keyOf, type Place } from './place.ts';
 
 /** What a cut means. */
 export type CutStep =
@@ -51,18 +55,32 @@ const CLOSING = 0x5d;
 
 const MODES: ReadonlySet<string> = new Set(['prefill', 'message', 'regenerate', 'none']);
 
+/** The ways to go on at a place whose own way is the key, the best first. */
+const LADDERS: Readonly<Record<ContinuationMode, readonly ContinuationMode[]>> = {
+  prefill: ['prefill', 'message', 'regenerate'],
+  message: ['message', 'regenerate'],
+  regenerate: ['regenerate'],
+  none: [],
+};
+
+/** A request for the rest of an answer; `way` is null where all of it is asked for. */
+export interface Asked {
+  readonly request: ParsedRequest;
+  readonly way: ResumeWay | null;
+}
+
 /** One answer that can go on. */
 export class Continuation {
-  /** How often it went on. */
-  count = 0;
   /** Tokens of the attempts that died. */
   prior: Usage | null = null;
   private readonly request: ParsedRequest;
   private readonly headers: HeaderList;
-  private kept: Uint8Array[] = [];
-  private keptBytes = 0;
-  private held: Uint8Array[] = [];
-  private heldBytes = 0;
+  private readonly kept: EventStore = new EventStore();
+  private readonly held: EventStore = new EventStore();
+  /** Ways that places have refused, by place. */
+  private readonly refused: Map<string, ContinuationMode[]> = new Map();
+  /** Tokens were spent twice: their sum says nothing of what the client has. */
+  private isRepeated = false;
   private isHolding = false;
   private isOverLimit = false;
   private sent: SentAnswer | null = null;
@@ -80,8 +98,8 @@ export class Continuation {
   /** The exchange is over: what was kept for it is free again. */
   dispose(): void {
     this.account(-this.counted);
-    this.kept = [];
-    this.held = [];
+    this.kept.clear();
+    this.held.clear();
   }
 
   /** Streams of chats with one choice; everything else is answered whole or not at all. */
@@ -92,7 +110,7 @@ export class Continuation {
 
   /** Has the client been sent anything? */
   get hasSent(): boolean {
-    return this.keptBytes > 0 || this.isOverLimit;
+    return this.kept.length > 0 || this.isOverLimit;
   }
 
   /** Is all kept that is needed to go on? */
@@ -137,7 +155,7 @@ export class Continuation {
 
   /** Ends the holding: what was held may go out. */
   release(): Uint8Array {
-    const bytes = concatBytes(this.held);
+    const bytes = this.held.length === 0 ? EMPTY_BYTES : this.held.read();
     this.dropHeld();
     return bytes;
   }
@@ -147,38 +165,53 @@ export class Continuation {
     if (this.isOverLimit) return { kind: 'impossible', why: 'the answer is too long to be kept' };
     this.dropHeld();
     this.prior = addUsage(this.prior, usage);
-    const bytes = concatBytes(this.kept);
-    this.kept = [bytes];
+    const bytes = this.kept.read();
     if (bytes.length === 0) return { kind: 'go-on' }; // All of it was held: it is asked for anew.
     if (indexOfBytes(bytes, OPENAI_FUNCTION) !== -1) {
       return { kind: 'impossible', why: 'a function call has begun' };
     }
-    const sent = readSent(this.request, bytes);
+    const sent = readSent(this.request, bytes, this.isRepeated ? null : this.prior);
     if (sent === null) return { kind: 'impossible', why: 'what was sent cannot be added to' };
     if (sent.isFinished || isLengthReached(this.request, sent)) {
       return { kind: 'complete', bytes: finishSent(this.request, sent, this.prior) };
     }
     this.sent = sent;
-    this.count += 1;
     return { kind: 'go-on' };
   }
 
-  /** The request for `place`: the whole answer, or its rest. Null: it cannot be asked for that. */
-  ask(place: Place): ParsedRequest | null {
-    if (this.sent === null) return this.request;
-    return resumeRequest(this.request, this.sent, wayOf(place), this.headers);
+  /** How `place` can be asked: for the whole answer, or for its rest. Null: it cannot. */
+  ask(place: Place): Asked | null {
+    if (this.sent === null) return { request: this.request, way: null };
+    const refused = this.refused.get(keyOf(place)) ?? [];
+    const own = wayOf(place);
+    for (const mode of LADDERS[own.mode]) {
+      if (refused.includes(mode)) continue;
+      const way = { ...own, mode };
+      const request = resumeRequest(this.request, this.sent, way, this.headers);
+      if (request !== null) return { request, way };
+    }
+    return null;
   }
 
-  /** How the stream of `place` is read; null: as it is. */
-  wrap(place: Place): ((reader: StreamReader) => StreamReader) | null {
+  /** `place` refused to go on in that way, or could not. `isTooLong`: there was no room for more. */
+  refuse(place: Place, mode: ContinuationMode, isTooLong: boolean): void {
+    const refused = this.refused.get(keyOf(place)) ?? [];
+    refused.push(mode);
+    if (isTooLong) refused.push('prefill', 'message');
+    this.refused.set(keyOf(place), refused);
+  }
+
+  /** How the stream of the rest is read. */
+  wrap(way: ResumeWay): (reader: StreamReader) => ResumedReader {
     const { sent, prior, request } = this;
-    if (sent === null) return null;
-    return (reader) => new ResumedReader(request, reader, sent, wayOf(place), prior);
+    assert(sent !== null, 'only what was begun goes on');
+    this.isRepeated ||= way.mode === 'regenerate';
+    return (reader) => new ResumedReader(request, reader, sent, way, prior);
   }
 
   private dropHeld(): void {
-    this.held = [];
-    this.heldBytes = 0;
+    this.account(-this.held.bytesHeld);
+    this.held.clear();
     this.isHolding = false;
   }
 
@@ -188,23 +221,27 @@ export class Continuation {
   }
 
   private keep(bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    this.keptBytes += bytes.length;
-    this.account(bytes.length);
-    const isTooMuch = this.total.bytes > EXCHANGE_LIMITS.continuationBytesAllMax;
-    if (isTooMuch || this.keptBytes > EXCHANGE_LIMITS.continuationBytesMax) {
-      this.account(-this.counted);
-      this.isOverLimit = true;
-      this.kept = [];
-      return;
-    }
-    this.kept.push(copyBytes(bytes));
+    if (bytes.length > 0) this.put(this.kept, bytes);
   }
 
   private hold(bytes: Uint8Array): void {
-    this.held.push(copyBytes(bytes));
-    this.heldBytes += bytes.length;
-    if (this.heldBytes > EXCHANGE_LIMITS.continuationBytesMax) this.isOverLimit = true;
+    this.put(this.held, bytes);
+  }
+
+  private put(store: EventStore, bytes: Uint8Array): void {
+    const before = store.bytesHeld;
+    store.add(bytes);
+    this.account(store.bytesHeld - before);
+    const { continuationBytesMax, continuationBytesAllMax, continuationEventBytesMax } =
+      EXCHANGE_LIMITS;
+    const isKept =
+      store.bytesHeld <= continuationBytesMax &&
+      store.length <= continuationEventBytesMax &&
+      this.total.bytes <= continuationBytesAllMax;
+    if (isKept) return;
+    this.isOverLimit = true;
+    this.account(-this.kept.bytesHeld);
+    this.kept.clear();
   }
 }
 

@@ -41,7 +41,7 @@ function firstByteMs({ info, request }: Watched): number {
 }
 
 function isWaiting(watched: Watched, attempt: Attempt): boolean {
-  return watched.request.isStream ? !attempt.hasContent : !attempt.hasHead;
+  return watched.request.isStream ? !attempt.isAnswering : !attempt.hasHead;
 }
 
 /** When `attempt` is to be looked at next, Clock.nowMs(). */

@@ -311,3 +311,15 @@ test('past the limit of all answers together a new one is passed on but not kept
   continuation.dispose();
   assert.equal(total.bytes, EXCHANGE_LIMITS.continuationBytesAllMax, 'nothing is left of it');
 });
+
+test('a model that cannot hold the request is not asked again in the next round', () => {
+  const world = open({ places: ['a'], attemptsMax: 3 });
+  feed(world, 'error context-length\n');
+  assert.equal(last(world).call.origin, 'http://other');
+  breakOff(world, 'reset');
+  world.time.advance(5_000);
+  assert.deepEqual(
+    world.upstream.calls.map((one) => one.call.origin),
+    ['http://a', 'http://other', 'http://other'],
+  );
+});

@@ -21,6 +21,7 @@ import type { ParsedRequest, UnaryAnswer } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { addUsage } from '../protocol/resume.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
+import { Account } from './account.ts';
 import { Attempt, type AttemptSink } from './attempt.ts';
 import { ClientSide } from './clientSide.ts';
 import { Continuation } from './continuation.ts';
@@ -30,7 +31,14 @@ import { Race } from './race.ts';
 import { Search } from './search.ts';
 import { StallWatch } from './stall.ts';
 import type { ExchangeEnd, ExchangeInfo, ExchangeOwner } from './owner.ts';
-import { judgeDeadline, judgeFailure, judgeStall, midAnswer, type Verdict } from './verdict.ts';
+import {
+  isWayAtFault,
+  judgeDeadline,
+  judgeFailure,
+  judgeStall,
+  midAnswer,
+  type Verdict,
+} from './verdict.ts';
 
 /** A stream's connection that does not end after the dialect's own end is closed after, ms. */
 const LINGER_MS = 1_000;
@@ -43,23 +51,17 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   /** Decisions in order, for `explain` and the log; bounded. */
   readonly trace: string[] = [];
   attempts = 0;
-  /** The attempts that are over, in the order of their ends. */
-  readonly reports: AttemptReport[] = [];
+  readonly account: Account;
   /** The attempt that answers or answered; null while none does. */
   current: Attempt | null = null;
   usage: Usage | null = null;
-  firstContentMs: number | null = null;
   /** The client is slow: the attempt is held back. */
   isPaused = false;
-  /** Time spent waiting for targets and between attempts, ms. */
-  waitedMs = 0;
   readonly race: Race = new Race();
   private readonly host: ExchangeHost;
   private readonly owner: ExchangeOwner;
   private readonly search: Search;
   private isOver = false;
-  /** Since when the exchange waits for places, Clock.nowMs(); null: it does not. */
-  private waitFromMs: number | null = null;
   private timer: TimerHandle | null = null;
   private readonly continuation: Continuation | null;
   private readonly stall: StallWatch;
@@ -76,6 +78,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.stall = new StallWatch(info.stall);
     this.owner = owner;
     this.info = info;
+    this.account = new Account(info.receivedMs);
     this.request = request;
     this.client = new ClientSide(reply, request.dialect, info.receivedMs);
     this.continuation =
@@ -87,11 +90,6 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   /** Begins the first attempt. */
   start(): void {
     this.next(null);
-  }
-
-  /** Time since the request that was the gateway's own, ms. */
-  overheadMs(nowMs: number): number {
-    return Math.max(0, nowMs - this.info.receivedMs - this.waitedMs);
   }
 
   /** Adds a decision to the trace. */
@@ -141,9 +139,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   attemptContent(attempt: Attempt, bytes: Uint8Array): void {
     const loser = this.race.won(attempt, this.current);
     this.current = attempt;
-    this.settleWait(attempt.firstContentMs ?? this.host.clock.nowMs());
+    this.account.waitUntil(attempt.firstContentMs ?? this.host.clock.nowMs());
     if (loser !== null && loser !== attempt) this.dropLoser(loser);
-    this.firstContentMs ??= attempt.firstContentMs;
+    this.account.firstContentMs ??= attempt.firstContentMs;
     this.openStream();
     this.pass(bytes);
     if (this.continuation !== null) this.stall.begin(attempt, this.host.clock.nowMs());
@@ -167,8 +165,8 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.client.end();
       attempt.linger(LINGER_MS);
     } else {
-      this.settleWait(nowMs);
-      this.firstContentMs = nowMs;
+      this.account.waitUntil(nowMs);
+      this.account.firstContentMs = nowMs;
       this.usage = answer.usage;
       this.client.whole(answer, this.owner.replyHeaders(this));
     }
@@ -184,10 +182,10 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.note(`${attempt.place.kind} ${attempt.place.name}: ${verdict.reason}`);
     const other = this.race.out(attempt, this.current);
     if (other !== null && this.racesOn(attempt, other, verdict)) return;
-    this.settleWait(nowMs);
+    this.account.waitUntil(nowMs);
     this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
     if (this.continuation?.hasSent === true || attempt.hasContent) {
-      this.goOn(attempt, midAnswer(verdict));
+      this.goOn(attempt, midAnswer(verdict), nowMs);
       return;
     }
     this.current = null;
@@ -196,7 +194,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
         this.end(verdict.failure);
         return;
       case 'other-model':
-        this.search.modelIndex += 1;
+        this.search.passOverModel();
         this.next(verdict.failure, false);
         return;
       case 'elsewhere':
@@ -247,9 +245,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     hedge.start(prepared.call);
   }
 
-  /** Goes on elsewhere where the budget lets it; else the exchange ends. */
-  private retry(attempt: Attempt, verdict: Verdict, nowMs: number): void {
-    this.search.exclude(attempt.place);
+  /** Goes on where the budget lets it, elsewhere unless `isSame`; else the exchange ends. */
+  private retry(attempt: Attempt, verdict: Verdict, nowMs: number, isSame = false): void {
+    if (!isSame) this.search.exclude(attempt.place);
     if (this.search.takesRetry(verdict, nowMs)) {
       this.next(verdict.failure);
       return;
@@ -259,8 +257,14 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   }
 
   /** The target died after content was sent: goes on elsewhere, or tells the client honestly. */
-  private goOn(attempt: Attempt, verdict: Verdict): void {
+  private goOn(attempt: Attempt, verdict: Verdict, nowMs: number): void {
     const { continuation } = this;
+    const { place, mode } = attempt;
+    if (continuation !== null && mode !== null && !attempt.hasContent && isWayAtFault(verdict)) {
+      continuation.refuse(place, mode, verdict.next === 'other-model');
+      this.retry(attempt, verdict, nowMs, continuation.ask(place) !== null);
+      return;
+    }
     if (continuation === null || verdict.next === 'no') {
       this.end(verdict.failure);
       return;
@@ -278,7 +282,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.over('answered', null);
       return;
     }
-    this.retry(attempt, verdict, this.host.clock.nowMs());
+    this.retry(attempt, verdict, nowMs);
   }
 
   /** A stalled stream is better than none: it is given up only for a place that can go on. */
@@ -324,7 +328,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   private waitForRound(last: Failure, leftMs: number): boolean {
     const waitMs = this.search.nextRoundMs(last, leftMs);
     if (waitMs === null) return false;
-    this.waitedMs += waitMs;
+    this.account.waitedMs += waitMs;
     this.note(`wait ${waitMs} ms`);
     this.disarm();
     this.timer = this.host.timers.after(waitMs, () => {
@@ -335,12 +339,14 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   }
 
   private begin(place: Place): void {
-    const request = this.continuation === null ? this.request : this.continuation.ask(place);
+    const { continuation } = this;
+    const asked =
+      continuation === null ? { request: this.request, way: null } : continuation.ask(place);
     const prepared =
-      request === null
+      asked === null
         ? { failure: failure('stream_broken', 'The target cannot continue an answer.') }
-        : this.owner.prepare(place, request);
-    if (request === null || 'failure' in prepared) {
+        : this.owner.prepare(place, asked.request);
+    if (asked === null || 'failure' in prepared) {
       // This place cannot take the request at all; another may.
       const told = 'failure' in prepared ? prepared.failure : failure('stream_broken');
       this.note(`${place.kind} ${place.name}: ${told.code}`);
@@ -348,15 +354,19 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.next(told, false);
       return;
     }
-    this.note(`${place.kind} ${place.name}: ${place.reason}`);
+    const how = asked.way === null ? '' : `, ${asked.way.mode}`;
+    this.note(`${place.kind} ${place.name}: ${place.reason}${how}`);
     const kind = this.attempts > 0 ? 'retry' : 'first';
-    const attempt = new Attempt(this.host, request, place, this, kind);
-    if (this.continuation !== null) attempt.wrap = this.continuation.wrap(place);
+    const attempt = new Attempt(this.host, asked.request, place, this, kind);
+    if (continuation !== null && asked.way !== null) {
+      attempt.wrap = continuation.wrap(asked.way);
+      attempt.mode = asked.way.mode;
+    }
     this.attempts += 1;
     this.current = attempt;
-    this.waitFromMs ??= attempt.startedMs;
+    this.account.waitFrom(attempt.startedMs);
     attempt.start(prepared.call);
-    const isRaced = this.request.isStream && this.firstContentMs === null;
+    const isRaced = this.request.isStream && this.account.firstContentMs === null;
     this.race.plan(isRaced ? this.owner.hedgeDelayMs(place) : null, attempt.startedMs);
     this.arm();
   }
@@ -405,7 +415,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
 
   /** Stops what is under way. */
   private dropAttempt(): void {
-    this.settleWait(this.host.clock.nowMs());
+    this.account.waitUntil(this.host.clock.nowMs());
     for (const attempt of [this.race.rival, this.current]) {
       if (attempt !== null) this.stop(attempt, { kind: 'cancelled' }, 'client-gone');
     }
@@ -425,17 +435,9 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     this.report(attempt, 'cancelled', reason, nowMs);
   }
 
-  private settleWait(untilMs: number): void {
-    // Once an attempt has content its waiting time is in the account already.
-    if (this.firstContentMs === null && this.waitFromMs !== null) {
-      this.waitedMs += untilMs - this.waitFromMs;
-    }
-    this.waitFromMs = null;
-  }
-
   private report(attempt: Attempt, end: AttemptReport['end'], reason: string, nowMs: number): void {
     const report = attempt.report(end, reason, nowMs);
-    this.reports.push(report);
+    this.account.reports.push(report);
     this.owner.attemptOver(this, report);
   }
 

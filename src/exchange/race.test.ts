@@ -65,7 +65,7 @@ for (const [winner, loser, end] of [
       ],
     );
     assert.deepEqual(world.ends, [{ end: 'answered', code: null }]);
-    assert.equal(world.exchange.waitedMs, 301, 'two that wait at a time wait once');
+    assert.equal(world.exchange.account.waitedMs, 301, 'two that wait at a time wait once');
   });
 }
 

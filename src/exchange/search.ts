@@ -16,6 +16,7 @@ export class Search {
   private readonly host: ExchangeHost;
   private readonly excluded: Set<string> = new Set();
   private round = 0;
+  private modelIndexMin = 0;
   private hasLost = false;
   private isPaid = false;
 
@@ -26,6 +27,12 @@ export class Search {
   /** Has any place failed since the last round? */
   get hasExcluded(): boolean {
     return this.excluded.size > 0;
+  }
+
+  /** The model cannot take the request at any place. */
+  passOverModel(): void {
+    this.modelIndex += 1;
+    this.modelIndexMin = this.modelIndex;
   }
 
   exclude(place: Place): void {
@@ -82,7 +89,7 @@ export class Search {
     if (waitMs > EXCHANGE_LIMITS.retryWaitMsMax || waitMs >= leftMs) return null;
     this.round += 1;
     this.excluded.clear();
-    this.modelIndex = 0;
+    this.modelIndex = this.modelIndexMin;
     return waitMs;
   }
 }

@@ -39,6 +39,11 @@ export function midAnswer(verdict: Verdict): Verdict {
   return isTold ? verdict : { ...verdict, failure: failure('stream_broken') };
 }
 
+/** The rest of an answer cannot be had in the way that it was asked for; another may do. */
+export function isWayAtFault(verdict: Verdict): boolean {
+  return verdict.outcome.kind === 'rejected' || verdict.reason === 'different';
+}
+
 /** The connection broke: the target died, or the way to it did. */
 export function isConnectionLoss(verdict: Verdict): boolean {
   return verdict.reason === 'reset' || verdict.reason === 'truncated';
@@ -140,6 +145,14 @@ export function judgeError(error: UpstreamError, hasContent: boolean): Verdict {
         next: 'elsewhere',
         isDefinite: true,
         outcome: { kind: 'failed', phase: 'before-content' },
+      };
+    case 'different':
+      // What was shown already cannot be taken back. A model may differ from itself: no blame.
+      return {
+        ...told,
+        next: hasContent ? 'no' : 'elsewhere',
+        isDefinite: false,
+        outcome: { kind: 'cancelled' },
       };
     case 'context-length':
       return { ...told, next: 'other-model', isDefinite: true, outcome: { kind: 'rejected' } };

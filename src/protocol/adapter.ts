@@ -98,6 +98,7 @@ export type UpstreamErrorClass =
   | 'content-policy' // Refused by the provider's policy.
   | 'unauthorized' // 401, 403: our credentials at the target are wrong. Another target may serve.
   | 'model-missing' // 404: the target does not have the model. Another may.
+  | 'different' // Asked for the rest of an answer, it gave no continuation of it. No fault.
   | 'malformed'; // Not a response of this dialect.
 
 /** An error as a provider gave it, in no dialect. */

@@ -6,9 +6,9 @@
  * Nothing of this costs anything until a target dies: only the sent bytes are kept.
  */
 
-import { EMPTY_BYTES, encodeUtf8 } from '../base/bytes.ts';
+import { encodeUtf8 } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
-import type { ContinuationMode, ParsedRequest, StreamReader, StreamStep } from './adapter.ts';
+import type { ContinuationMode, ParsedRequest } from './adapter.ts';
 import { AnthropicStreamDecoder, AnthropicStreamEncoder } from './anthropicStream.ts';
 import type { AnswerContext, ChatEvent, StreamDecoder, StreamEncoder } from './chat.ts';
 import type { Usage } from './dialect.ts';
@@ -16,14 +16,13 @@ import { arrayOf, countOf, parseJson, recordOf, textOf, type JsonRecord } from '
 import { OpenaiStreamDecoder, OpenaiStreamEncoder } from './openaiStream.ts';
 import { parseRequest } from './request.ts';
 import { EventFramer, parseEvent } from './sse.ts';
-import { malformedError } from './upstreamError.ts';
 
 /** What a client has of an answer. */
 export interface SentAnswer {
   /** Its visible text, whole characters always. */
   readonly text: string;
-  /** Pieces of text: about the tokens that were spent on it. */
-  readonly textCount: number;
+  /** Tokens that were spent on it: told by the provider, else estimated (`sentTokens`). */
+  readonly tokens: number;
   /** The model had said why it stopped: only the end is missing. */
   readonly isFinished: boolean;
   readonly hasToolCall: boolean;
@@ -40,13 +39,13 @@ interface LastBlock {
 }
 
 /** The encoder of a dialect. */
-function encoderOf(request: ParsedRequest, context: AnswerContext): StreamEncoder {
+export function encoderOf(request: ParsedRequest, context: AnswerContext): StreamEncoder {
   return request.dialect === 'openai'
     ? new OpenaiStreamEncoder(context)
     : new AnthropicStreamEncoder(context);
 }
 
-function decoderOf(request: ParsedRequest): StreamDecoder {
+export function decoderOf(request: ParsedRequest): StreamDecoder {
   return request.dialect === 'openai' ? new OpenaiStreamDecoder() : new AnthropicStreamDecoder();
 }
 
@@ -64,11 +63,31 @@ function eventData(bytes: Uint8Array): readonly string[] {
   return all;
 }
 
+/** Longer pieces of text than this, bytes on average, hold more than one token. */
+const TOKEN_BYTES_MAX = 8;
+const TOKEN_BYTES = 4;
+
 /**
- * Reads back what was sent. Null: it cannot be continued in the same envelope (a block of it was
- * closed, or it is not in a form that this gateway could have gone on with).
+ * Tokens of an answer that was cut, for what is left of its limit: those that the provider counted
+ * while it streamed (`usage`), where it did; else one for each piece of text, as most servers send
+ * them; else, where pieces are longer than a token, one for each four bytes.
  */
-export function readSent(request: ParsedRequest, bytes: Uint8Array): SentAnswer | null {
+function sentTokens(text: string, textCount: number, usage: Usage | null): number {
+  if (usage?.isExact === true) return Math.max(usage.outputTokens, 1);
+  const bytes = encodeUtf8(text).length;
+  return bytes > TOKEN_BYTES_MAX * textCount ? Math.ceil(bytes / TOKEN_BYTES) : textCount;
+}
+
+/**
+ * Reads back what was sent. `usage`: tokens of what was sent, where they are known. Null: it cannot
+ * be continued in the same envelope (a block of it was closed, or it is not in a form that this
+ * gateway could have gone on with).
+ */
+export function readSent(
+  request: ParsedRequest,
+  bytes: Uint8Array,
+  usage: Usage | null,
+): SentAnswer | null {
   const data = eventData(bytes);
   const context = contextOf(request, data);
   if (context === null) return null;
@@ -85,7 +104,8 @@ export function readSent(request: ParsedRequest, bytes: Uint8Array): SentAnswer 
   const hasToolCall = events.some((event) => event.kind === 'tool-start');
   const block = request.dialect === 'anthropic' ? lastBlock(data) : NO_BLOCK;
   if (block === null && !isFinished) return null;
-  return { text, textCount, isFinished, hasToolCall, events, context, block: block ?? NO_BLOCK };
+  const tokens = sentTokens(text, textCount, usage);
+  return { text, tokens, isFinished, hasToolCall, events, context, block: block ?? NO_BLOCK };
 }
 
 function contextOf(request: ParsedRequest, data: readonly string[]): AnswerContext | null {
@@ -168,7 +188,7 @@ export function resumeRequest(
   for (const field of ['max_tokens', 'max_completion_tokens']) {
     const limit = countOf(json[field]);
     if (limit === null) continue;
-    const left = limit - sent.textCount;
+    const left = limit - sent.tokens;
     if (left < 1) return null;
     body[field] = left;
   }
@@ -177,7 +197,7 @@ export function resumeRequest(
 }
 
 /** Is the form of the answer prescribed? Then a second message would begin it anew. */
-function isStructured(json: JsonRecord): boolean {
+export function isStructured(json: JsonRecord): boolean {
   const format = recordOf(json['response_format'])['type'];
   return (
     (format !== undefined && format !== 'text') ||
@@ -185,9 +205,17 @@ function isStructured(json: JsonRecord): boolean {
   );
 }
 
+/** The client's stop sequences, in either dialect. */
+export function stopsOf(json: JsonRecord): readonly string[] {
+  const { stop } = json;
+  const all =
+    typeof stop === 'string' ? [stop] : [...arrayOf(stop), ...arrayOf(json['stop_sequences'])];
+  return all.filter((one) => typeof one === 'string' && one !== '') as readonly string[];
+}
+
 /** Has the limit of the answer's length been reached by what was sent? */
 export function isLengthReached(request: ParsedRequest, sent: SentAnswer): boolean {
-  return request.outputTokensMax !== null && sent.textCount >= request.outputTokensMax;
+  return request.outputTokensMax !== null && sent.tokens >= request.outputTokensMax;
 }
 
 /** The bytes that end what was sent as a whole answer. */
@@ -229,178 +257,4 @@ export function addUsage(one: Usage | null, other: Usage | null): Usage | null {
     reasoningTokens: one.reasoningTokens + other.reasoningTokens,
     isExact: one.isExact && other.isExact,
   };
-}
-
-/** Longest repetition of the sent text's end that is looked for at the start of the rest. */
-const OVERLAP_CHARS_MAX = 200;
-/** A shorter repetition may be chance. */
-const OVERLAP_CHARS_MIN = 8;
-
-/** Reads the stream of the rest and writes it as the rest of the first stream. */
-export class ResumedReader implements StreamReader {
-  readonly #inner: StreamReader;
-  readonly #decoder: StreamDecoder;
-  readonly #encoder: StreamEncoder;
-  readonly #framer: EventFramer;
-  readonly #sent: SentAnswer;
-  readonly #mode: ContinuationMode;
-  readonly #prior: Usage | null;
-  readonly #step: StreamStep = {
-    bytes: EMPTY_BYTES,
-    hasContent: false,
-    isDone: false,
-    error: null,
-  };
-  /** Text that has come and is not yet known to be new. */
-  #waiting = '';
-  #isSpliced: boolean;
-  #out = '';
-
-  constructor(
-    request: ParsedRequest,
-    inner: StreamReader,
-    sent: SentAnswer,
-    way: ResumeWay,
-    prior: Usage | null,
-  ) {
-    this.#inner = inner;
-    this.#sent = sent;
-    this.#mode = way.mode;
-    this.#prior = prior;
-    this.#decoder = decoderOf(request);
-    this.#encoder = encoderOf(request, sent.context);
-    for (const event of sent.events) this.#encoder.encode(event);
-    if (this.#encoder instanceof AnthropicStreamEncoder) {
-      this.#encoder.resumeAt(sent.block.index, sent.block.open);
-    }
-    const isWhole = !way.isTrimmed || sent.text === sent.text.trimEnd();
-    this.#isSpliced = sent.text === '' || (way.mode === 'prefill' && isWhole);
-    this.#framer = new EventFramer({
-      event: (bytes, start, end) => {
-        const { data } = parseEvent(bytes, start, end);
-        if (data !== null) this.#take(this.#decoder.decode(data));
-        return this.#step.error === null;
-      },
-    });
-  }
-
-  push(chunk: Uint8Array): StreamStep {
-    return this.#told(this.#inner.push(chunk));
-  }
-
-  end(): StreamStep {
-    return this.#told(this.#inner.end());
-  }
-
-  /** Of all attempts together. */
-  usage(): Usage | null {
-    return addUsage(this.#prior, this.#inner.usage());
-  }
-
-  #told(inner: StreamStep): StreamStep {
-    const step = this.#step;
-    this.#out = '';
-    if (inner.bytes.length > 0) this.#framer.push(inner.bytes);
-    step.error ??= inner.error;
-    step.isDone = inner.isDone && step.error === null;
-    step.bytes = this.#out === '' ? EMPTY_BYTES : encodeUtf8(this.#out);
-    return step;
-  }
-
-  #take(events: readonly ChatEvent[]): void {
-    for (const event of events) {
-      if (this.#step.error !== null) return;
-      this.#takeOne(event);
-    }
-  }
-
-  #takeOne(event: ChatEvent): void {
-    switch (event.kind) {
-      case 'start': // The client has one.
-      case 'ping':
-      case 'reasoning': // Not replayed: the client has the reasoning of the first attempt.
-      case 'reasoning-signature':
-        return;
-      case 'text':
-        this.#text(event.text);
-        return;
-      case 'usage':
-        this.#emit({ kind: 'usage', usage: addUsage(this.#prior, event.usage) ?? event.usage });
-        return;
-      case 'finish':
-        this.#flush();
-        if (this.#step.error === null) this.#emit(event);
-        return;
-      case 'tool-start':
-      case 'tool-arguments':
-      case 'refusal':
-        this.#flush();
-        this.#step.hasContent = true;
-        this.#emit(event);
-        return;
-      case 'done':
-        this.#flush(); // Some servers give no reason to finish.
-        if (this.#step.error === null) this.#emit(event);
-        return;
-      case 'error':
-        this.#emit(event);
-    }
-  }
-
-  #emit(event: ChatEvent): void {
-    this.#out += this.#encoder.encode(event);
-  }
-
-  #text(text: string): void {
-    if (this.#isSpliced) {
-      this.#step.hasContent = true;
-      this.#emit({ kind: 'text', text });
-      return;
-    }
-    this.#waiting += text;
-    const cut = this.#splicePoint(false);
-    if (cut !== null) this.#splice(cut);
-  }
-
-  /** Nothing more comes: what waits is decided as it stands. */
-  #flush(): void {
-    if (this.#isSpliced) return;
-    const cut = this.#splicePoint(true);
-    if (cut !== null) this.#splice(cut);
-  }
-
-  #splice(cut: number): void {
-    this.#isSpliced = true;
-    const text = this.#waiting.slice(cut);
-    this.#waiting = '';
-    if (text === '') return;
-    this.#step.hasContent = true;
-    this.#emit({ kind: 'text', text });
-  }
-
-  /** How much of the waiting text the client has already; null: not known yet, or an error. */
-  #splicePoint(isLast: boolean): number | null {
-    const { text } = this.#sent;
-    const waiting = this.#waiting;
-    if (this.#mode === 'regenerate') {
-      if (waiting.startsWith(text)) return text.length;
-      if (!isLast && text.startsWith(waiting)) return null;
-      this.#step.error = malformedError('The answer came out differently when it was repeated.');
-      return null;
-    }
-    if (this.#mode === 'prefill') {
-      // White space at the end of a prefill is not sent; the model writes it again, or not.
-      const space = text.slice(text.trimEnd().length);
-      if (!isLast && waiting.length < space.length && space.startsWith(waiting)) return null;
-      let same = 0;
-      while (same < space.length && waiting[same] === space[same]) same += 1;
-      return same;
-    }
-    if (!isLast && waiting.length < OVERLAP_CHARS_MAX) return null;
-    const most = Math.min(OVERLAP_CHARS_MAX, text.length, waiting.length);
-    for (let length = most; length >= OVERLAP_CHARS_MIN; length -= 1) {
-      if (text.endsWith(waiting.slice(0, length))) return length;
-    }
-    return 0;
-  }
 }

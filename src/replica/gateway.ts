@@ -424,6 +424,7 @@ function localRecord(
     servedRegion: '',
     forwardedFrom: request.forwardedFrom ?? '',
     attempts: 0,
+    tries: [],
     hedge: null,
     usage: null,
     outracedUsage: null,

@@ -152,7 +152,7 @@ export class GatewayExchange implements ExchangeOwner {
     }
     const nowMs = this.gateway.host.clock.nowMs();
     headers.push('x-banyan-attempts', String(exchange.attempts));
-    headers.push('x-banyan-overhead-ms', hundredths(exchange.overheadMs(nowMs)));
+    headers.push('x-banyan-overhead-ms', hundredths(exchange.account.overheadMs(nowMs)));
     for (const text of this.opening.admission.headers) headers.push(text);
     return headers;
   }
@@ -182,7 +182,7 @@ export class GatewayExchange implements ExchangeOwner {
     const nowMs = this.gateway.host.clock.nowMs();
     const place = exchange.current?.place ?? null;
     const { receivedMs } = client;
-    const contentMs = exchange.firstContentMs;
+    const contentMs = exchange.account.firstContentMs;
     this.opening.admission.settle(exchange.usage, nowMs);
     this.gateway.exchangeOver(exchange, {
       requestId,
@@ -199,12 +199,13 @@ export class GatewayExchange implements ExchangeOwner {
       servedRegion: place?.region ?? '',
       forwardedFrom: client.forwardedFrom ?? '',
       attempts: exchange.attempts,
+      tries: exchange.account.reports,
       hedge: exchange.race.end,
       usage: exchange.usage,
-      outracedUsage: outracedUsage(exchange.reports, request.promptTokensEstimate),
+      outracedUsage: outracedUsage(exchange.account.reports, request.promptTokensEstimate),
       totalMs: nowMs - receivedMs,
       firstContentMs: contentMs === null ? null : contentMs - receivedMs,
-      overheadMs: exchange.overheadMs(contentMs ?? nowMs),
+      overheadMs: exchange.account.overheadMs(contentMs ?? nowMs),
       requestBytes: client.body.length,
       responseBytes: exchange.client.sentBytes,
       trace: exchange.trace,

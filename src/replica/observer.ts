@@ -4,6 +4,7 @@
  */
 
 import type { ErrorCode } from '../base/errors.ts';
+import type { AttemptReport } from '../exchange/place.ts';
 import type { HedgeEnd } from '../exchange/race.ts';
 import type { ContinuationMode } from '../protocol/adapter.ts';
 import type { Operation, Usage } from '../protocol/dialect.ts';
@@ -31,6 +32,8 @@ export interface ExchangeRecord {
   /** The region that forwarded the request here; empty where a client sent it. */
   readonly forwardedFrom: string;
   readonly attempts: number;
+  /** Every attempt, in the order of their ends, with its own tokens. */
+  readonly tries: readonly AttemptReport[];
   /** What became of the hedge of its first token; null: none was due. */
   readonly hedge: HedgeEnd | null;
   readonly usage: Usage | null;

@@ -25,7 +25,12 @@ export const encode = encodeUtf8;
 const keyHash = (text: string): string => hashText(text).toString(16).padStart(64, '0');
 
 export const ANSWER = 'Your parcel, 您的包裹, leaves today — "tracking" shows it.\n\nThank you!';
-export const TOKENS = ANSWER.match(/\s?[^\s]{1,4}|\s/gu) ?? [];
+export /** About four characters each. */
+function tokensOf(text: string): readonly string[] {
+  return text.match(/\s?[^\s]{1,4}|\s/gu) ?? [];
+}
+
+export const TOKENS = tokensOf(ANSWER);
 
 /** What a simulated model server does with one call. */
 export type Script = (call: UpstreamCall, handler: UpstreamHandler) => void;
@@ -72,7 +77,7 @@ export const refuse: Script = (_call, handler) =>
   handler.onFailure({ kind: 'refused', bytesSent: 0, detail: 'nobody' });
 
 /** The events of an answer in OpenAI's dialect, from where a prefill ends. */
-export function answerEvents(call: UpstreamCall): readonly string[] {
+export function answerEvents(call: UpstreamCall, text = ANSWER): readonly string[] {
   const body = JSON.parse(decode(call.body)) as {
     messages: { role: string; content: string }[];
     max_tokens?: number;
@@ -80,11 +85,11 @@ export function answerEvents(call: UpstreamCall): readonly string[] {
   };
   const last = body.messages.at(-1);
   const prefix = last?.role === 'assistant' ? last.content : '';
-  assert(ANSWER.startsWith(prefix), 'a prefill is the beginning');
+  assert(text.startsWith(prefix), 'a prefill is the beginning');
   // A server that drops to its last token boundary and leaves out what was sent already.
   const rest: string[] = [];
   let at = 0;
-  for (const token of TOKENS) {
+  for (const token of tokensOf(text)) {
     const end = at + token.length;
     if (end > prefix.length) rest.push(token.slice(Math.max(0, prefix.length - at)));
     at = end;
@@ -123,10 +128,10 @@ export const serve: Script = (call, handler) => {
 };
 
 /** Dies after `bytes` of its body. */
-export function dieAfter(bytes: number): Script {
+export function dieAfter(bytes: number, text = ANSWER): Script {
   return (call, handler) => {
     handler.onHead(200, SSE);
-    const whole = encode(answerEvents(call).join(''));
+    const whole = encode(answerEvents(call, text).join(''));
     handler.onBody(whole.subarray(0, bytes));
     handler.onFailure({ kind: 'reset', bytesSent: 100, detail: 'killed' });
   };

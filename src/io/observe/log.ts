@@ -170,8 +170,22 @@ export function exchangeLine(record: ExchangeRecord): string {
   // A request that went straight through needs no story.
   if (record.attempts > 1 || record.end === 'failed') {
     line += `,"trace":${quoted(record.trace.join('; '))}`;
+    if (record.tries.length > 1) line += `,"tries":[${record.tries.map(tryFields).join(',')}]`;
   }
   return line;
+}
+
+/** One attempt within the line of its exchange. */
+function tryFields(report: ExchangeRecord['tries'][number]): string {
+  const { place, usage, mode } = report;
+  let line = `{"place":${quoted(`${place.kind}:${place.name}`)},"end":"${report.end}"`;
+  if (report.reason !== '') line += `,"reason":${quoted(report.reason)}`;
+  if (mode !== null) line += `,"mode":"${mode}"`;
+  if (report.isHedge) line += ',"isHedge":true';
+  if (usage !== null) {
+    line += `,"inputTokens":${usage.inputTokens},"outputTokens":${usage.outputTokens}`;
+  }
+  return `${line}}`;
 }
 
 /** A JSON text of at most the limit of a field. */

@@ -30,6 +30,7 @@ const EXCHANGE: ExchangeRecord = {
   servedRegion: 'eu-central-1',
   forwardedFrom: '',
   attempts: 2,
+  tries: [],
   hedge: null,
   outracedUsage: null,
   usage: {
