@@ -141,6 +141,8 @@ export const ADMISSION_LIMITS = {
   sampleMs: 25,
   /** A lag counts as standing when it held through so long, and through two samples at least, ms. */
   intervalMs: 200,
+  /** A loop that waits more than the rest of its time is late for want of a processor. */
+  busyShareMin: 0.7,
   /** The lag that may stand unless the configuration says else, ms. */
   loopLagMsDefault: 100,
   loopLagMsMax: 10_000,

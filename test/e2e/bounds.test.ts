@@ -62,9 +62,14 @@ function quick(key: string, dialect: ClientDialect = 'openai', more: object = {}
   return ask(node.apiUrl, { dialect, model, isStream: false, headers, more });
 }
 
-async function inFlight(): Promise<number> {
+/** The value of a metric without labels. */
+async function metric(name: string): Promise<number> {
   const text = await (await fetch(`${node.adminUrl}/metrics`)).text();
-  return Number(/^banyan_exchanges_in_flight (\d+)/m.exec(text)?.[1]);
+  return Number(new RegExp(`^${name} (.+)`, 'm').exec(text)?.[1]);
+}
+
+function inFlight(): Promise<number> {
+  return metric('banyan_exchanges_in_flight');
 }
 
 async function release(held: readonly AbortController[]): Promise<void> {
@@ -164,10 +169,12 @@ test(
       grownBytes < 160 * MIB,
       `memory grew by ${grownBytes / MIB} MiB for 800 MiB of answers`,
     );
+    // Where other work fills the machine, the flood itself may have been too much for a moment.
+    await until('no load stands', async () => (await metric('banyan_shed_pressure')) === 0);
     for (const dialect of DIALECTS) {
       for (let turn = 0; turn < 20; turn += 1) {
         const reply = await quick(TEST_KEY, dialect);
-        assert.equal(reply.status, 200);
+        assert.equal(reply.status, 200, reply.body);
         assert.ok(reply.totalMs < 2_000, `${reply.totalMs} ms`);
       }
     }
