@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createPrng } from '../base/prng.ts';
 import { TestCluster, testMember } from './testkit.ts';
+import { describeConf } from './describe.ts';
 import { TestClient } from './testClient.ts';
 
 const SEEDS = Number(process.env['RAFT_SEEDS'] ?? 40);
@@ -144,10 +145,26 @@ function runSeed(seed: number): void {
     for (const client of clients) client.poll();
     return clients.every((client, at) => client.doneCount >= (target[at] ?? 0));
   };
-  assert.ok(cluster.runUntil(isDone, 60_000), 'a healed cluster serves its clients');
+  assert.ok(
+    cluster.runUntil(isDone, 60_000),
+    `a healed cluster serves its clients${story(cluster)}`,
+  );
   for (const client of clients) client.stop();
   cluster.run(3_000);
   for (const client of clients) client.checkAll();
+}
+
+/** What each node thinks, for a run that got stuck. */
+function story(cluster: TestCluster): string {
+  const lines = [...cluster.nodes.values()].map((node) => {
+    const status = node.raft?.status();
+    if (status === undefined) return `${node.id} down`;
+    const { role, term, leader, lastIndex, lastTerm, commit, isRemoved, conf } = status;
+    const log = `last=${lastIndex}/${lastTerm} commit=${commit}`;
+    const place = `${node.id} ${role} term=${term} leader=${leader}`;
+    return `${place} ${log} removed=${isRemoved} ${describeConf(conf)}`;
+  });
+  return `\n${lines.join('\n')}`;
 }
 
 for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed += 1) {

@@ -15,7 +15,7 @@ import { beginLeading } from './replication.ts';
 import { becomeFollower, resetElectionTimer } from './roles.ts';
 import {
   isDiskStalled,
-  isVotingMember,
+  mayStand,
   logTimeMs,
   selfMember,
   sendDurable,
@@ -40,7 +40,7 @@ export function onElectionTimeout(self: Core): void {
 }
 
 function canCampaign(self: Core): boolean {
-  return isVotingMember(self) && !self.isRemoved && self.disk === 'ok' && !isDiskStalled(self);
+  return mayStand(self) && !self.isRemoved && self.disk === 'ok' && !isDiskStalled(self);
 }
 
 /** Raises the term and asks for votes; its own counts when it is durable (E2). */

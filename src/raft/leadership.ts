@@ -73,13 +73,19 @@ function handOver(self: Core): void {
   const { handOverMs, id: own } = self.options;
   const isSettled = handOverMs > 0 && self.nowMs - self.leaderFromMs >= handOverMs;
   if (!isMisplaced && !isSettled) return;
-  const ownRank = leadRank(self, own);
-  const better = self.log.conf.conf.voters
-    .filter((id) => id !== own && leadRank(self, id) >= 0)
-    .filter((id) => isMisplaced || (leadRank(self, id) > ownRank && wasWell(self, id)))
+  const best = bestSuccessor(self);
+  if (best === null) return;
+  const isBetter = leadRank(self, best) > leadRank(self, own) && wasWell(self, best);
+  if (isMisplaced || isBetter) transferLeadership(self, null, best);
+}
+
+/** The voter of highest priority that has caught up and can lead, or null. */
+export function bestSuccessor(self: Core): NodeId | null {
+  const [best] = self.log.conf.conf.voters
+    .filter((id) => id !== self.options.id && leadRank(self, id) >= 0)
     .filter((id) => hasCaughtUp(self, id))
-    .toSorted((a, b) => leadRank(self, b) - leadRank(self, a) || a - b)[0];
-  if (better !== undefined) transferLeadership(self, null, better);
+    .toSorted((a, b) => leadRank(self, b) - leadRank(self, a) || a - b);
+  return best ?? null;
 }
 
 function wasWell(self: Core, id: NodeId): boolean {

@@ -15,7 +15,7 @@ import { answerReadable, handOut, onApplied } from './apply.ts';
 import { addCheckpoint } from './checkpoints.ts';
 import { hearsLeader, onElectionTimeout, onOwnVoteDurable } from './election.ts';
 import { refuseOldLeader } from './follower.ts';
-import { onLeaderTick } from './leadership.ts';
+import { bestSuccessor, onLeaderTick } from './leadership.ts';
 import { isRemovedFrom, memberOf } from './membership.ts';
 import {
   changeMembers,
@@ -199,6 +199,8 @@ function isAdmitted(self: Core, message: Message): boolean {
     return false;
   }
   if (!isRemovedFrom(self.committedConf.conf, from)) return true;
+  // A leader that has removed itself finishes what it began.
+  if (from === self.leader && message.term === self.term) return true;
   // It may not know yet; without this it would campaign for ever.
   if (message.kind === 'preVote' || message.kind === 'vote') {
     sendNow(self, from, { kind: 'removed', index: self.committedConf.index });
@@ -223,12 +225,19 @@ function settle(self: Core): void {
   while (self.role === 'leader' && self.isCommitDue) {
     if (maybeCommit(self)) announceCommit(self);
     maybeLeaveJoint(self);
-    if (isLeadOver(self)) becomeFollower(self, self.term, 0);
+    if (isLeadOver(self)) stepAside(self);
   }
   advanceReads(self);
   handOut(self);
   answerReadable(self);
   watchLogLength(self);
+}
+
+/** Removed or demoted: another voter is asked to lead at once, so that nobody waits for a time-out. */
+function stepAside(self: Core): void {
+  const next = bestSuccessor(self);
+  if (next !== null) sendNow(self, next, { kind: 'timeoutNow' });
+  becomeFollower(self, self.term, 0);
 }
 
 function finish(self: Core): Output {

@@ -166,11 +166,11 @@ export class ScenarioWorld {
 
   /** Delivers and syncs until nothing moves; `silent` prints nothing of it. */
   stabilize(isSilent: boolean, only: ReadonlySet<NodeId>): void {
-    const kept = this.lines;
+    const kept = [...this.lines];
     const isOpen = (message: Message): boolean => only.has(message.from) && only.has(message.to);
     for (let round = 0; round < 200; round += 1) {
       const messages = this.network.filter(isOpen);
-      this.network = this.network.filter((message) => only.has(message.from) && !isOpen(message));
+      this.network = this.network.filter((message) => !isOpen(message));
       for (const message of messages) this.deliver(message);
       let didSync = false;
       for (const node of this.nodes.values()) {
@@ -183,11 +183,16 @@ export class ScenarioWorld {
     if (isSilent) this.lines = kept;
   }
 
-  /** Lets the node's next time-out fall due. */
+  /** Lets time pass until the node does something by itself. */
   wake(node: WorldNode): void {
-    if (node.raft === null) return;
-    this.nowMs = Math.max(this.nowMs, node.raft.nextWakeMs());
-    this.feed(node, { kind: 'tick' });
+    const before = this.lines.length;
+    for (let turn = 0; turn < 100 && this.lines.length === before; turn += 1) {
+      if (node.raft === null) return;
+      const role = node.raft.status().role;
+      this.nowMs = Math.max(this.nowMs, node.raft.nextWakeMs());
+      this.feed(node, { kind: 'tick' });
+      if (node.raft.status().role !== role) return;
+    }
   }
 }
 
@@ -272,13 +277,23 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       world.start(node);
     }
   },
-  /** `lead 1`: the node is elected, silently. */
+  /** `lead 1 [only=1,2]`: the node is elected, silently; a leader among them hands over. */
   lead: (world, { words, named }) => {
     const node = world.node(words[0]);
     const only = groupOf(world, named);
-    world.nowMs += 10_000;
+    const leader = [...only]
+      .map((id) => world.node(`${id}`))
+      .find((other) => other !== node && other.raft?.status().role === 'leader');
+    if (leader !== undefined) {
+      const kept = [...world.lines];
+      world.feed(leader, { kind: 'transfer', id: 0, to: node.id });
+      world.stabilize(true, only);
+      world.lines = kept;
+    } else {
+      world.nowMs += 3_000;
+    }
     for (let turn = 0; turn < 10 && node.raft?.status().role !== 'leader'; turn += 1) {
-      const before = world.lines;
+      const before = [...world.lines];
       world.wake(node);
       world.lines = before;
       world.stabilize(true, only);
@@ -290,11 +305,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   wake: (world, { words }) => world.wake(world.node(words[0])),
   /** `beat 1 times=9 only=1,2`: heartbeats that reach only these nodes, silently. */
   beat: (world, { words, named }) => {
-    const before = world.lines;
+    const group = groupOf(world, named);
+    const before = [...world.lines];
     for (let turn = 0; turn < Number(named.get('times') ?? 1); turn += 1) {
       world.wake(world.node(words[0]));
-      world.stabilize(true, groupOf(world, named));
-      world.network = [];
+      world.stabilize(true, group);
+      world.network = world.network.filter((message) => !group.has(message.from));
     }
     world.lines = before;
   },

@@ -218,8 +218,16 @@ export function selfMember(self: Core): Member | null {
   return memberOf(self.log.conf.conf, self.options.id);
 }
 
-export function isVotingMember(self: Core): boolean {
-  return isVoter(self.log.conf.conf, self.options.id);
+/**
+ * Whether this node may stand for election. While its latest configuration is not committed, a
+ * voter that it leaves out may be the only one with the entries to win (thesis, §4.2.2): it leads
+ * until that is committed, without counting itself.
+ */
+export function mayStand(self: Core): boolean {
+  const { id } = self.options;
+  const { conf, index } = self.log.conf;
+  if (isVoter(conf, id)) return true;
+  return index > self.commit && isVoter(self.committedConf.conf, id);
 }
 
 /** Whether an entry of the leader's own term is committed: before that it knows no commit index. */
@@ -256,7 +264,10 @@ export function syncProgress(self: Core): void {
     if (id === self.options.id) continue;
     const progress = self.progress.get(id) ?? new Progress(id, self.log.lastIndex + 1);
     // A newcomer is given one time-out to be heard before it counts as silent.
-    if (!self.progress.has(id)) progress.heardMs = self.nowMs;
+    if (!self.progress.has(id)) {
+      progress.heardMs = self.nowMs;
+      progress.activeFromMs = self.nowMs;
+    }
     kept.set(id, progress);
   }
   self.progress = kept;

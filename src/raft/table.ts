@@ -10,7 +10,7 @@ import { onForward, onForwardReply } from './proposals.ts';
 import { onReadAsk, onReadReply } from './reads.ts';
 import { onAppendNo, onAppendOk, onHeartbeatOk } from './replication.ts';
 import { onSnapshotChunk, onSnapshotOk } from './snapshots.ts';
-import { isVotingMember, raiseAlarm, type Core } from './state.ts';
+import { mayStand, raiseAlarm, type Core } from './state.ts';
 import type { Body, Header, MessageKind, MessageOf, Role } from './types.ts';
 
 type Row = { readonly [Kind in MessageKind]: (self: Core, message: MessageOf<Kind>) => void };
@@ -80,7 +80,7 @@ function fromSecondLeader(self: Core, message: Header): void {
 /** A member says that this node is none any more. It may be the first to know. */
 function onRemoved(self: Core, message: MessageOf<'removed'>): void {
   if (message.index <= self.committedConf.index || self.isRemoved) return;
-  if (!isVotingMember(self)) return;
+  if (!mayStand(self)) return;
   self.isRemoved = true;
   raiseAlarm(self, 'removed', self.options.id, message.index);
 }

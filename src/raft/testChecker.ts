@@ -5,7 +5,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { RaftNode } from './node.ts';
-import type { Entry, Index, NodeId, Output, Term } from './types.ts';
+import type { Entry, Index, Message, NodeId, Output, Term } from './types.ts';
 
 interface Seen {
   readonly term: Term;
@@ -43,16 +43,18 @@ export class ClusterChecker {
     for (let index = (before?.commit ?? 0) + 1; index <= status.commit; index += 1) {
       this.#checkCommitted(raft.entryAt(index));
     }
-    for (const message of output.afterFsync) {
-      if (message.kind !== 'voteReply' || !message.isGranted) continue;
-      const key = `${message.term}:${id}`;
-      const voted = this.#votes.get(key) ?? message.to;
-      assert(voted === message.to, 'E3: one vote a term');
-      this.#votes.set(key, voted);
-    }
     this.commitMax = Math.max(this.commitMax, status.commit);
     const { term, commit, applied, role } = status;
     this.#seen.set(id, { term, commit, applied, role });
+  }
+
+  /** A message leaves: what it promises is durable. */
+  leaves(message: Message): void {
+    if (message.kind !== 'voteReply' || !message.isGranted) return;
+    const key = `${message.term}:${message.from}`;
+    const voted = this.#votes.get(key) ?? message.to;
+    assert(voted === message.to, 'E3: one vote a term');
+    this.#votes.set(key, voted);
   }
 
   #checkForward(term: Term, commit: Index, before: Seen | undefined): void {

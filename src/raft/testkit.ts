@@ -290,6 +290,7 @@ export class TestCluster {
   }
 
   #post(message: Message): void {
+    this.checker.leaves(message);
     if (!this.filter(message) || this.cuts.has(`${message.from}>${message.to}`)) return;
     const { loss, duplicate, delayMsMin, delayMsMax } = this.faults;
     if (loss > 0 && this.prng.nextFloat() < loss) return;
