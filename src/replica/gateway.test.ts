@@ -269,16 +269,18 @@ test('a model that only a lost region runs is unavailable, not unknown', () => {
 });
 
 test('without a target here the request goes to another region, once, and its names are shown', () => {
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
   const world = open(configOf(), oneRegion('there-1'));
   for (const origin of ['http://a', 'http://b']) world.servers.scripts.set(origin, refuse);
   world.servers.scripts.set('region:there-1', (call, handler) => {
     assert.equal(headerValue(call.headers, 'x-banyan-key-name'), 'demo');
     assert.equal(headerValue(call.headers, 'x-banyan-model'), 'm');
+    assert.equal(headerValue(call.headers, 'traceparent'), traceparent);
     handler.onHead(200, [...SSE, 'x-banyan-region', 'there-1', 'x-banyan-target', 'z']);
     for (const event of answerEvents(call)) handler.onBody(encode(event));
     handler.onEnd();
   });
-  const client = send(world);
+  const client = send(world, { headers: ['traceparent', traceparent] });
   world.time.advance(10);
   assert.equal(chatText(client.body).text, ANSWER);
   assert.equal(client.header('x-banyan-region'), 'there-1');

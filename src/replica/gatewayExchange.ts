@@ -3,9 +3,10 @@
  */
 
 import type { ErrorCode, Failure } from '../base/errors.ts';
-import { headerValue } from '../base/headers.ts';
+import { headerValue, type HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientReply, ClientRequest } from '../base/ports.ts';
+import { traceFields } from '../base/traceContext.ts';
 import type { AttemptCall } from '../exchange/attempt.ts';
 import { Exchange } from '../exchange/exchange.ts';
 import type { ExchangeEnd, ExchangeOwner } from '../exchange/owner.ts';
@@ -63,6 +64,8 @@ export class GatewayExchange implements ExchangeOwner {
   private readonly deadlines: Deadlines;
   private readonly attemptsMax: number;
   private readonly firstModel: ModelConfig | null;
+  /** The client's trace, sent on with every call. */
+  private readonly traceFields: HeaderList;
   private hasEarned = false;
   private isRaced = false;
 
@@ -73,6 +76,7 @@ export class GatewayExchange implements ExchangeOwner {
     this.firstModel = serving.models.get(opening.models[0] ?? '')?.config ?? null;
     this.deadlines = this.firstModel?.deadlines ?? DEFAULT_DEADLINES;
     this.attemptsMax = this.firstModel?.attemptsMax ?? EXCHANGE_LIMITS.attemptsDefault;
+    this.traceFields = traceFields(opening.client.headers);
     this.chooser = {
       serving,
       regions: gateway.regions,
@@ -118,7 +122,12 @@ export class GatewayExchange implements ExchangeOwner {
     const { connectMs } = this.deadlines;
     if (place.target === null) return { call: this.regionCall(place, request, connectMs) };
     const call = place.adapter.prepare(request, place.target);
-    return call.ok ? { call: { ...call.value, connectMs } } : { failure: call.error };
+    if (!call.ok) return { failure: call.error };
+    // A field that the configuration fixes counts more than the client's.
+    const isFixed = headerValue(call.value.headers, 'traceparent') !== null;
+    if (this.traceFields.length === 0 || isFixed) return { call: { ...call.value, connectMs } };
+    const headers = [...call.value.headers, ...this.traceFields];
+    return { call: { ...call.value, headers, connectMs } };
   }
 
   hedgeDelayMs(place: Place): number | null {
@@ -236,6 +245,7 @@ export class GatewayExchange implements ExchangeOwner {
     }
     const usedMs = this.gateway.host.clock.nowMs() - client.receivedMs;
     const leftMs = Math.max(1, Math.round(this.deadlines.totalMs - usedMs));
+    for (const text of this.traceFields) headers.push(text);
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
     headers.push('x-banyan-priority', priorityOf(caller, client) ?? caller.priority);
