@@ -11,6 +11,7 @@ import { continuationMode } from '../exchange/continuation.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { ResumeWay } from '../protocol/resume.ts';
+import type { Priority } from '../routing/admission.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 import type { AttemptToken, Pick, RouteRequest } from '../routing/router.ts';
 import type { RegionView } from './regionView.ts';
@@ -26,6 +27,7 @@ export interface Chooser {
   readonly models: readonly string[];
   /** It came from another region: it may not be forwarded again. */
   readonly isForwarded: boolean;
+  readonly priority: Priority;
 }
 
 /** Chooses; see the module's comment for the order. */
@@ -171,7 +173,10 @@ function chooseRegion(
     if (key.startsWith('region:')) excluded.add(key.slice('region:'.length));
   }
   const promptTokens = chooser.request.promptTokensEstimate;
-  const choice = chooser.regions.choose({ model, promptTokens, excluded }, query.nowMs);
+  const choice = chooser.regions.choose(
+    { model, promptTokens, excluded, priority: chooser.priority },
+    query.nowMs,
+  );
   if (choice.region === null) return { why: choice.why };
   return { place: regionPlace(chooser, choice.region, model, choice.why) };
 }
@@ -191,7 +196,7 @@ function regionPlace(chooser: Chooser, region: string, model: string, reason: st
     started: (nowMs) => chooser.regions.started(region, promptTokens, nowMs),
     firstContent: () => {},
     finished: (outcome: AttemptOutcome, nowMs) =>
-      chooser.regions.finished(region, promptTokens, outcome, nowMs),
+      chooser.regions.finished(region, promptTokens, outcome, nowMs, chooser.priority),
     // The region that serves it watches for stalls itself.
     streamed: () => {},
     bytesPerSecond: () => null,

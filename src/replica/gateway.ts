@@ -30,7 +30,7 @@ import { estimateCountTokens, TOKEN_COUNT_FIELD } from '../protocol/countTokens.
 import type { Dialect, Operation } from '../protocol/dialect.ts';
 import { mintRequestId, requestIdFields } from '../protocol/ids.ts';
 import { parseRequest } from '../protocol/request.ts';
-import { AdmissionGate, PRIORITIES, type NodeLoad } from '../routing/admission.ts';
+import { AdmissionGate, PRIORITIES, type NodeLoad, type Priority } from '../routing/admission.ts';
 import { RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
 import { GatewayExchange } from './gatewayExchange.ts';
@@ -285,7 +285,12 @@ export class Gateway implements RequestHandler, NodeLoad {
     if (!caller.ok) return refuse(caller.error);
     const keyName = caller.value.name;
     const requestId = this.requestIdOf(request);
-    const shed = this.shedOf(caller.value, request, requestId);
+    const priority = priorityOf(caller.value, request);
+    if (priority === null) {
+      const detail = `The field x-banyan-priority must be one of: ${PRIORITIES.join(', ')}.`;
+      return refuse(failure('invalid_request', detail), { keyName, requestId });
+    }
+    const shed = this.shedOf(priority, request, requestId);
     if (shed !== null) return refuse(shed, { keyName, requestId });
     const parsed = parseRequest(operation, request.headers, request.body);
     if (!parsed.ok) return refuse(parsed.error, { keyName });
@@ -308,6 +313,7 @@ export class Gateway implements RequestHandler, NodeLoad {
       request: parsed.value,
       requestId,
       caller: caller.value,
+      priority,
       admission: admitted.value,
       models: models.names,
     });
@@ -319,12 +325,7 @@ export class Gateway implements RequestHandler, NodeLoad {
   }
 
   /** Why a request is not let in under this load; null: it is. */
-  private shedOf(caller: Caller, request: ClientRequest, requestId: string): Failure | null {
-    const priority = priorityOf(caller, request);
-    if (priority === null) {
-      const detail = `The field x-banyan-priority must be one of: ${PRIORITIES.join(', ')}.`;
-      return failure('invalid_request', detail);
-    }
+  private shedOf(priority: Priority, request: ClientRequest, requestId: string): Failure | null {
     const shed = this.gate.judge(priority, this, request.body.length, requestId);
     if (shed === null) return null;
     this.observer.shed(priority, shed.reason);

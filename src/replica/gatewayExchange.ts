@@ -15,10 +15,11 @@ import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { requestIdFields } from '../protocol/ids.ts';
 import { hedgeDelayMs } from '../routing/hedge.ts';
+import type { Priority } from '../routing/admission.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
-import { priorityOf, type Admission, type Caller } from './policy.ts';
+import type { Admission, Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
 
 /** What an exchange begins with. */
@@ -27,6 +28,7 @@ export interface ExchangeOpening {
   readonly request: ParsedRequest;
   readonly requestId: string;
   readonly caller: Caller;
+  readonly priority: Priority;
   readonly admission: Admission;
   readonly models: readonly string[];
 }
@@ -83,6 +85,7 @@ export class GatewayExchange implements ExchangeOwner {
       prng: gateway.host.prng,
       request: opening.request,
       models: opening.models,
+      priority: opening.priority,
       isForwarded: opening.client.forwardedFrom !== null,
     };
   }
@@ -248,7 +251,7 @@ export class GatewayExchange implements ExchangeOwner {
     for (const text of this.traceFields) headers.push(text);
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
-    headers.push('x-banyan-priority', priorityOf(caller, client) ?? caller.priority);
+    headers.push('x-banyan-priority', this.opening.priority);
     // One race at a time: the region that takes a racing request does not begin another.
     if (this.isRaced) headers.push('x-banyan-hedge', 'off');
     return { method: 'POST', path: client.path, headers, body: request.body, connectMs };

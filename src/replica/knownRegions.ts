@@ -10,6 +10,7 @@ import { parseRegionName } from '../base/names.ts';
 import type { ModelDigest as PeerModelDigest, RegionDigest } from '../protocol/peer/digest.ts';
 import type { RegionDirectory, RegionView as KnownRegion } from '../regions/directory.ts';
 import type { RegionHealth } from '../regions/health.ts';
+import type { Priority } from '../routing/admission.ts';
 import { RegionChooser, type RegionCandidate, type RegionRow } from '../routing/regionChoice.ts';
 import type { RegionCandidate as ShownCandidate, RegionQuery, RegionView } from './regionView.ts';
 import type { Serving } from './serving.ts';
@@ -79,10 +80,13 @@ class PricedRegions implements RegionView {
     _promptTokens: number,
     outcome: Parameters<RegionView['finished']>[2],
     nowMs: number,
+    priority?: Priority,
   ): void {
     const name = parseRegionName(region);
     if (!name.ok) return;
-    for (const chooser of this.#choosers.values()) chooser.finished(name.value, outcome, nowMs);
+    for (const chooser of this.#choosers.values()) {
+      chooser.finished(name.value, outcome, nowMs, priority);
+    }
   }
 
   /** Null: no region tells of the model (K1). */
@@ -96,9 +100,9 @@ class PricedRegions implements RegionView {
   }
 }
 
-function requestOf({ promptTokens, excluded }: RegionQuery) {
+function requestOf({ promptTokens, excluded, priority = 'interactive' }: RegionQuery) {
   // The gateway asks for a region where it cannot serve here, or only badly.
-  return { promptTokens, excluded, localCostMs: null };
+  return { promptTokens, excluded, localCostMs: null, priority };
 }
 
 /** What a region told of a model; null: nothing. */

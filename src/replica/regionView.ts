@@ -3,6 +3,7 @@
  * heartbeats and digests; the composition joins it to the cost function of `routing/`.
  */
 
+import type { Priority } from '../routing/admission.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 
 /** What matters for choosing a region for one request. */
@@ -11,6 +12,8 @@ export interface RegionQuery {
   readonly promptTokens: number;
   /** Regions that already failed this exchange. */
   readonly excluded: ReadonlySet<string>;
+  /** Its class under load; absent: the highest. */
+  readonly priority?: Priority;
 }
 
 /** One region as a candidate, for `explain`. */
@@ -37,7 +40,14 @@ export interface RegionView {
   candidates(query: RegionQuery, nowMs: number): readonly RegionCandidate[];
   /** Own traffic since the last digest, so that a burst does not follow a stale view. */
   started(region: string, promptTokens: number, nowMs: number): void;
-  finished(region: string, promptTokens: number, outcome: AttemptOutcome, nowMs: number): void;
+  /** `priority`: the class of the request; absent: the highest. */
+  finished(
+    region: string,
+    promptTokens: number,
+    outcome: AttemptOutcome,
+    nowMs: number,
+    priority?: Priority,
+  ): void;
 }
 
 /** No other region: a node on its own. */

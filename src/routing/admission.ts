@@ -63,6 +63,11 @@ export function lowerPriority(one: Priority, other: Priority): Priority {
   return RANK[one] <= RANK[other] ? one : other;
 }
 
+/** Its place in `PRIORITIES`. */
+export function rankOf(priority: Priority): number {
+  return RANK[priority];
+}
+
 /** The gate of one node. */
 export class AdmissionGate {
   #limits: AdmissionLimits;

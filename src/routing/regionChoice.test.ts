@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseRegionName, type RegionName } from '../base/names.ts';
+import { PRIORITIES, type Priority } from './admission.ts';
 import {
   isWorthMoving,
   RegionChooser,
@@ -153,5 +154,16 @@ describe('the choice of a region', () => {
     chooser.finished(regionName('a'), { kind: 'rate-limited', retryAfterMs: 2_000 }, 0);
     assert.equal(chooser.choose([region('a', 10)], ASK, 1_999), null);
     assert.equal(chooser.choose([region('a', 10)], ASK, 2_000)?.region, 'a');
+  });
+
+  test('a region too busy for a class is asked for higher ones, not for lower ones', () => {
+    const chooser = new RegionChooser();
+    const busy = { kind: 'overloaded', retryAfterMs: 2_000 } as const;
+    chooser.finished(regionName('a'), busy, 0, 'standard');
+    const ask = (priority: Priority): string | undefined =>
+      chooser.choose([region('a', 10)], { ...ASK, priority }, 1_000)?.region;
+    assert.deepEqual(PRIORITIES.map(ask), [undefined, undefined, 'a']);
+    chooser.finished(regionName('a'), { kind: 'rate-limited', retryAfterMs: 2_000 }, 0, 'batch');
+    assert.equal(ask('interactive'), undefined, 'a rate limit is of the region, not of a class');
   });
 });

@@ -16,6 +16,7 @@
 
 import { ROUTING_LIMITS } from '../base/limits.ts';
 import type { RegionName } from '../base/names.ts';
+import { PRIORITIES, rankOf, type Priority } from './admission.ts';
 import type { AttemptOutcome } from './outcome.ts';
 
 /** What is known of one region, for one model. */
@@ -46,6 +47,8 @@ export interface RegionRequest {
   readonly excluded: ReadonlySet<string>;
   /** Cost of serving here, ms; null: it cannot be served here. */
   readonly localCostMs: number | null;
+  /** Its class under load; absent: the highest. */
+  readonly priority?: Priority;
 }
 
 /** A chosen region. */
@@ -73,6 +76,7 @@ export interface RegionRow {
   readonly lastResort: string | null;
 }
 
+const RANK_MAX = PRIORITIES.length - 1;
 /** A move must gain more than this, ms. */
 export const HYSTERESIS_MS = 30;
 /** And more than this share of the cost that it leaves. */
@@ -101,7 +105,8 @@ interface Own {
   readonly sends: Send[];
   failures: number;
   avoidUntilMs: number;
-  restUntilMs: number;
+  /** By class: a region that refuses a class refuses those below it, not those above. */
+  readonly restUntilMs: number[];
 }
 
 /** Chooses among regions for one model, from one node. */
@@ -150,7 +155,12 @@ export class RegionChooser {
   }
 
   /** How it ended, as far as the region is concerned. */
-  finished(region: RegionName, outcome: AttemptOutcome, nowMs: number): void {
+  finished(
+    region: RegionName,
+    outcome: AttemptOutcome,
+    nowMs: number,
+    priority: Priority = 'interactive',
+  ): void {
     const own = this.#ownOf(region);
     if (outcome.kind === 'answered' || outcome.kind === 'rejected') {
       own.failures = 0;
@@ -161,7 +171,10 @@ export class RegionChooser {
       own.avoidUntilMs = nowMs + ms;
     } else if (outcome.kind === 'rate-limited' || outcome.kind === 'overloaded') {
       const ms = Math.min(outcome.retryAfterMs ?? AVOID_BASE_MS, ROUTING_LIMITS.restMsMax);
-      own.restUntilMs = Math.max(own.restUntilMs, nowMs + ms);
+      const highest = outcome.kind === 'overloaded' ? rankOf(priority) : RANK_MAX;
+      for (let rank = 0; rank <= highest; rank += 1) {
+        own.restUntilMs[rank] = Math.max(own.restUntilMs[rank] ?? 0, nowMs + ms);
+      }
     }
   }
 
@@ -208,7 +221,7 @@ export class RegionChooser {
   #ownOf(region: string): Own {
     const before = this.#own.get(region);
     if (before !== undefined) return before;
-    const made: Own = { sends: [], failures: 0, avoidUntilMs: 0, restUntilMs: 0 };
+    const made: Own = { sends: [], failures: 0, avoidUntilMs: 0, restUntilMs: [] };
     this.#own.set(region, made);
     return made;
   }
@@ -244,7 +257,8 @@ function exclusion(
   if (candidate.digestAgeMs !== null && candidate.healthyTargets <= 0) {
     return 'it has no healthy target for the model';
   }
-  if (nowMs < own.restUntilMs) return 'it asked for rest';
+  const restUntilMs = own.restUntilMs[rankOf(request.priority ?? 'interactive')] ?? 0;
+  if (nowMs < restUntilMs) return 'it asked for rest';
   return null;
 }
 
