@@ -22,11 +22,46 @@ export interface Homes {
   of(key: string | null, nowMs: number): Home | undefined;
   /** The session of `key` went to `target` with a prompt of `tokens`. */
   remember(key: string | null, tokens: number, target: TargetName, nowMs: number): void;
+  /** How many are kept. */
+  count(): number;
 }
 
 /** Makes an empty memory of homes. */
 export function createHomes(): Homes {
   const homes = new Map<string, Home>();
+  // The walk from old to young is kept: a new one would pass over the gaps of all that was deleted.
+  let walk = homes.entries();
+  let oldest: readonly [string, Home] | null = null;
+
+  /** The oldest home, or null. */
+  function findOldest(): readonly [string, Home] | null {
+    // One that was used again stands elsewhere now.
+    while (oldest === null || homes.get(oldest[0]) !== oldest[1]) {
+      const step = walk.next();
+      if (step.done === true) {
+        walk = homes.entries();
+        oldest = null;
+        return null; // The next call begins anew.
+      }
+      oldest = step.value;
+    }
+    return oldest;
+  }
+
+  /**
+   * Drops the two oldest homes where they are past their time or too many: two for each one that
+   * comes, so that the memory follows the load down as well as up.
+   */
+  function shrink(nowMs: number): void {
+    for (let count = 0; count < 2; count += 1) {
+      const found = findOldest();
+      if (found === null) return;
+      const isTooMany = homes.size > ROUTING_LIMITS.sessionHomesMax;
+      if (!isTooMany && nowMs - found[1].usedMs <= ROUTING_LIMITS.sessionHomeMs) return;
+      homes.delete(found[0]);
+    }
+  }
+
   return {
     of(key, nowMs) {
       const home = key === null ? undefined : homes.get(key);
@@ -39,8 +74,9 @@ export function createHomes(): Homes {
       if (key === null) return;
       homes.delete(key); // Re-inserted at the young end.
       homes.set(key, { target, tokens, usedMs: nowMs });
-      if (homes.size > ROUTING_LIMITS.sessionHomesMax) dropOldest(homes);
+      shrink(nowMs);
     },
+    count: () => homes.size,
   };
 }
 
