@@ -257,7 +257,9 @@ export function judge(
   reply: Reply,
 ): { readonly outcome: Outcome; readonly wrong: string | null } {
   const allowed = STATUSES[habit];
-  if (allowed !== undefined && !allowed.includes(reply.status)) {
+  // A node that has too much to do says so before it looks at anything else.
+  const isShed = reply.status === 503;
+  if (allowed !== undefined && !isShed && !allowed.includes(reply.status)) {
     return { outcome: outcomeOf(reply), wrong: `the status must be ${allowed.join(' or ')}` };
   }
   if (reply.status === 413) return { outcome: 'transport', wrong: wrongError(reply) };

@@ -1,6 +1,6 @@
 /** For the tests of this room: requests from bytes as the listener takes them, and Node's verdict. */
 
-import { createServer, type Server } from 'node:http';
+import { createServer, request as httpRequest, type Server } from 'node:http';
 import { Duplex } from 'node:stream';
 
 import { ChunkedDecoder } from './chunked.ts';
@@ -162,4 +162,103 @@ export function comparable(requests: readonly SeenRequest[]): readonly string[] 
     }
     return JSON.stringify([method, target, fields, body]);
   });
+}
+
+/** One response, taken apart; `end` is `whole`, `more`, or the code of the fault. */
+export interface SeenResponse {
+  readonly status: number;
+  readonly fields: readonly string[];
+  readonly body: string;
+  readonly end: string;
+}
+
+function fieldsOf(headers: readonly string[]): readonly string[] {
+  const fields: string[] = [];
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    fields.push(`${(headers[index] ?? '').toLowerCase()}: ${headers[index + 1] ?? ''}`);
+  }
+  return fields;
+}
+
+/**
+ * Parses the response to a GET, delivered in pieces that end at `cuts`; after the last the
+ * connection ends. Interim responses are passed over.
+ */
+export function parseResponse(input: Buffer, cuts: readonly number[] = []): SeenResponse {
+  const parser = new HeadParser('response');
+  const decoder = new ChunkedDecoder();
+  const seen = { status: 0, fields: [] as readonly string[], body: '', end: 'more' };
+  let framing: 'head' | 'length' | 'chunked' | 'close' = 'head';
+  let from = 0;
+  for (const cut of [...cuts, input.length]) {
+    const piece = Buffer.from(input.subarray(from, cut));
+    from = cut;
+    let at = 0;
+    while (at >= 0 && at < piece.length && seen.end === 'more') {
+      if (framing === 'head') {
+        at = parser.push(piece, at, piece.length);
+        if (at === PARSE_FAULT) seen.end = parser.fault?.code ?? 'no fault';
+        if (at < 0) break; // PARSE_MORE: all of the piece was taken.
+        if (parser.status < 200) {
+          if (parser.status === 101) seen.end = 'upgrade';
+          parser.reset();
+          continue;
+        }
+        seen.status = parser.status;
+        seen.fields = fieldsOf(parser.headers);
+        const isEmpty = parser.status === 204 || parser.status === 304;
+        if (isEmpty || (!parser.isChunked && parser.contentLength === 0)) seen.end = 'whole';
+        framing = parser.isChunked ? 'chunked' : parser.contentLength >= 0 ? 'length' : 'close';
+      } else if (framing === 'chunked') {
+        at = decoder.push(piece, at, piece.length);
+        seen.body += piece.toString('latin1', decoder.outStart, decoder.outEnd);
+        if (at === PARSE_FAULT) seen.end = decoder.fault?.code ?? 'no fault';
+        else if (decoder.isDone) seen.end = 'whole';
+      } else {
+        const room = framing === 'length' ? parser.contentLength - seen.body.length : piece.length;
+        const next = Math.min(piece.length, at + room);
+        seen.body += piece.toString('latin1', at, next);
+        at = next;
+        if (framing === 'length' && seen.body.length === parser.contentLength) seen.end = 'whole';
+      }
+    }
+  }
+  if (framing === 'close' && seen.end === 'more') seen.end = 'whole';
+  return seen;
+}
+
+/** Node's own client, asked through an in-memory connection. */
+export class ResponseOracle {
+  /** What Node makes of `input` as the answer to a GET; the connection ends after it. */
+  async ask(input: Buffer): Promise<SeenResponse> {
+    const wire = new Duplex({
+      read(): void {},
+      write(_chunk, _encoding, done): void {
+        done();
+      },
+    });
+    const seen = { status: 0, fields: [] as readonly string[], body: '', end: 'more' };
+    const request = httpRequest({ createConnection: () => wire }, (response) => {
+      seen.status = response.statusCode ?? 0;
+      seen.fields = fieldsOf(response.rawHeaders);
+      response.on('data', (piece: Buffer) => {
+        seen.body += piece.toString('latin1');
+      });
+      response.on('error', () => {});
+      response.on('end', () => {
+        if (response.complete) seen.end = 'whole';
+      });
+    });
+    request.on('error', () => {
+      if (seen.end === 'more') seen.end = 'refused';
+    });
+    request.end();
+    await new Promise((resolve) => setImmediate(resolve));
+    wire.push(input);
+    wire.push(null);
+    for (let turn = 0; turn < 6; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    request.destroy();
+    wire.destroy();
+    return seen;
+  }
 }
