@@ -11,7 +11,12 @@ import { buildProgram } from '../src/main/cli.ts';
 import { cliReference } from '../src/main/cliReference.ts';
 import { configReference } from '../src/main/config/reference.ts';
 import { configJsonSchema } from '../src/main/config/schema.ts';
+import type { Language } from '../src/main/messages.ts';
 import { dashboardJson } from './dashboard.ts';
+import { renderErrorsReference } from './errorsReference.ts';
+import { headersReference } from './headersReference.ts';
+import { CONFIG_WORDS_ZH } from './zh/config.ts';
+import { METRICS_WORDS_ZH } from './zh/metrics.ts';
 
 /** One generated file, relative to the repository's root. */
 export interface Generated {
@@ -25,11 +30,28 @@ export const GENERATED: readonly Generated[] = [
     path: 'docs/reference/config.schema.json',
     text: () => `${JSON.stringify(configJsonSchema(), null, 2)}\n`,
   },
-  { path: 'docs/reference/configuration.md', text: configReference },
-  { path: 'docs/reference/metrics.md', text: metricsReference },
+  { path: 'docs/reference/configuration.md', text: () => configReference() },
+  { path: 'docs/reference/metrics.md', text: () => metricsReference() },
   { path: 'deploy/grafana/banyan.json', text: dashboardJson },
-  { path: 'docs/reference/cli.md', text: () => cliReference(buildProgram()) },
+  { path: 'docs/reference/cli.md', text: () => cliPage('en') },
+  { path: 'docs/reference/errors.md', text: () => renderErrorsReference('en') },
+  { path: 'docs/reference/headers.md', text: () => headersReference('en') },
+  { path: 'docs/reference/zh/configuration.md', text: () => configReference(CONFIG_WORDS_ZH) },
+  { path: 'docs/reference/zh/metrics.md', text: () => metricsReference(METRICS_WORDS_ZH) },
+  { path: 'docs/reference/zh/cli.md', text: () => cliPage('zh') },
+  { path: 'docs/reference/zh/errors.md', text: () => renderErrorsReference('zh') },
+  { path: 'docs/reference/zh/headers.md', text: () => headersReference('zh') },
 ];
+
+/** The program speaks the language of the environment; the page is in `language` whatever that is. */
+function cliPage(language: Language): string {
+  const before = process.env['LC_ALL'];
+  process.env['LC_ALL'] = language === 'zh' ? 'zh_CN.UTF-8' : 'C';
+  const page = cliReference(buildProgram(), language);
+  if (before === undefined) delete process.env['LC_ALL'];
+  else process.env['LC_ALL'] = before;
+  return page;
+}
 
 /** Paths of generated files that differ from what the code gives now. */
 export function staleFiles(root: string): readonly string[] {
@@ -40,7 +62,6 @@ export function staleFiles(root: string): readonly string[] {
 }
 
 if (import.meta.main) {
-  process.env['LC_ALL'] = 'C'; // The pages are in English whatever the locale.
   const root = dirname(import.meta.dirname);
   const stale = staleFiles(root);
   if (process.argv.includes('--check')) {
