@@ -13,7 +13,14 @@ import { chance, mutateText, pick, type Area } from './area.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const SECRET = 'sk-environment-secret';
-const ENVIRONMENT = { API_KEY: SECRET, EMPTY: '', NAME: 'environment-name' };
+const ENVIRONMENT = {
+  API_KEY: SECRET,
+  EMPTY: '',
+  NAME: 'environment-name',
+  SHOP_APP_KEY: `${SECRET}-shop`,
+  OPENAI_API_KEY: `${SECRET}-openai`,
+  ANTHROPIC_API_KEY: `${SECRET}-anthropic`,
+};
 const SPLICES = [
   '\n',
   '\n  ',
@@ -59,6 +66,14 @@ const SPLICES = [
   '\u2028',
 ];
 
+/** The example of the reference. */
+function example(): string {
+  const page = readFileSync(join(ROOT, 'docs/reference/configuration.md'), 'utf8');
+  const found = /```yaml\n([^]*?)```/.exec(page)?.[1];
+  assert.ok(found !== undefined, 'the reference has an example');
+  return found;
+}
+
 /** Files of the problem tests, good and bad. */
 function seeds(): readonly string[] {
   const file = join(ROOT, 'src/main/config/testdata/problems.txt');
@@ -75,10 +90,16 @@ export function configArea(): Area {
   const files = seeds();
   const good = files.filter((text) => parseConfig(text, 'banyan.yaml', ENVIRONMENT).ok);
   assert.ok(good.length > 0, 'some of the files are good');
+  const whole = example();
+  assert.ok(parseConfig(whole, 'banyan.yaml', ENVIRONMENT).ok, 'the example is good');
   return {
     claim: 'a file is loaded or refused with line, column and reason; nothing throws',
     one: (prng) => {
-      const text = mutateText(prng, pick(prng, chance(prng, 50) ? good : files), SPLICES);
+      const text = mutateText(
+        prng,
+        chance(prng, 20) ? whole : pick(prng, chance(prng, 50) ? good : files),
+        SPLICES,
+      );
       const label = JSON.stringify(text);
       const parsed = (() => {
         try {
