@@ -51,6 +51,8 @@ export const HTTP_LIMITS = {
   requestBodiesBytesMax: 1024 * MIB,
   /** Body buffer before the first byte of a body arrives, bytes; it grows with what comes. */
   requestBodyBytesInitial: 64 * KIB,
+  /** Memory of bodies that is kept to be used again, bytes. */
+  freeBodyBytesMax: 32 * MIB,
   /** How long a closing connection reads on, so that its last answer is not lost to a reset, ms. */
   lingerMs: 1_000,
   /** Closing connections that linger past the limit of connections; more are cut at once. */

@@ -67,7 +67,10 @@ export interface UpstreamCall {
   readonly path: string;
   /** Without `host`, `content-length`, `connection`: the transport adds those. */
   readonly headers: HeaderList;
+  /** None of its bytes may change while the call is under way. */
   readonly body: Uint8Array;
+  /** Pieces of a large body that follow `body`; a call to a region has none. */
+  readonly bodyRest?: readonly Uint8Array[];
   /** Limit for having a connection, milliseconds. */
   readonly connectMs: number;
 }
@@ -110,6 +113,7 @@ export interface ClientRequest {
   /** The query without `?`; empty where there is none. */
   readonly query: string;
   readonly headers: HeaderList;
+  /** Borrowed until the response has ended and the client is gone: then its memory is used again. */
   readonly body: Uint8Array;
   /** Lower-case hex SHA-256 of the presented key; null where none was presented. */
   readonly keyHash: string | null;

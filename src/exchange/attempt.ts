@@ -53,6 +53,7 @@ export interface AttemptCall {
   readonly path: string;
   readonly headers: HeaderList;
   readonly body: Uint8Array;
+  readonly bodyRest?: readonly Uint8Array[];
   readonly connectMs: number;
 }
 

@@ -85,6 +85,8 @@ export interface PreparedCall {
   readonly path: string;
   readonly headers: HeaderList;
   readonly body: Uint8Array;
+  /** Pieces of a large body that follow `body`. */
+  readonly bodyRest?: readonly Uint8Array[];
 }
 
 /** What kind of refusal a provider gave: decides retry and blame, told apart on purpose. */

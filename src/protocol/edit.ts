@@ -9,8 +9,8 @@ export interface ByteEdit {
   readonly insert: Uint8Array;
 }
 
-/** Bodies up to this size share an allocation. */
-const SHARED_BYTES_MAX = 16 * 1024;
+/** Bodies up to this size share an allocation; larger ones are better sent in pieces. */
+export const SHARED_BYTES_MAX = 16 * 1024;
 const SLAB_BYTES = 256 * 1024;
 
 /** Rest of the slab that is handed out next. */
@@ -26,6 +26,24 @@ function allocate(bytes: number): Uint8Array {
   const room = slab.subarray(0, bytes);
   slab = slab.subarray(bytes);
   return room;
+}
+
+/**
+ * The pieces that `bytes` consists of after the edits, which must be in ascending order and apart.
+ * What stays is not copied.
+ */
+export function editPieces(bytes: Uint8Array, edits: readonly ByteEdit[]): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  let from = 0;
+  for (const edit of edits) {
+    assert(edit.start >= from && edit.end >= edit.start, 'edits ascend and do not overlap');
+    if (edit.start > from) pieces.push(bytes.subarray(from, edit.start));
+    if (edit.insert.length > 0) pieces.push(edit.insert);
+    from = edit.end;
+  }
+  assert(from <= bytes.length, 'edits lie within the bytes');
+  if (from < bytes.length) pieces.push(bytes.subarray(from));
+  return pieces;
 }
 
 /** Applies edits, which must be in ascending order and apart. No edits: `bytes` itself. */

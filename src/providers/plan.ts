@@ -6,7 +6,7 @@
 import { concatBytes, decodeUtf8, encodeUtf8 } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
 import type { AdapterTarget, ParsedRequest, PreparedCall } from '../protocol/adapter.ts';
-import { editBytes, type ByteEdit } from '../protocol/edit.ts';
+import { editBytes, editPieces, SHARED_BYTES_MAX, type ByteEdit } from '../protocol/edit.ts';
 import { recordOf } from '../protocol/json.ts';
 
 /** The parts of calls to one target. */
@@ -21,6 +21,7 @@ export interface TargetPlan {
   readonly modelUsageBytes: Uint8Array;
 }
 
+const NO_REST: readonly Uint8Array[] = [];
 const ASK_USAGE = encodeUtf8(',"stream_options":{"include_usage":true}');
 
 /**
@@ -51,13 +52,15 @@ export function callOf(
   plan: TargetPlan,
   path: string,
   more: HeaderList,
-  body: Uint8Array,
+  pieces: readonly [Uint8Array, ...Uint8Array[]],
 ): PreparedCall {
+  const [body] = pieces;
   return {
     method: 'POST',
     path: plan.pathPrefix + path + plan.query,
     headers: more.length === 0 ? plan.headers : mergeHeaders(plan.headers, more),
     body,
+    bodyRest: pieces.length === 1 ? NO_REST : pieces.slice(1),
   };
 }
 
@@ -83,13 +86,16 @@ export interface BodyWishes {
   readonly maxTokensField: string;
 }
 
-/** The client's body with the target's model name; gateway-only members are gone. */
+/**
+ * The client's body with the target's model name; gateway-only members are gone. A large one comes in
+ * pieces, which are not copied.
+ */
 export function bodyForTarget(
   request: ParsedRequest,
   target: AdapterTarget,
   plan: TargetPlan,
   wishes: BodyWishes,
-): Uint8Array {
+): readonly [Uint8Array, ...Uint8Array[]] {
   const { layout } = request;
   const edits: ByteEdit[] = [];
   const hasOptions = layout.streamOptionsStart !== -1;
@@ -110,7 +116,9 @@ export function bodyForTarget(
   if (layout.cuts.length > 0) addCuts(edits, layout.cuts);
   if (wishes.maxTokensField !== '') addRename(edits, request, wishes.maxTokensField);
   if (edits.length > 1) edits.sort((a, b) => a.start - b.start);
-  return editBytes(request.body, edits);
+  if (request.body.length <= SHARED_BYTES_MAX) return [editBytes(request.body, edits)];
+  const [first = NOTHING, ...rest] = editPieces(request.body, edits);
+  return [first, ...rest];
 }
 
 /** The body already holds the target's name for the model. */

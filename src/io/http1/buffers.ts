@@ -1,19 +1,20 @@
 /**
  * Memory of connections: one read buffer for all of them (a read is handled before the next one
- * happens), blocks for staged output, and bodies that grow with what arrives. @hot
+ * happens), and blocks for staged output. @hot
  */
 
 import type { Socket } from 'node:net';
 
 import { HTTP_LIMITS } from '../../base/limits.ts';
+import { holdBytes, releaseBytes } from './bodies.ts';
 
 /** Every socket reads into this; what is kept beyond the callback is copied. */
 export const READ_BUFFER: Buffer = Buffer.allocUnsafeSlow(HTTP_LIMITS.readBufferBytes);
 
 const BLOCK_BYTES = HTTP_LIMITS.writeBlockBytes;
+/** Pieces of a message up to this are copied next to their neighbours. */
+const COPIED_BYTES_MAX = 4 * 1024;
 const FREE_BLOCKS_MAX = 256;
-/** A body of unknown length begins with this, bytes. */
-const CHUNKED_INITIAL = 8 * 1024;
 const freeBlocks: Buffer[] = [];
 
 function takeBlock(): Buffer {
@@ -85,19 +86,35 @@ export class SocketWriter {
   }
 
   /**
-   * Sends `prefix` and `chunk` in one system call. A chunk over a block's size leaves at once and is
-   * not copied: it must not change until it is written.
+   * Sends `prefix`, `chunk` and `rest` in one system call. Small messages are staged; of others the
+   * large pieces leave at once and are not copied: they are held until they are written.
    */
-  pushMessage(prefix: string, chunk: Uint8Array): void {
-    if (chunk.length <= BLOCK_BYTES) {
+  pushMessage(prefix: string, chunk: Uint8Array, rest: readonly Uint8Array[]): void {
+    if (rest.length === 0 && prefix.length + chunk.length <= BLOCK_BYTES) {
       this.push(prefix, chunk, '');
       return;
     }
     this.#socket.cork();
     this.push(prefix, null, '');
+    this.#pushPiece(chunk);
+    for (const piece of rest) this.#pushPiece(piece);
     this.flush();
-    this.#write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
     this.#socket.uncork();
+  }
+
+  #pushPiece(piece: Uint8Array): void {
+    if (piece.length <= COPIED_BYTES_MAX) {
+      this.push('', piece, '');
+      return;
+    }
+    this.flush();
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return;
+    holdBytes(piece);
+    socket.write(Buffer.from(piece.buffer, piece.byteOffset, piece.length), () => {
+      releaseBytes(piece);
+      this.#onWritten();
+    });
   }
 
   #stage(): void {
@@ -123,8 +140,14 @@ export class SocketWriter {
     this.#block = null;
     const used = this.#used;
     this.#used = 0;
-    // Taken in one go, the block is free again; else the socket keeps it until it is written.
-    if (this.#write(block.subarray(0, used))) giveBlock(block);
+    const socket = this.#socket;
+    const bytes = block.subarray(0, used);
+    if (socket.writableLength > 0 || socket.writableCorked > 0) {
+      socket.write(bytes, () => {
+        giveBlock(block);
+        this.#onWritten();
+      });
+    } else if (this.#write(bytes)) giveBlock(block); // Taken in one go: the block is free again.
   }
 
   /** Forgets what is staged. */
@@ -163,52 +186,4 @@ function fill(
   }
   if (suffix !== '') at += out.write(suffix, at, 'latin1');
   return at;
-}
-
-/** A body that arrives in pieces. It grows with what came, not with what was announced. */
-export class BodyBuffer {
-  #bytes: Buffer;
-  #length = 0;
-  readonly #bytesMax: number;
-
-  /** `bytesExpected` is -1 where the length is not known. */
-  constructor(bytesExpected: number, bytesMax: number) {
-    const initial = HTTP_LIMITS.requestBodyBytesInitial;
-    this.#bytesMax = bytesMax;
-    this.#bytes =
-      bytesExpected >= 0 && bytesExpected <= initial
-        ? Buffer.allocUnsafe(bytesExpected)
-        : Buffer.allocUnsafeSlow(Math.min(bytesExpected < 0 ? CHUNKED_INITIAL : initial, bytesMax));
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
-  /** Bytes of memory that it takes. */
-  get capacity(): number {
-    return this.#bytes.length;
-  }
-
-  /** Copies `bytes[start, end)` to the end; false where it would be over the limit. */
-  append(bytes: Buffer, start: number, end: number): boolean {
-    const length = this.#length + (end - start);
-    if (length > this.#bytesMax) return false;
-    if (length > this.#bytes.length) {
-      const capacity = Math.min(this.#bytesMax, Math.max(length, this.#bytes.length * 2));
-      const grown = Buffer.allocUnsafeSlow(capacity);
-      this.#bytes.copy(grown, 0, 0, this.#length);
-      this.#bytes = grown;
-    }
-    bytes.copy(this.#bytes, this.#length, start, end);
-    this.#length = length;
-    return true;
-  }
-
-  /** What arrived; not copied. */
-  take(): Buffer {
-    return this.#length === this.#bytes.length
-      ? this.#bytes
-      : this.#bytes.subarray(0, this.#length);
-  }
 }

@@ -12,7 +12,7 @@ import { connect as connectSecure, type ConnectionOptions } from 'node:tls';
 
 import { assert } from '../../base/assert.ts';
 import { headerValue, type HeaderList } from '../../base/headers.ts';
-import type { UpstreamFailure, UpstreamFailureKind } from '../../base/ports.ts';
+import type { UpstreamCall, UpstreamFailure, UpstreamFailureKind } from '../../base/ports.ts';
 import { READ_BUFFER, SocketWriter } from './buffers.ts';
 import { ChunkedDecoder } from './chunked.ts';
 import type { HttpLimits } from './limits.ts';
@@ -39,6 +39,7 @@ export interface ConnectionOwner {
   gone(connection: UpstreamConnection): void;
 }
 
+const NO_REST: readonly Uint8Array[] = [];
 const PHASE = { connecting: 0, free: 1, head: 2, body: 3, gone: 4 } as const;
 const BODY = { none: 0, length: 1, chunked: 2, close: 3 } as const;
 
@@ -213,20 +214,22 @@ export class UpstreamConnection {
   }
 
   /**
-   * Sends a request for `user`: `head` with its empty line, then `body`, which must not change until
-   * the response has come. False: the connection had died and certainly no byte left (U1).
+   * Sends a request for `user`: `head` with its empty line, then the body of `call`. False: the
+   * connection had died and certainly no byte left (U1).
    */
-  send(user: ConnectionUser, head: string, body: Uint8Array, isHeadRequest: boolean): boolean {
+  send(user: ConnectionUser, head: string, call: UpstreamCall): boolean {
+    const { body, bodyRest = NO_REST } = call;
     assert(this.#phase === PHASE.free, 'a connection carries one request at a time');
     this.#phase = PHASE.head;
     this.#user = user;
-    this.#isHeadRequest = isHeadRequest;
+    this.#isHeadRequest = call.method === 'HEAD';
     this.#hasResponse = false;
     this.#interims = 0;
     this.#parser.reset();
     this.#requestBytes = head.length + body.length;
+    for (const piece of bodyRest) this.#requestBytes += piece.length;
     this.#isSent = false;
-    this.#writer.pushMessage(head, body);
+    this.#writer.pushMessage(head, body, bodyRest);
     if (this.#socket.errored === null && !this.#socket.destroyed) return true;
     this.#user = null; // The kernel refused the very first byte.
     this.#drop();

@@ -13,7 +13,8 @@ import { assert } from '../../base/assert.ts';
 import { EMPTY_BYTES } from '../../base/bytes.ts';
 import { failure, type ErrorCode, type Failure } from '../../base/errors.ts';
 import type { ClientEvents, Clock, RequestHandler } from '../../base/ports.ts';
-import { BodyBuffer, SocketWriter } from './buffers.ts';
+import { BodyBuffer } from './bodies.ts';
+import { SocketWriter } from './buffers.ts';
 import { ChunkedDecoder } from './chunked.ts';
 import { PresentedKey } from './credentials.ts';
 import type { DateLine } from './fields.ts';
@@ -211,6 +212,7 @@ export class Connection implements ReplyHost {
   #releaseBody(): void {
     this.#context.bodiesBytes -= this.#bodyBytes;
     this.#bodyBytes = 0;
+    this.#body?.release();
     this.#body = null;
   }
 
@@ -223,7 +225,6 @@ export class Connection implements ReplyHost {
     }
     this.#context.counts.requests += 1;
     this.#state = STATE.busy;
-    this.#body = null;
     const { target } = parser;
     const queryAt = target.indexOf('?');
     const reply = new Reply(this);
@@ -364,15 +365,16 @@ export class Connection implements ReplyHost {
   onClosed(): void {
     if (this.#state === STATE.dead) return;
     const events = this.#events;
-    if (this.#reply !== null) {
-      this.#context.counts.gone += 1;
-      this.#forgetExchange();
-    }
-    this.#releaseBody();
     this.#state = STATE.dead;
     this.#pipelined = null;
     this.writer.discard();
-    events?.onGone();
+    if (this.#reply !== null) {
+      this.#context.counts.gone += 1;
+      this.#reply.detach();
+      events?.onGone(); // Before its body is given back: until then it may be read.
+      this.#forgetExchange();
+    }
+    this.#releaseBody();
   }
 
   /** Looks at the clocks of this connection. */

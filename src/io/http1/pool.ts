@@ -174,7 +174,9 @@ class OriginPool implements ConnectionOwner {
 
   /** The head of the request of `call`, with its empty line. */
   headOf(call: UpstreamCall): string {
-    const { method, path, headers, body } = call;
+    const { method, path, headers } = call;
+    let bodyBytes = call.body.length;
+    for (const piece of call.bodyRest ?? NO_REST) bodyBytes += piece.length;
     assert(SAFE_METHODS.has(method) || BODY_METHODS.has(method) || method === 'DELETE', 'a method');
     if (headers !== this.#headers) {
       this.#headers = headers;
@@ -182,8 +184,8 @@ class OriginPool implements ConnectionOwner {
     }
     const { authority } = this.settings;
     const start = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${this.#lines}`;
-    const hasLength = body.length > 0 || BODY_METHODS.has(method);
-    return hasLength ? `${start}content-length: ${body.length}\r\n\r\n` : `${start}\r\n`;
+    const hasLength = bodyBytes > 0 || BODY_METHODS.has(method);
+    return hasLength ? `${start}content-length: ${bodyBytes}\r\n\r\n` : `${start}\r\n`;
   }
 
   /** May `path` stand in a request line? */
@@ -305,6 +307,7 @@ class OriginPool implements ConnectionOwner {
   }
 }
 
+const NO_REST: readonly Uint8Array[] = [];
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** One call on its way through the pool, and its handle. */
@@ -332,7 +335,7 @@ class PooledCall implements UpstreamHandle, ConnectionUser {
     this.#connection = connection;
     this.#isOnReused = connection.isReused;
     const head = this.#pool.headOf(call);
-    if (!connection.send(this, head, call.body, call.method === 'HEAD')) return false;
+    if (!connection.send(this, head, call)) return false;
     if (this.#isPaused) connection.pause(this);
     return true;
   }

@@ -169,7 +169,7 @@ export class PeerLink implements OutgoingLink, IncomingLink {
       this.sendBytes(end, out);
       return;
     }
-    out.push(body);
+    out.push(new Uint8Array(body)); // Ours: the memory of the request is used again.
     out.finish(end);
   }
 

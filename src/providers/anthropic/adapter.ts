@@ -140,7 +140,7 @@ function prepareTranslated(
     structuredOutput: options['structuredOutput'] === 'tool' ? 'tool' : 'format',
     thinking: thinking === 'budget' || thinking === 'adaptive' ? thinking : 'none',
   });
-  return ok(callOf(planOf(target), '/messages', [], encodeUtf8(JSON.stringify(body))));
+  return ok(callOf(planOf(target), '/messages', [], [encodeUtf8(JSON.stringify(body))]));
 }
 
 function readUnaryAnthropic(

@@ -151,7 +151,7 @@ function prepareTranslated(
     asksUsage: flagOption(options, 'streamUsage', true),
     hasReasoningEffort: flagOption(options, 'reasoningEffort', false),
   });
-  return ok(callOf(planOf(target), PATHS.chat, [], encodeUtf8(JSON.stringify(body))));
+  return ok(callOf(planOf(target), PATHS.chat, [], [encodeUtf8(JSON.stringify(body))]));
 }
 
 function readUnaryOpenai(
