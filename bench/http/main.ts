@@ -130,6 +130,7 @@ function printEnd(
 
 async function main(): Promise<void> {
   const options = readOptions();
+  const machine = machineFacts(ROOT);
   const cache = join(ROOT, '.banyan', 'bench');
   mkdirSync(join(cache, 'run'), { recursive: true });
   const cores = planCores();
@@ -145,7 +146,6 @@ async function main(): Promise<void> {
   }
   const versions = Object.fromEntries(systems.map(({ name, version }) => [name, version]));
   const { rounds, seconds } = options;
-  const machine = machineFacts(ROOT);
   const verdicts = verdictsOf(rows);
   const document = { machine, cores, versions, skipped, rounds, seconds, verdicts, rows };
   if (options.out !== undefined) {
