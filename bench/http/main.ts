@@ -9,12 +9,13 @@ import { buildNative } from './install.ts';
 import { machineFacts, pinDriver, planCores } from './machine.ts';
 import { drawPicture } from './picture.ts';
 import { killAll, startPinned } from './processes.ts';
-import { renderTable, renderVerdicts, tableOf, verdictsOf } from './report.ts';
+import { renderMarkdown, renderTable, renderVerdicts, tableOf, verdictsOf } from './report.ts';
 import { runPart, type Progress, type Row } from './rounds.ts';
 import { PARTS, SCENARIO_IDS, type Bench, type Part } from './scenarios.ts';
 import { findSystem, freePort, SYSTEM_NAMES, type System } from './systems.ts';
 
 const TARGETS = 2;
+const FORMATS = ['table', 'markdown', 'json'] as const;
 const ROOT = resolve(import.meta.dirname, '..', '..');
 
 interface Options {
@@ -44,7 +45,7 @@ function readOptions(): Options {
     .option('--seconds <n>', 'measured seconds of a round', count, 3)
     .option('--only <letters>', `scenarios of ${SCENARIO_IDS.join(',')}`, list, [...SCENARIO_IDS])
     .option('--systems <names>', `systems of ${SYSTEM_NAMES.join(',')}`, list, [...SYSTEM_NAMES])
-    .option('-o, --output <format>', 'what to print at the end: table or json', 'table')
+    .option('-o, --output <format>', 'what to print at the end: table, markdown or json', 'table')
     .option('--out <file>', 'write the figures, the machine and all rounds as JSON')
     .option('--picture <file>', 'write the picture, an SVG')
     .option('--node-args <text>', "arguments of Banyan's Node, e.g. --cpu-prof", '')
@@ -55,6 +56,9 @@ function readOptions(): Options {
   }
   for (const name of options.systems) {
     if (!SYSTEM_NAMES.some((known) => known === name)) command.error(`unknown system ${name}`);
+  }
+  if (!FORMATS.some((known) => known === options.output)) {
+    command.error(`unknown format ${options.output}: one of ${FORMATS.join(', ')}`);
   }
   return options;
 }
@@ -123,7 +127,8 @@ function printEnd(
     const own = rows.filter((row) => row.part === part.id);
     if (own.length === 0) continue;
     console.log(`\n(${part.id}) ${part.title}`);
-    console.log(renderTable(tableOf(part, own)));
+    const table = tableOf(part, own);
+    console.log(options.output === 'markdown' ? `\n${renderMarkdown(table)}` : renderTable(table));
   }
   console.log(`\n${renderVerdicts(verdictsOf(rows))}`);
 }
