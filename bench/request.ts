@@ -151,6 +151,7 @@ const RECORD: ExchangeRecord = {
   servedRegion: 'us-east-2',
   forwardedFrom: '',
   attempts: 1,
+  tries: [],
   hedge: null,
   usage: {
     inputTokens: 480,
