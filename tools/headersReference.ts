@@ -42,6 +42,11 @@ export const REQUEST_FIELDS: readonly HeaderRow[] = [
     '`off`：首 token 过慢时不做第二次尝试。',
   ),
   row(
+    'x-banyan-metadata',
+    '`on`: a stream ends with a comment of attempts, continuations and usage; see the guide on failure.',
+    '`on`：流以一行注释结束，列出尝试、接续与用量；见故障指南。',
+  ),
+  row(
     'x-banyan-priority',
     '`interactive`, `standard` or `batch`; may lower the class of the key, not raise it.',
     '`interactive`、`standard` 或 `batch`；只能调低密钥的级别，不能调高。',
@@ -72,6 +77,16 @@ export const RESPONSE_FIELDS: readonly HeaderRow[] = [
     'x-banyan-overhead-ms',
     'Time in the gateway itself until the answer began.',
     '回答开始之前在网关自身所用的毫秒数。',
+  ),
+  row(
+    'x-banyan-hedge',
+    'Two attempts raced: `won`, the second one answered; `lost`, the first one did.',
+    '有两次尝试竞速：`won` 由第二次作答，`lost` 由第一次作答。',
+  ),
+  row(
+    'x-banyan-metadata',
+    'Of whole answers, on request: attempts and usage as JSON.',
+    '整段回答，应请求而给出：尝试与用量的 JSON。',
   ),
   row(
     'x-banyan-token-count',

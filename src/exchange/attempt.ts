@@ -57,6 +57,9 @@ export interface AttemptCall {
   readonly connectMs: number;
 }
 
+/** A stream's connection that does not end after the dialect's own end is closed after, ms. */
+const LINGER_MS = 1_000;
+
 type State = 'waiting' | 'error-body' | 'unary-body' | 'stream' | 'over';
 
 /** One attempt under way. Owned by its exchange. */
@@ -180,10 +183,10 @@ export class Attempt implements UpstreamHandler {
     this.handle?.cancel();
   }
 
-  /** The answer is whole by its dialect: its framing may still end within `waitMs`. */
-  linger(waitMs: number): void {
+  /** The answer is whole by its dialect: its framing may still end soon. */
+  linger(): void {
     if (this.isClosed) return;
-    this.lingering = this.host.timers.after(waitMs, () => this.close());
+    this.lingering = this.host.timers.after(LINGER_MS, () => this.close());
   }
 
   /** Nothing more can come from the transport. */

@@ -3,6 +3,7 @@
  * at each point. @hot
  */
 
+import { encodeUtf8 } from '../base/bytes.ts';
 import { failureStatus, type Failure } from '../base/errors.ts';
 import type { HeaderList } from '../base/headers.ts';
 import type { ClientReply } from '../base/ports.ts';
@@ -46,6 +47,11 @@ export class ClientSide {
   comment(nowMs: number): void {
     this.lastSentMs = nowMs;
     this.reply.write(keepAliveComment(this.dialect));
+  }
+
+  /** What the exchange went through, as a comment: no client takes it for a part of the answer. */
+  metadata(json: string | null): void {
+    if (json !== null) this.reply.write(encodeUtf8(`: banyan-metadata ${json}\n\n`));
   }
 
   /** A whole answer. `headers` is added to. */

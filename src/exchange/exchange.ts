@@ -8,8 +8,7 @@
  * X3: an answer whose target dies after its first content goes on at another target in the same
  *     envelope where one can (`continuation.ts`); no tool call is shown twice or by halves.
  * X4: a client that leaves cancels the attempt at once.
- * X5: `exchangeOver` is told exactly once.
- * Checked by exchange.test.ts. Sans-IO: time, chance and the network come through the host.
+ * X5: `exchangeOver` is told exactly once. Checked, as all of these, by exchange.test.ts.
  * @hot
  */
 
@@ -39,9 +38,6 @@ import {
   midAnswer,
   type Verdict,
 } from './verdict.ts';
-
-/** A stream's connection that does not end after the dialect's own end is closed after, ms. */
-const LINGER_MS = 1_000;
 
 /** One exchange. Handed to the client's transport as its `ClientEvents`. */
 export class Exchange implements ClientEvents, AttemptSink, Watched {
@@ -162,8 +158,8 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     if (answer === null) {
       this.usage = addUsage(this.continuation?.prior ?? null, attempt.ownUsage());
       if (this.continuation !== null) this.send(this.continuation.release());
-      this.client.end();
-      attempt.linger(LINGER_MS);
+      this.endStream();
+      attempt.linger();
     } else {
       this.account.waitUntil(nowMs);
       this.account.firstContentMs = nowMs;
@@ -278,7 +274,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     if (step.kind === 'complete') {
       this.usage = continuation.prior;
       this.send(step.bytes);
-      this.client.end();
+      this.endStream();
       this.over('answered', null);
       return;
     }
@@ -293,8 +289,6 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     attempt.fail(judgeStall());
     return true;
   }
-
-  // --- inside ---
 
   /** Starts the next attempt, waits for one, or gives up with `last`. */
   private next(last: Failure | null, mayWait = true): void {
@@ -389,10 +383,17 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
     }
   }
 
+  /** The clean end; a client that asked for it is told how the answer came about. */
+  private endStream(): void {
+    this.client.metadata(this.owner.metadata(this));
+    this.client.end();
+  }
+
   /** Ends the exchange with a failure, in whatever way the client can still be told. */
   private end(told: Failure): void {
     if (this.isOver) return;
     const isRefusal = !this.client.hasHead && (this.attempts === 0 || failureStatus(told) < 500);
+    if (this.client.hasHead) this.client.metadata(this.owner.metadata(this));
     this.client.fail(told, this.info.requestId, () => this.owner.replyHeaders(this));
     this.over(isRefusal ? 'refused' : 'failed', told.code);
   }

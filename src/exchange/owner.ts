@@ -41,6 +41,8 @@ export interface ExchangeOwner {
   takeHedge(place: Place): boolean;
   /** Header fields of every reply: request id, rate limits, what served it. */
   replyHeaders(exchange: Exchange): string[];
+  /** How the answer came about, as JSON on one line; null: the client did not ask. */
+  metadata(exchange: Exchange): string | null;
   attemptOver(exchange: Exchange, report: AttemptReport): void;
   exchangeOver(exchange: Exchange, end: ExchangeEnd, errorCode: ErrorCode | null): void;
 }

@@ -4,7 +4,7 @@
  * H1: two attempts run only while neither has content; the first to have some is the answer, and
  *     the other one is stopped in the same step.
  * H2: an exchange is hedged once, whatever became of it.
- * Checked by hedge.test.ts. Who may be raced and how often is `routing/hedge.ts`.
+ * Checked by race.test.ts. Who may be raced and how often is `routing/hedge.ts`.
  */
 
 import { assert } from '../base/assert.ts';

@@ -276,6 +276,7 @@ export function open(options: WorldOptions = {}): World {
       return hedgesLeft >= 0;
     },
     replyHeaders: (exchange) => ['x-banyan-attempts', String(exchange.attempts)],
+    metadata: () => null,
     attemptOver: (_exchange, report) => {
       reports.push(report);
     },

@@ -312,3 +312,55 @@ test('a whole answer that is cut in its body is asked for again, whole, and the 
   assert.equal(client.header('x-banyan-attempts'), '2');
   assert.equal((JSON.parse(client.body) as { id: string }).id, 'chatcmpl-1');
 });
+
+interface Metadata {
+  readonly attempts: readonly {
+    readonly target: string;
+    readonly end: string;
+    readonly continuation?: string;
+    readonly usage: { readonly outputTokens: number } | null;
+  }[];
+  readonly continued: number;
+  readonly usage: { readonly inputTokens: number; readonly outputTokens: number };
+}
+
+test('a client that asks is told at the end who went on, how, and what each attempt used', () => {
+  const world = cutWorld(1_500, serve);
+  const body = { ...JSON_ASK, response_format: undefined, stream_options: { include_usage: true } };
+  const client = send(world, { headers: ['x-banyan-metadata', 'on'], body });
+  world.time.advance(10_000);
+  const [, told = ''] = /\n: banyan-metadata (.*)\n\n$/u.exec(client.body) ?? [];
+  const metadata = JSON.parse(told) as Metadata;
+  assert.equal(chatText(client.body).text, ANSWER);
+  assert.deepEqual(
+    metadata.attempts.map((one) => [one.end, one.continuation ?? null]),
+    [
+      ['failed', null],
+      ['answered', 'prefill'],
+    ],
+  );
+  assert.equal(metadata.continued, 1);
+  const parts = metadata.attempts.map((one) => one.usage?.outputTokens ?? 0);
+  assert.ok(parts.every((tokens) => tokens > 0));
+  assert.equal(metadata.usage.outputTokens, (parts[0] ?? 0) + (parts[1] ?? 0), 'added, and apart');
+  assert.equal(world.records[0]?.usage?.outputTokens, metadata.usage.outputTokens);
+});
+
+test('an answer that breaks off tells its attempts before its error, and nobody else is told', () => {
+  const world = cutWorld(1_500, refuse);
+  const client = send(world, { headers: ['x-banyan-metadata', 'on'] });
+  world.time.advance(60_000);
+  assert.match(client.body, /\n: banyan-metadata \{.*\}\n\ndata: \{"error"/u);
+  const silent = send(cutWorld(1_500, serve));
+  assert.ok(!silent.body.includes('banyan-metadata'));
+});
+
+test('a whole answer has its metadata in a header field', () => {
+  const world = open();
+  const body = { model: 'm', messages: [{ role: 'user', content: 'hi' }] };
+  const client = send(world, { headers: ['x-banyan-metadata', 'on'], body });
+  world.time.advance(1_000);
+  const metadata = JSON.parse(client.header('x-banyan-metadata') ?? '{}') as Metadata;
+  assert.equal(metadata.attempts.length, 1);
+  assert.equal(metadata.usage.outputTokens, 9);
+});

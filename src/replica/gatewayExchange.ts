@@ -19,6 +19,7 @@ import type { Priority } from '../routing/admission.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
+import { renderMetadata } from './metadata.ts';
 import type { Admission, Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
 
@@ -165,8 +166,17 @@ export class GatewayExchange implements ExchangeOwner {
     const nowMs = this.gateway.host.clock.nowMs();
     headers.push('x-banyan-attempts', String(exchange.attempts));
     headers.push('x-banyan-overhead-ms', hundredths(exchange.account.overheadMs(nowMs)));
+    const hedge = exchange.race.end;
+    if (hedge === 'won' || hedge === 'lost') headers.push('x-banyan-hedge', hedge);
+    const told = this.opening.request.isStream ? null : this.metadata(exchange);
+    if (told !== null) headers.push('x-banyan-metadata', told);
     for (const text of this.opening.admission.headers) headers.push(text);
     return headers;
+  }
+
+  metadata(exchange: Exchange): string | null {
+    const asked = headerValue(this.opening.client.headers, 'x-banyan-metadata');
+    return asked === 'on' ? renderMetadata(exchange) : null;
   }
 
   attemptOver(_exchange: Exchange, report: AttemptReport): void {
