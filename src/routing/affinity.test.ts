@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { ROUTING_LIMITS } from '../base/limits.ts';
 import type { TargetName } from '../base/names.ts';
-import { createHomes } from './algorithms/affinity.ts';
+import { createHomes, createPopularity } from './algorithms/affinity.ts';
 
 const TARGET = 'a' as TargetName;
 const { sessionHomeMs, sessionHomesMax } = ROUTING_LIMITS;
@@ -37,4 +37,18 @@ test('past the limit the oldest home goes first', () => {
   assert.equal(homes.count(), sessionHomesMax);
   assert.equal(homes.of('0', 0), undefined);
   assert.notEqual(homes.of('1', 0), undefined);
+});
+
+test('of more prefixes than are counted the one unseen for longest goes', () => {
+  const popularity = createPopularity();
+  const { prefixesMax } = ROUTING_LIMITS;
+  for (let round = 0; round < 3; round += 1) {
+    for (let prefix = 1; prefix <= prefixesMax; prefix += 1) {
+      popularity.count(round * prefixesMax + prefix, 0);
+      popularity.count(0, 0); // In use all the time.
+    }
+  }
+  assert.ok(popularity.share(0, 0) > 0.4);
+  assert.equal(popularity.share(2 * prefixesMax, 0), 0);
+  assert.ok(popularity.share(3 * prefixesMax, 0) > 0);
 });

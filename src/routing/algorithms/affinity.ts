@@ -28,40 +28,7 @@ export interface Homes {
 
 /** Makes an empty memory of homes. */
 export function createHomes(): Homes {
-  const homes = new Map<string, Home>();
-  // The walk from old to young is kept: a new one would pass over the gaps of all that was deleted.
-  let walk = homes.entries();
-  let oldest: readonly [string, Home] | null = null;
-
-  /** The oldest home, or null. */
-  function findOldest(): readonly [string, Home] | null {
-    // One that was used again stands elsewhere now.
-    while (oldest === null || homes.get(oldest[0]) !== oldest[1]) {
-      const step = walk.next();
-      if (step.done === true) {
-        walk = homes.entries();
-        oldest = null;
-        return null; // The next call begins anew.
-      }
-      oldest = step.value;
-    }
-    return oldest;
-  }
-
-  /**
-   * Drops the two oldest homes where they are past their time or too many: two for each one that
-   * comes, so that the memory follows the load down as well as up.
-   */
-  function shrink(nowMs: number): void {
-    for (let count = 0; count < 2; count += 1) {
-      const found = findOldest();
-      if (found === null) return;
-      const isTooMany = homes.size > ROUTING_LIMITS.sessionHomesMax;
-      if (!isTooMany && nowMs - found[1].usedMs <= ROUTING_LIMITS.sessionHomeMs) return;
-      homes.delete(found[0]);
-    }
-  }
-
+  const homes = new AgeOrdered<string, Home>();
   return {
     of(key, nowMs) {
       const home = key === null ? undefined : homes.get(key);
@@ -72,9 +39,14 @@ export function createHomes(): Homes {
     },
     remember(key, tokens, target, nowMs) {
       if (key === null) return;
-      homes.delete(key); // Re-inserted at the young end.
       homes.set(key, { target, tokens, usedMs: nowMs });
-      shrink(nowMs);
+      // Two go for each one that comes: the memory follows the load down as well as up.
+      for (let count = 0; count < 2; count += 1) {
+        const isTooMany = homes.size > ROUTING_LIMITS.sessionHomesMax;
+        const usedMs = homes.oldest()?.usedMs ?? nowMs;
+        if (!isTooMany && nowMs - usedMs <= ROUTING_LIMITS.sessionHomeMs) return;
+        homes.dropOldest();
+      }
     },
     count: () => homes.size,
   };
@@ -92,7 +64,7 @@ export interface Popularity {
 
 /** Counts with a half-life; a bounded table, the least recently seen goes first. */
 export function createPopularity(): Popularity {
-  const counts = new Map<number, { weight: number; atMs: number }>();
+  const counts = new AgeOrdered<number, { readonly weight: number; readonly atMs: number }>();
   let total = 0;
   let totalMs = 0;
   const faded = (weight: number, ageMs: number): number =>
@@ -103,9 +75,8 @@ export function createPopularity(): Popularity {
       totalMs = nowMs;
       const before = counts.get(prefixHash);
       const weight = before === undefined ? 1 : faded(before.weight, nowMs - before.atMs) + 1;
-      counts.delete(prefixHash);
       counts.set(prefixHash, { weight, atMs: nowMs });
-      if (counts.size > ROUTING_LIMITS.prefixesMax) dropOldest(counts);
+      if (counts.size > ROUTING_LIMITS.prefixesMax) counts.dropOldest();
     },
     share(prefixHash, nowMs) {
       const entry = counts.get(prefixHash);
@@ -117,9 +88,48 @@ export function createPopularity(): Popularity {
   };
 }
 
-function dropOldest<Key>(map: Map<Key, unknown>): void {
-  for (const oldest of map.keys()) {
-    map.delete(oldest);
-    return;
+/**
+ * A map in the order of last use. The walk from old to young is kept between calls: a new one would
+ * pass over the gaps of all that was deleted before it finds the oldest.
+ */
+class AgeOrdered<Key, Value extends object> {
+  readonly #map = new Map<Key, Value>();
+  #walk = this.#map.entries();
+  /** Where the walk stands; it may have been used again or deleted since. */
+  #next: readonly [Key, Value] | null = null;
+
+  get size(): number {
+    return this.#map.size;
+  }
+
+  get(key: Key): Value | undefined {
+    return this.#map.get(key);
+  }
+
+  /** Sets a new value and makes it the youngest. */
+  set(key: Key, value: Value): void {
+    this.#map.delete(key);
+    this.#map.set(key, value);
+  }
+
+  /** Undefined where the map is empty. */
+  oldest(): Value | undefined {
+    return this.#find()?.[1];
+  }
+
+  dropOldest(): void {
+    const found = this.#find();
+    if (found !== null) this.#map.delete(found[0]);
+  }
+
+  #find(): readonly [Key, Value] | null {
+    if (this.#map.size === 0) return null;
+    while (this.#next === null || this.#map.get(this.#next[0]) !== this.#next[1]) {
+      const step = this.#walk.next();
+      // At its end a walk stays there: what came later needs another one.
+      if (step.done === true) this.#walk = this.#map.entries();
+      else this.#next = step.value;
+    }
+    return this.#next;
   }
 }
