@@ -77,6 +77,9 @@ test('an answered stream is counted under the OpenTelemetry names and our own', 
   metrics.exchangeStarted('chat', 'qwen');
   assert.equal(metrics.inFlight(), 1);
   metrics.attemptDone(ATTEMPT);
+  const usage = EXCHANGE.usage;
+  metrics.attemptDone({ ...ATTEMPT, end: 'answered', reason: '', mode: 'prefill', usage });
+  metrics.attemptDone({ ...ATTEMPT, end: 'answered', reason: '', firstContentMs: 30 });
   metrics.exchangeDone(EXCHANGE);
   assert.equal(metrics.inFlight(), 0);
   const found = new Set(await lines(metrics));
@@ -97,7 +100,12 @@ test('an answered stream is counted under the OpenTelemetry names and our own', 
     'banyan_overhead_seconds_bucket{operation="chat",le="0.0002"} 0',
     'banyan_overhead_seconds_bucket{operation="chat",le="0.0005"} 1',
     'banyan_attempts_total{target="vllm",region="eu-central-1",end="failed",reason="reset"} 1',
-    'banyan_retries_total{model="qwen"} 1',
+    'banyan_attempts_total{target="vllm",region="eu-central-1",end="answered",reason=""} 2',
+    'banyan_target_tokens_total{target="vllm",gen_ai_token_type="output"} 11',
+    'banyan_continuations_total{model="qwen",mode="prefill",end="answered"} 1',
+    'gen_ai_client_operation_time_to_first_chunk_seconds_count{gen_ai_provider_name="openai",' +
+      'gen_ai_request_model="qwen",target="vllm"} 1',
+    'banyan_retries_total{model="qwen"} 3',
     'banyan_key_tokens_total{key="app",gen_ai_token_type="output"} 11',
     'banyan_request_bytes_total 400',
     'banyan_build_info{version="1.2.3",node_version="v26",region="eu-central-1",node="eu-1"} 1',

@@ -210,7 +210,7 @@ function routesOf(
     return {
       target: target.name,
       model: deployment.model,
-      weight: weights?.[index] ?? null,
+      weight: weights?.every((weight) => weight === 1) === false ? (weights[index] ?? null) : null,
       priority: orders.length === 0 || place === 0 ? null : place,
       inFlightMax: inFlight === null ? null : clamp(inFlight, 1, 1_000_000),
     };

@@ -95,7 +95,8 @@ export function readDeployment(
   const split = splitModel(model, textOf(params['custom_llm_provider']));
   const provider = LITELLM_PROVIDERS.get(split.prefix);
   if (provider === undefined || split.model === '') {
-    ledger.note('provider-unknown', [...at, 'model']);
+    const code = provider === undefined ? 'provider-unknown' : 'not-usable';
+    ledger.note(code, [...at, 'model']);
     return null;
   }
   const baseUrl = baseOf(params, provider, split.prefix, at, ledger);

@@ -41,7 +41,7 @@ export interface Settings {
 
 /** Fields without a counterpart of which more can be said than that; by pattern of their name. */
 const HINTS: readonly (readonly [RegExp, NoteCode, string?])[] = [
-  [/^context_window_fallbacks$/, 'context-window'],
+  [/^context_window_fallbacks$|^enable_pre_call_checks$/, 'context-window'],
   [/^content_policy_fallbacks$/, 'content-policy'],
   [/cache/, 'cache'],
   [/callback|langfuse|otel|alert/, 'callbacks'],
@@ -51,7 +51,7 @@ const HINTS: readonly (readonly [RegExp, NoteCode, string?])[] = [
   [/^turn_off_message_logging$/, 'always-so', 'no message is logged'],
   [/^redact_/, 'always-so', 'no key is logged'],
   [/^drop_params$/, 'always-so', 'a translation leaves out what the target cannot take'],
-  [/^enable_pre_call_checks$|health_check/, 'always-so', 'targets are judged by their answers'],
+  [/health_check/, 'always-so', 'targets are judged by their answers'],
 ];
 
 type Handler = (value: unknown, path: ConfigPath) => void;
