@@ -11,7 +11,7 @@ import { TestCluster, testMember } from './testkit.ts';
 import { describeConf } from './describe.ts';
 import { TestClient } from './testClient.ts';
 
-const SEEDS = Number(process.env['RAFT_SEEDS'] ?? 40);
+const SEEDS = Number(process.env['RAFT_SEEDS'] ?? 25);
 const FIRST_SEED = Number(process.env['RAFT_SEED'] ?? 1);
 
 interface Shape {
