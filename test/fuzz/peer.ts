@@ -153,7 +153,9 @@ function oneDigest(prng: Prng): boolean {
   const bytes = encodeUtf8(mutateText(prng, DIGEST, DIGEST_SPLICES));
   const found = decodeDigest(bytes);
   if (found === null) return false;
-  assert.deepEqual(decodeDigest(encodeDigest(found)), found, Buffer.from(bytes).toString());
+  // As text: JSON has a -0 that does not come back.
+  const again = JSON.stringify(decodeDigest(encodeDigest(found)));
+  assert.equal(again, JSON.stringify(found), Buffer.from(bytes).toString());
   return true;
 }
 

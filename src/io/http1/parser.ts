@@ -395,7 +395,8 @@ export class HeadParser {
   #special(id: number, name: string, value: string): string | null {
     if (this.#kind === 'trailer') {
       const isFraming = id === NAME_ID.contentLength || id === NAME_ID.transferEncoding;
-      return isFraming || id === NAME_ID.host ? 'A trailer holds a framing field.' : null;
+      const isRouting = id === NAME_ID.host || id === NAME_ID.connection;
+      return isFraming || isRouting ? 'A trailer holds a framing field.' : null;
     }
     const isRequest = this.#kind === 'request';
     switch (id) {

@@ -181,6 +181,11 @@ export const REFUSED: readonly (readonly [name: string, input: string, stricter?
   ['a length in the trailer', chunked('0\r\nContent-Length: 3\r\n\r\n')],
   ['Transfer-Encoding in the trailer', chunked('0\r\nTransfer-Encoding: chunked\r\n\r\n')],
   [
+    'Connection in the trailer',
+    chunked('0\r\nConnection: close\r\n\r\n'),
+    'Node closes after it, others pass it over: they would disagree on what follows.',
+  ],
+  [
     'no Host',
     'GET / HTTP/1.1\r\n\r\n',
     'Node refuses it in its server, past the parser that the oracle watches.',
