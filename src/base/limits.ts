@@ -170,6 +170,10 @@ export const OBSERVE_LIMITS = {
   seriesPerMetricMax: 2_000,
   /** Text of one field of a log line. */
   logFieldCharsMax: 1_024,
+  /** Lines are written together once they come to this, bytes, */
+  logWriteBytesMin: 16 * KIB,
+  /** … or after this, ms. */
+  logFlushMs: 50,
   /** Lines waiting for a slow reader; past it they are dropped and counted. */
   logBufferBytesMax: 4 * MIB,
   adminBodyBytesMax: 64 * KIB,
