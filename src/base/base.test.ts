@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
+  BytePattern,
   concatBytes,
   copyBytes,
   decodeUtf8Strict,
@@ -24,6 +25,7 @@ test('the search for bytes agrees with the search for text, forwards and backwar
       const part = encodeUtf8(needle);
       if (needle !== '') {
         assert.equal(indexOfBytes(bytes, part, from), haystack.indexOf(needle, from));
+        assert.equal(new BytePattern(part).indexIn(bytes, from), haystack.indexOf(needle, from));
         assert.equal(lastIndexOfBytes(bytes, part), haystack.lastIndexOf(needle));
       }
     }),

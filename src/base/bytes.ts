@@ -1,5 +1,7 @@
 /** Bytes and text without Node: search, join and UTF-8, for cores that also run in a browser. @hot */
 
+import { assert } from './assert.ts';
+
 /** The one empty array, to compare with by identity. */
 export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
 
@@ -87,6 +89,43 @@ export function indexOfBytes(haystack: Uint8Array, needle: Uint8Array, from = 0)
     at = haystack.indexOf(first, at + 1);
   }
   return -1;
+}
+
+/**
+ * A sequence that is looked for again and again: what cannot hold it is skipped by whole lengths
+ * (Horspool, "Practical fast searching in strings", 1980). 1 to 255 bytes.
+ */
+export class BytePattern {
+  readonly length: number;
+  readonly #needle: Uint8Array;
+  /** How far the window may move when its last byte is this one. */
+  readonly #skips = new Uint8Array(256);
+
+  constructor(needle: Uint8Array) {
+    assert(needle.length > 0 && needle.length < 256, 'a pattern has 1 to 255 bytes');
+    this.length = needle.length;
+    this.#needle = needle;
+    this.#skips.fill(needle.length);
+    for (let index = 0; index < needle.length - 1; index += 1) {
+      this.#skips[needle[index] ?? 0] = needle.length - 1 - index;
+    }
+  }
+
+  /** First index in `haystack` at or after `from`, or -1. */
+  indexIn(haystack: Uint8Array, from = 0): number {
+    const needle = this.#needle;
+    const skips = this.#skips;
+    const last = needle.length - 1;
+    let end = from + last;
+    while (end < haystack.length) {
+      const byte = haystack[end] ?? 0;
+      let back = 0;
+      while (back <= last && haystack[end - back] === needle[last - back]) back += 1;
+      if (back > last) return end - last;
+      end += skips[byte] ?? 1;
+    }
+    return -1;
+  }
 }
 
 /** Last index of `needle` in `haystack`, or -1. */

@@ -11,7 +11,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { EMPTY_BYTES, encodeUtf8, indexOfBytes } from '../base/bytes.ts';
+import { BytePattern, EMPTY_BYTES, encodeUtf8 } from '../base/bytes.ts';
 import type { HeaderList } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type {
@@ -43,9 +43,9 @@ export type CutStep =
   | { readonly kind: 'impossible'; readonly why: string };
 
 // A quote inside a JSON string is escaped: these are a key and a whole value, never text.
-const OPENAI_TOOL = encodeUtf8('"tool_calls"');
-const OPENAI_FUNCTION = encodeUtf8('"function_call"');
-const ANTHROPIC_TOOL = encodeUtf8('"tool_use"');
+const OPENAI_TOOL = new BytePattern(encodeUtf8('"tool_calls"'));
+const OPENAI_FUNCTION = new BytePattern(encodeUtf8('"function_call"'));
+const ANTHROPIC_TOOL = new BytePattern(encodeUtf8('"tool_use"'));
 const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
@@ -143,12 +143,12 @@ export class Continuation {
 
   /** Where an event tells of a tool call; -1: nowhere. Servers space their JSON as they like. */
   private toolMark(bytes: Uint8Array): number {
-    if (this.request.dialect === 'anthropic') return indexOfBytes(bytes, ANTHROPIC_TOOL);
-    let at = indexOfBytes(bytes, OPENAI_TOOL);
+    if (this.request.dialect === 'anthropic') return ANTHROPIC_TOOL.indexIn(bytes);
+    let at = OPENAI_TOOL.indexIn(bytes);
     while (at !== -1) {
       const after = at + OPENAI_TOOL.length;
       if (hasElement(bytes, after)) return at;
-      at = indexOfBytes(bytes, OPENAI_TOOL, after);
+      at = OPENAI_TOOL.indexIn(bytes, after);
     }
     return -1;
   }
@@ -167,7 +167,7 @@ export class Continuation {
     this.prior = addUsage(this.prior, usage);
     const bytes = this.kept.read();
     if (bytes.length === 0) return { kind: 'go-on' }; // All of it was held: it is asked for anew.
-    if (indexOfBytes(bytes, OPENAI_FUNCTION) !== -1) {
+    if (OPENAI_FUNCTION.indexIn(bytes) !== -1) {
       return { kind: 'impossible', why: 'a function call has begun' };
     }
     const sent = readSent(this.request, bytes, this.isRepeated ? null : this.prior);

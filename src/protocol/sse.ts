@@ -76,6 +76,9 @@ export class EventFramer {
 
   /** Tells every event that ends in [0, length); returns where the first unended one begins. */
   #scan(bytes: Uint8Array, length: number): number {
+    // What lies beyond is old, and to search it would make the work for tiny pieces quadratic.
+    const live = length === bytes.length ? bytes : bytes.subarray(0, length);
+    let cr = -1;
     let start = 0;
     let at = this.#scanAt;
     let isLineEmpty = this.#isLineEmpty;
@@ -83,7 +86,8 @@ export class EventFramer {
       const byte = bytes[at];
       if (byte !== LF && byte !== CR) {
         isLineEmpty = false;
-        at = lineEnd(bytes, at + 1, length);
+        if (cr < at) cr = placeOf(live, CR, at);
+        at = Math.min(length, cr, placeOf(live, LF, at + 1));
         continue;
       }
       if (byte === CR) {
@@ -135,15 +139,10 @@ export class EventFramer {
   }
 }
 
-/** The next LF or CR at or after `from`, or `length`. */
-function lineEnd(bytes: Uint8Array, from: number, length: number): number {
-  let at = from;
-  while (at < length) {
-    const byte = bytes[at] ?? 0;
-    if (byte <= CR && (byte === LF || byte === CR)) return at;
-    at += 1;
-  }
-  return length;
+/** Where `byte` stands at or after `from`; Infinity: nowhere. Native search beats a loop by far. */
+function placeOf(bytes: Uint8Array, byte: number, from: number): number {
+  const at = bytes.indexOf(byte, from);
+  return at === -1 ? Infinity : at;
 }
 
 /** The fields of one event. */
