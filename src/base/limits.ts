@@ -171,7 +171,7 @@ export const OBSERVE_LIMITS = {
   /** Text of one field of a log line. */
   logFieldCharsMax: 1_024,
   /** Lines are written together once they come to this, bytes, */
-  logWriteBytesMin: 16 * KIB,
+  logWriteBytesMin: 8 * KIB,
   /** … or after this, ms. */
   logFlushMs: 50,
   /** Lines waiting for a slow reader; past it they are dropped and counted. */
