@@ -17,6 +17,7 @@ function indefinite(sentence: string): RaftErrorEntry {
   return { definite: false, sentence };
 }
 
+/** An error's place is its number on the wire (messageCodec.ts): new ones go to the end. */
 export const RAFT_ERRORS = {
   'no-leader': definite('No leader is known; an election may be under way.'),
   'not-leader': definite('Only the leader takes this; ask it.'),
