@@ -396,6 +396,16 @@ test('R-20, R-21 after a failed write a node neither votes nor acknowledges nor 
   }
 });
 
+test('a node whose disk fills while it is asking for pre-votes stands no more', () => {
+  const solo = new Solo(1);
+  solo.nowMs = 60_000;
+  solo.step({ kind: 'tick' });
+  solo.step({ kind: 'disk', state: 'full' });
+  const output = solo.from(2, 2, { kind: 'preVoteReply', isGranted: true });
+  assert.equal(solo.raft.status().role, 'follower');
+  assert.deepEqual([output.persist, output.afterFsync], [null, []]);
+});
+
 test('R-22 a doubled and delayed proposal of a session runs once (random runs check it too)', () => {
   const solo = new Solo(1, bootstrapStored([testMember(1)]));
   solo.nowMs = 60_000;

@@ -21,6 +21,7 @@ interface Shape {
   readonly hasPartitions: boolean;
   readonly hasChanges: boolean;
   readonly hasSnapshots: boolean;
+  readonly hasDiskFaults: boolean;
   readonly loss: number;
   readonly duplicate: number;
   readonly regionsMin: 1 | 2;
@@ -37,6 +38,7 @@ function drawShape(seed: number): Shape {
     hasPartitions: isOn(),
     hasChanges: isOn(),
     hasSnapshots: isOn(),
+    hasDiskFaults: isOn(),
     loss: isOn() ? prng.nextFloat() * 0.2 : 0,
     duplicate: isOn() ? prng.nextFloat() * 0.2 : 0,
     regionsMin: prng.nextBelow(4) === 0 ? 2 : 1,
@@ -77,7 +79,7 @@ function disturb(cluster: TestCluster, shape: Shape): void {
   const pick = (): number => ids[prng.nextBelow(ids.length)] ?? 1;
   const id = pick();
   const isUp = cluster.node(id).raft !== null;
-  const what = prng.nextBelow(8);
+  const what = prng.nextBelow(11);
   if (what === 0 && shape.hasCrashes && isUp) {
     const { unsynced } = cluster.node(id);
     cluster.crash(id, prng.nextBelow(unsynced.length + 1));
@@ -99,12 +101,41 @@ function disturb(cluster: TestCluster, shape: Shape): void {
   if (what === 6 && isUp) {
     cluster.input(id, { kind: 'transfer', id: cluster.requestId(), to: pick() });
   }
+  if (what === 10 && shape.hasDiskFaults && shape.hasCrashes && isUp) failDisk(cluster, id);
+  else if (what >= 8 && shape.hasDiskFaults && isUp) disturbDisk(cluster, id, what === 8);
   if (what === 7 && shape.hasCrashes && isUp) {
     cluster.node(id).isPaused = true;
     cluster.at(cluster.nowMs + prng.nextBelow(1_500), () => {
       cluster.node(id).isPaused = false;
     });
   }
+}
+
+/** A disk fails for good; the process ends a little later and starts anew. */
+function failDisk(cluster: TestCluster, id: number): void {
+  const node = cluster.node(id);
+  const { life } = node;
+  node.isDiskMoving = false;
+  cluster.input(id, { kind: 'disk', state: 'failed' });
+  cluster.at(cluster.nowMs + cluster.prng.nextBelow(2_000), () => {
+    if (node.life !== life || node.raft === null) return;
+    cluster.crash(id, cluster.prng.nextBelow(node.unsynced.length + 1));
+    cluster.start(id);
+  });
+}
+
+/** For a while a disk answers nothing, or takes nothing more. */
+function disturbDisk(cluster: TestCluster, id: number, isStall: boolean): void {
+  const node = cluster.node(id);
+  const { life } = node;
+  if (isStall) node.isDiskMoving = false;
+  else cluster.input(id, { kind: 'disk', state: 'full' });
+  cluster.at(cluster.nowMs + cluster.prng.nextBelow(3_000), () => {
+    if (node.life !== life || node.raft === null) return;
+    node.isDiskMoving = true;
+    cluster.sync(id);
+    cluster.input(id, { kind: 'disk', state: 'ok' });
+  });
 }
 
 function changeSomething(cluster: TestCluster, id: number): void {

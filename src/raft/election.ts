@@ -85,8 +85,10 @@ function countVotes(self: Core): void {
     becomeFollower(self, self.term, 0);
     return;
   }
-  if (self.role === 'preCandidate') campaign(self, false);
-  else becomeLeader(self);
+  if (self.role === 'candidate') becomeLeader(self);
+  // The disk may have stalled, or this node been removed, since it asked.
+  else if (canCampaign(self)) campaign(self, false);
+  else becomeFollower(self, self.term, 0);
 }
 
 function becomeLeader(self: Core): void {
