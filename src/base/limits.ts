@@ -428,6 +428,10 @@ export const RAFT_LIMITS = {
   promoteLagEntries: 64,
   /** Proposals, reads and operations under way at one node, each. */
   requestsMax: 65_536,
+  /** Forwarded messages remembered of one sender, so that a copy is not taken again. */
+  forwardsRememberedMax: 4_096,
+  /** Senders, each start of one apart, of which they are remembered. */
+  forwardersMax: 1_024,
   heartbeatMs: 200,
   electionMs: 2_000,
   electionMsMax: 50_000,

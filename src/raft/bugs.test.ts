@@ -419,6 +419,35 @@ test('R-22 a doubled and delayed proposal of a session runs once (random runs ch
   assert.equal(again.persist, null);
 });
 
+test('P3 a proposal that was taken is not refused when its message comes again later', () => {
+  const solo = new Solo(1, bootstrapStored([testMember(1)]));
+  solo.nowMs = 60_000;
+  solo.step({ kind: 'tick' });
+  solo.step({ kind: 'persisted', seq: 1 });
+  const proposals = [{ id: 1, data: Uint8Array.of(1) }];
+  const forward = { kind: 'forward', nonce: 5, attempt: 1, proposals } as const;
+  const taken = solo.from(2, 2, forward);
+  assert.equal(taken.send[0]?.kind, 'forwardReply');
+  // The answer is lost. This node follows another leader when the message comes again.
+  solo.from(3, 3, { kind: 'heartbeat', commit: 1, round: 0 });
+  assert.deepEqual(solo.from(2, 2, forward).send, []);
+  // One that it never saw is refused for certain.
+  const other = solo.from(2, 2, { ...forward, attempt: 2 });
+  assert.equal(other.send[0]?.kind === 'forwardReply' && other.send[0].error, 'wrong-term');
+});
+
+test('P3 a proposal of a term that this node may have led in an earlier life is not refused', () => {
+  const base = bootstrapStored(THREE);
+  const solo = new Solo(1, { ...base, hardState: { term: 4, votedFor: 1, commit: 1 } });
+  const proposals = [{ id: 1, data: Uint8Array.of(1) }];
+  const forward = { kind: 'forward', nonce: 5, attempt: 1, proposals } as const;
+  assert.deepEqual(solo.from(2, 4, forward).send, []);
+  assert.deepEqual(solo.from(2, 3, forward).send, []);
+  solo.from(3, 5, { kind: 'heartbeat', commit: 1, round: 0 });
+  const refused = solo.from(2, 5, forward);
+  assert.equal(refused.send[0]?.kind === 'forwardReply' && refused.send[0].error, 'not-leader');
+});
+
 test('a witness that holds the last entries leads until it has handed them over', () => {
   const members = [testMember(1), testMember(2), testMember(3, { isWitness: true })];
   const cluster = new TestCluster({ seed: 23, members });

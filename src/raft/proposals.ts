@@ -17,8 +17,6 @@ import { broadcastAppend, sendAppends } from './replication.ts';
 import { appendOwn, fail, hasCommittedInTerm, nextAttempt, sendNow, type Core } from './state.ts';
 import type { Index, MemberChange, MessageOf, NodeId, Proposal, Term } from './types.ts';
 
-const FORWARDS_REMEMBERED_MAX = 4_096;
-
 /** Commands of this node's host. */
 export function propose(self: Core, proposals: readonly Proposal[]): void {
   const fitting = proposals.filter((proposal) => {
@@ -39,8 +37,7 @@ export function propose(self: Core, proposals: readonly Proposal[]): void {
 }
 
 function refuseProposals(self: Core, proposals: readonly Proposal[]): RaftErrorCode | null {
-  const forwarded = [...self.forwards.values()].reduce((sum, one) => sum + one.ids.length, 0);
-  if (self.proposalCount + forwarded + proposals.length > RAFT_LIMITS.requestsMax) {
+  if (self.proposalCount + self.forwardedCount + proposals.length > RAFT_LIMITS.requestsMax) {
     return 'too-many';
   }
   if (self.disk === 'failed') return 'disk-failed';
@@ -76,6 +73,7 @@ function trackProposal(self: Core, id: number, index: Index, term: Term): void {
 function forward(self: Core, proposals: readonly Proposal[]): void {
   const attempt = nextAttempt(self);
   const ids = proposals.map((proposal) => proposal.id);
+  self.forwardedCount += ids.length;
   self.forwards.set(attempt, { ids, deadlineMs: self.nowMs + self.options.requestMs });
   sendNow(self, self.leader, { kind: 'forward', nonce: self.nonce, attempt, proposals });
 }
@@ -83,37 +81,69 @@ function forward(self: Core, proposals: readonly Proposal[]): void {
 /** P1: `step` lets only our own term through; a message that comes twice is taken once. */
 export function onForward(self: Core, message: MessageOf<'forward'>): void {
   assert(message.term === self.term, 'step() filters other terms');
-  const { from, nonce, attempt, proposals } = message;
-  const answer = (firstIndex: Index, error: RaftErrorCode | null): void => {
-    sendNow(self, from, { kind: 'forwardReply', nonce, attempt, firstIndex, error });
-  };
+  if (mayBeTaken(self, message)) return;
   if (self.role !== 'leader') {
-    answer(0, 'not-leader');
+    answerForward(self, message, 0, 'not-leader');
     return;
   }
-  const seen = self.forwardsSeen.get(from) ?? new Set<string>();
-  self.forwardsSeen.set(from, seen);
-  const key = `${nonce}:${attempt}`;
-  if (seen.has(key)) return;
-  seen.add(key);
-  const [oldest] = seen;
-  if (seen.size > FORWARDS_REMEMBERED_MAX && oldest !== undefined) seen.delete(oldest);
+  const { proposals } = message;
   const isTooLarge = proposals.some(({ data }) => data.length > RAFT_LIMITS.entryBytesMax);
   const error = isTooLarge ? 'too-large' : refuseAsLeader(self, proposals);
-  answer(error === null ? takeProposals(self, proposals) : 0, error);
+  if (error !== null) {
+    answerForward(self, message, 0, error);
+    return;
+  }
+  rememberTaken(self, message);
+  answerForward(self, message, takeProposals(self, proposals), null);
 }
 
 /** A forward that was sent to the leader of an older term: it runs in none. */
 export function refuseOldForward(self: Core, message: MessageOf<'forward'>): void {
-  const { from, nonce, attempt } = message;
-  const error = 'wrong-term';
-  sendNow(self, from, { kind: 'forwardReply', nonce, attempt, firstIndex: 0, error });
+  if (!mayBeTaken(self, message)) answerForward(self, message, 0, 'wrong-term');
+}
+
+function answerForward(
+  self: Core,
+  { from, nonce, attempt }: MessageOf<'forward'>,
+  firstIndex: Index,
+  error: RaftErrorCode | null,
+): void {
+  sendNow(self, from, { kind: 'forwardReply', nonce, attempt, firstIndex, error });
+}
+
+/**
+ * Whether this message may be a copy of one that was taken, by this process or, in a term that it
+ * found on its disk, by an earlier one. Refusing it would be a lie (P3): it gets no answer.
+ */
+function mayBeTaken(self: Core, { from, nonce, attempt, term }: MessageOf<'forward'>): boolean {
+  if (term <= self.startTerm) return true;
+  const taken = self.forwardsTaken.get(`${from}:${nonce}`);
+  return taken !== undefined && (attempt <= taken.floor || taken.attempts.has(attempt));
+}
+
+function rememberTaken(self: Core, { from, nonce, attempt }: MessageOf<'forward'>): void {
+  const key = `${from}:${nonce}`;
+  const taken = self.forwardsTaken.get(key) ?? { attempts: new Set<number>(), floor: 0 };
+  // In order of last use, so that the one that goes has been silent longest.
+  self.forwardsTaken.delete(key);
+  self.forwardsTaken.set(key, taken);
+  taken.attempts.add(attempt);
+  const [oldest] = taken.attempts;
+  if (taken.attempts.size > RAFT_LIMITS.forwardsRememberedMax && oldest !== undefined) {
+    taken.attempts.delete(oldest);
+    taken.floor = Math.max(taken.floor, oldest);
+  }
+  const [silent] = self.forwardsTaken.keys();
+  if (self.forwardsTaken.size > RAFT_LIMITS.forwardersMax && silent !== undefined) {
+    self.forwardsTaken.delete(silent);
+  }
 }
 
 export function onForwardReply(self: Core, message: MessageOf<'forwardReply'>): void {
   const pending = self.forwards.get(message.attempt);
   if (message.nonce !== self.nonce || pending === undefined) return;
   self.forwards.delete(message.attempt);
+  self.forwardedCount -= pending.ids.length;
   pending.ids.forEach((id, at) => {
     const index = message.firstIndex + at;
     if (message.error !== null) fail(self, id, message.error);
@@ -214,6 +244,7 @@ export function sweepProposals(self: Core): void {
   for (const [attempt, pending] of self.forwards) {
     if (pending.deadlineMs > self.nowMs) continue;
     self.forwards.delete(attempt);
+    self.forwardedCount -= pending.ids.length;
     for (const id of pending.ids) fail(self, id, 'outcome-unknown');
   }
   for (const [index, waiting] of self.proposals) {

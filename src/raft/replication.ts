@@ -30,7 +30,6 @@ export function beginLeading(self: Core): void {
   self.termStart = self.log.lastIndex + 1;
   self.leaderFromMs = self.nowMs;
   self.round = 0;
-  self.forwardsSeen = new Map();
   self.uncommittedBytes = 0;
   for (let index = self.commit + 1; index <= self.log.lastIndex; index += 1) {
     const entry = self.log.entryAt(index);

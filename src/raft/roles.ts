@@ -47,7 +47,6 @@ export function becomeFollower(self: Core, term: Term, leader: NodeId): void {
     failReadsOfLeader(self);
     self.progress = new Map();
     self.uncommittedBytes = 0;
-    self.forwardsSeen = new Map();
     self.logClock = { logMs: self.log.lastTimeMs, atMs: self.nowMs };
   }
   if (changed && leader !== 0) settleTransfer(self);

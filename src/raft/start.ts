@@ -95,6 +95,7 @@ export function startCore(
     log,
     nonce: options.prng.nextUint32(),
     term: hardState.term,
+    startTerm: hardState.term,
     votedFor: hardState.votedFor,
     commit,
     durableIndex: log.lastIndex,
@@ -158,6 +159,7 @@ type Volatile = Omit<
   | 'log'
   | 'nonce'
   | 'term'
+  | 'startTerm'
   | 'votedFor'
   | 'commit'
   | 'durableIndex'
@@ -198,11 +200,12 @@ function emptyVolatile(options: RaftOptions, nowMs: number): Volatile {
     round: 0,
     leaderReads: [],
     transfer: null,
-    forwardsSeen: new Map(),
+    forwardsTaken: new Map(),
     isCommitDue: false,
     proposals: new Map(),
     proposalCount: 0,
     forwards: new Map(),
+    forwardedCount: 0,
     readAttempt: null,
     readQueue: [],
     readable: [],

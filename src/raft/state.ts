@@ -67,6 +67,12 @@ export interface PendingForward {
   readonly deadlineMs: number;
 }
 
+/** The attempts of one sender that were taken; all up to `floor` may have been. */
+export interface TakenForwards {
+  readonly attempts: Set<number>;
+  floor: number;
+}
+
 /** A read of this node's host. */
 export interface PendingRead {
   readonly id: number;
@@ -154,13 +160,18 @@ export interface Core {
   round: number;
   leaderReads: LeaderRead[];
   transfer: PendingTransfer | null;
-  forwardsSeen: Map<NodeId, Set<string>>;
+  /** Forwarded proposals that this process took, by sender and nonce, the oldest first. */
+  forwardsTaken: Map<string, TakenForwards>;
+  /** The term on disk at the start: of it and older ones an earlier life may have been leader. */
+  readonly startTerm: Term;
   isCommitDue: boolean;
 
   // Requests of this node's host.
   proposals: Map<Index, PendingProposal[]>;
   proposalCount: number;
   forwards: Map<number, PendingForward>;
+  /** Proposals in `forwards`. */
+  forwardedCount: number;
   /** Reads on their way to the leader, by attempt: at most one attempt at a time. */
   readAttempt: { attempt: number; reads: readonly PendingRead[]; atMs: number } | null;
   readQueue: PendingRead[];

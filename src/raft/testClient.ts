@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { RAFT_ERRORS } from './errors.ts';
 import {
   decodeSessionReply,
   encodeSessionCommand,
@@ -13,6 +14,13 @@ import {
 } from './sessions.ts';
 import type { TestCluster, TestNode } from './testkit.ts';
 import type { NodeId } from './types.ts';
+
+/** A command without a session, proposed once: its answer alone says what became of it. */
+interface Shot {
+  readonly node: NodeId;
+  readonly request: number;
+  readonly data: string;
+}
 
 /** Calls that any client of a cluster has an answer to: what every later read must see. */
 const ACKNOWLEDGED = new WeakMap<TestCluster, Set<string>>();
@@ -31,10 +39,12 @@ export class TestClient {
   readonly #cluster: TestCluster;
   readonly #id: number;
   readonly #acknowledged: Set<string>;
+  readonly #fired: Shot[] = [];
   #session = 0;
   #seq = 1;
   #underWay: UnderWay | null = null;
   #isStopped = false;
+  #shots = 0;
   doneCount = 0;
   readCount = 0;
 
@@ -95,6 +105,7 @@ export class TestClient {
     const node = running[prng.nextBelow(Math.max(1, running.length))];
     if (node === undefined) return;
     const isRead = prng.nextBelow(4) === 0;
+    this.#fire(node);
     const mustSee = [...this.#acknowledged];
     const request = isRead
       ? this.#cluster.read(node.id)
@@ -107,6 +118,34 @@ export class TestClient {
       kind: isRead ? 'read' : 'command',
       mustSee,
     };
+  }
+
+  /** Session 0 does not exist: the machine refuses it, and its entry can be counted in the log. */
+  #fire(node: TestNode): void {
+    this.#shots += 1;
+    const seq = this.#id * 100_000 + this.#shots;
+    const payload = new Uint8Array(0);
+    const data = encodeSessionCommand({ kind: 'call', session: 0, seq, firstUnacked: 0, payload });
+    const request = this.#cluster.propose(node.id, data);
+    this.#fired.push({ node: node.id, request, data: data.join(' ') });
+  }
+
+  /** P1, P3, A4: proposed once is committed at most once, and not at all after a definite refusal. */
+  #checkShots(): void {
+    const counts = new Map<string, number>();
+    for (const { data, kind } of this.#cluster.checker.committed.values()) {
+      if (kind !== 'command') continue;
+      const text = data.join(' ');
+      counts.set(text, (counts.get(text) ?? 0) + 1);
+    }
+    for (const { node, request, data } of this.#fired) {
+      const count = counts.get(data) ?? 0;
+      assert(count <= 1, 'P1: what was proposed once is committed at most once');
+      const reply = this.#cluster.replyTo(node, request);
+      if (reply?.kind === 'committed') assert(count === 1, 'A4: committed means committed');
+      const isRefused = reply?.kind === 'failed' && RAFT_ERRORS[reply.error].definite;
+      if (isRefused) assert(count === 0, 'P3: a definite refusal is one for ever');
+    }
   }
 
   #command(): SessionCommand {
@@ -126,6 +165,7 @@ export class TestClient {
 
   /** After a quiet time: every node has every acknowledged call, each once, in one order. */
   checkAll(): void {
+    this.#checkShots();
     const leader = this.#cluster.leader();
     assert(leader !== null && leader.raft !== null, 'a quiet cluster has a leader');
     const expected = commandsOf(leader);
