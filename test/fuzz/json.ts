@@ -69,11 +69,36 @@ function object(prng: Prng, depth: number): string {
   return `{${members.join(',')}}`;
 }
 
+const OPTIONAL: readonly (readonly [key: string, values: readonly string[]])[] = [
+  ['stream', ['true', 'false', 'null', '1']],
+  ['n', ['1', '2', '128', '129', '1.0', '1e0', 'null', '-1']],
+  ['max_tokens', ['1', '7', '1e3', '4096.0', 'null', '0', '1.5']],
+  ['max_completion_tokens', ['9', 'null', '"9"']],
+  ['user', ['"u"', '"\\u4f60"', '7']],
+  ['models', ['["m2"]', '[]', '["a","b","c"]', '"m"']],
+  ['stop', ['["a"]', '"a"', 'null']],
+];
+
+/** A request that is mostly right, each member once, in any order. */
+function chat(prng: Prng): string {
+  const members = [
+    `"model":${pick(prng, ['"m"', '"m"', '"gpt-4\\u006f"', '"你好"', 'null', '""'])}`,
+    `"messages":${chance(prng, 50) ? '[]' : `[${several(prng, 3, () => object(prng, 4)).join()}]`}`,
+    ...OPTIONAL.filter(() => chance(prng, 30)).map(
+      ([key, values]) => `"${key}"${space(prng)}:${space(prng)}${pick(prng, values)}`,
+    ),
+    ...several(prng, 2, () => `"x${prng.nextBelow(1e6)}":${value(prng, 2)}`),
+  ];
+  const from = prng.nextBelow(members.length);
+  return `{${[...members.slice(from), ...members.slice(0, from)].join(`${space(prng)},`)}}`;
+}
+
 /** A document of some depth, near the limit now and then. */
 function document(prng: Prng): string {
-  if (chance(prng, 98)) return space(prng) + object(prng, 0) + space(prng);
+  if (chance(prng, 50)) return space(prng) + chat(prng) + space(prng);
+  if (chance(prng, 96)) return space(prng) + object(prng, 0) + space(prng);
   const depth = JSON_LIMITS.depthMax - 2 + prng.nextBelow(4);
-  return `{"a":${'['.repeat(depth)}${']'.repeat(depth)},"model":"m"}`;
+  return `{"a":${'['.repeat(depth)}${']'.repeat(depth)},"model":"m","messages":[]}`;
 }
 
 /** Are depth and numbers of valid JSON within the limits, also where a later member hides them? */
@@ -137,7 +162,7 @@ export function jsonArea(): Area {
     claim: 'the scan takes what JSON.parse takes, within the limits, and finds the same values',
     one: (prng) => {
       const made = encodeUtf8(chance(prng, 40) ? pick(prng, SEEDS) : document(prng));
-      const body = chance(prng, 60) ? mutate(prng, made) : made;
+      const body = chance(prng, 45) ? mutate(prng, made) : made;
       // Bodies are views of read buffers: every alignment of the word scan must do.
       const room = new Uint8Array(body.length + 8).fill(0x22);
       const offset = prng.nextBelow(8);
