@@ -95,6 +95,20 @@ function checkUnique(list: string, items: readonly Listed<unknown>[], complain: 
   }
 }
 
+/** The names of a list: all of them, and those that may be shown, because they stand in the file. */
+interface Names {
+  readonly all: readonly string[];
+  readonly inFile: readonly string[];
+}
+
+function namesOf(view: CheckView, list: 'targets' | 'models'): Names {
+  const named = view[list].flatMap(({ index, name }) => (name === null ? [] : [{ index, name }]));
+  const inFile = named.filter(
+    ({ index }) => view.interpolationOf([list, index, 'name'])?.isReference !== true,
+  );
+  return { all: named.map(({ name }) => name), inFile: inFile.map(({ name }) => name) };
+}
+
 function checkAddresses(view: CheckView, complain: Complain): void {
   const taken: { port: number; host: string; shown: string }[] = [];
   const llamas = view.targets.flatMap(({ index, value }) =>
@@ -144,7 +158,7 @@ function checkPeers(view: CheckView, complain: Complain): void {
 
 function checkKeys(view: CheckView, complain: Complain): void {
   const hashes = new Map<string, number>();
-  const models = view.models.flatMap(({ name }) => (name === null ? [] : [name]));
+  const models = namesOf(view, 'models');
   for (const { index, value } of view.keys) {
     const at = ['keys', index];
     if (view.isAbsent([...at, 'sha256']) === view.isAbsent([...at, 'key'])) {
@@ -156,8 +170,8 @@ function checkKeys(view: CheckView, complain: Complain): void {
       complain('error', [...at, 'sha256'], `is the same key as keys[${earlier}]`);
     } else if (value.sha256 !== undefined) hashes.set(value.sha256, index);
     value.models?.forEach((pattern, place) => {
-      if (pattern.endsWith('*') || models.includes(pattern)) return;
-      const near = nearestWord(pattern, models);
+      if (pattern.endsWith('*') || models.all.includes(pattern)) return;
+      const near = nearestWord(pattern, models.inFile);
       const hint = near === null ? '' : `; did you mean "${near}"?`;
       complain('warning', [...at, 'models', place], `names no model of this file${hint}`);
     });
@@ -236,8 +250,8 @@ function checkSecretHeader(view: CheckView, path: ConfigPath, complain: Complain
 }
 
 function checkModels(view: CheckView, complain: Complain): void {
-  const targets = view.targets.flatMap(({ name }) => (name === null ? [] : [name]));
-  const models = view.models.flatMap(({ name }) => (name === null ? [] : [name]));
+  const targets = namesOf(view, 'targets');
+  const models = namesOf(view, 'models');
   for (const { index, name, value } of view.models) {
     const at = ['models', index];
     const { routes = [], fallbacks = [], deadlines, health, hedge } = value;
@@ -268,7 +282,7 @@ function checkModels(view: CheckView, complain: Complain): void {
 function checkNames(
   view: CheckView,
   entries: readonly NamedPlace[],
-  known: readonly string[],
+  known: Names,
   what: string,
   complain: Complain,
 ): void {
@@ -276,8 +290,8 @@ function checkNames(
   for (const { name, path } of entries) {
     const isReference = view.interpolationOf(path)?.isReference === true;
     const shown = isReference ? `${what} of that name` : `${what} "${name}"`;
-    if (!known.includes(name)) {
-      const near = isReference ? null : nearestWord(name, known);
+    if (!known.all.includes(name)) {
+      const near = isReference ? null : nearestWord(name, known.inFile);
       const hint = near === null ? '' : `; did you mean "${near}"?`;
       complain('error', path, `no ${shown} in this file${hint}`);
     } else if (seen.has(name)) {
