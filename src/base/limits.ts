@@ -442,6 +442,8 @@ export const RAFT_LIMITS = {
   handOverMs: 10_000,
   /** Persists that wait for the disk; more are a stalled disk. */
   persistsMax: 65_536,
+  /** Alarms raised by one process, each reason and node once. */
+  alarmsMax: 1_024,
   /** Checkpoints remembered for comparison. */
   checkpointsMax: 16,
   /** Client sessions: the oldest goes when one more comes. */

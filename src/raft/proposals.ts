@@ -48,6 +48,8 @@ function refuseProposals(self: Core, proposals: readonly Proposal[]): RaftErrorC
 function refuseAsLeader(self: Core, proposals: readonly Proposal[]): RaftErrorCode | null {
   if (self.disk === 'full') return 'disk-full';
   if (self.transfer !== null) return 'transfer-under-way';
+  // Nobody takes a snapshot, or the state machine is far behind: the log must not fill the memory.
+  if (self.log.bytes > 2 * self.options.logBytesMax) return 'overloaded';
   const overhead = RAFT_LIMITS.entryOverheadBytes;
   const bytes = proposals.reduce((sum, { data }) => sum + data.length + overhead, 0);
   const isFull =

@@ -5,7 +5,7 @@
  * R2: the leader counts itself up to what its own disk has kept, like any other.
  * R3: only voters of the effective configuration count, a majority of each half of a joint one.
  * R4: a leader opens its term with an entry of its own.
- * R5: what waits to be committed has a limit of bytes.
+ * R5: what waits to be committed, and the log, have limits of bytes.
  */
 
 import { assert } from '../base/assert.ts';

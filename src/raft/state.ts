@@ -219,7 +219,8 @@ export function fail(self: Core, id: number, error: RaftErrorCode): void {
 /** Tells the operator, once for each node and reason. */
 export function raiseAlarm(self: Core, alarm: Alarm, node: NodeId, index: Index = 0): void {
   const key = `${alarm}:${node}`;
-  if (self.alarmsRaised.has(key)) return;
+  // Strangers can call themselves by any number of ids: that is limited too.
+  if (self.alarmsRaised.has(key) || self.alarmsRaised.size >= RAFT_LIMITS.alarmsMax) return;
   self.alarmsRaised.add(key);
   self.out.reply.push({ kind: 'alarm', alarm, node, index });
 }

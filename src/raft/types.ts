@@ -368,6 +368,7 @@ export interface RaftOptions {
   readonly snapshotWindowBytes: number;
   /** Entries kept behind a snapshot, for followers that are a little late. */
   readonly trailingEntries: number;
+  /** Past it a snapshot is asked for; past twice as much proposals are refused. */
   readonly logBytesMax: number;
   /** A learner this close to the commit index has caught up. */
   readonly promoteLagEntries: number;
