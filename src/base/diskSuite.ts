@@ -209,6 +209,7 @@ const NAMES: readonly DiskCase[] = [
   {
     name: 'a folder is locked once, and again after the lock is given back',
     run: async (disk) => {
+      same(await refusedAs((done) => disk.lockFolder('d', done)), 'missing', 'no folder');
       await diskValue((done) => disk.makeFolder('d', done));
       const lock = await diskValue<DiskLock>((done) => disk.lockFolder('d', done));
       same(await refusedAs((done) => disk.lockFolder('d', done)), 'locked', 'a second lock');

@@ -479,3 +479,18 @@ export const TRACE_LIMITS = {
   /** Members of `tracestate` (W3C trace context, §3.3.1.1). */
   stateMembersMax: 32,
 } as const;
+
+/** The durable log: sizes of its files. */
+export const STORAGE_LIMITS = {
+  /** One segment, preallocated. */
+  segmentBytes: 16 * MIB,
+  segmentBytesMin: 4 * KIB,
+  segmentBytesMax: 256 * MIB,
+  /** What one commit takes at most; more waits for the next. */
+  groupBytesMax: 4 * MIB,
+  clusterBytesMax: 64,
+  /** One write of a snapshot file, and how many go before they are synced. */
+  snapshotChunkBytes: 1 * MIB,
+  snapshotSyncChunks: 4,
+  snapshotMetaBytesMax: 1 * MIB,
+} as const;

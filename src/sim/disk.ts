@@ -364,6 +364,10 @@ class SimMount implements Disk {
 
   lockFolder(path: string, done: DiskDone<DiskLock>): void {
     this.queue.add('name', () => {
+      if (!this.disk.names.hasFolder(path)) {
+        done(failed('missing', 'lockFolder', path));
+        return;
+      }
       if (this.disk.locks.has(path)) {
         done(failed('locked', 'lockFolder', path));
         return;
