@@ -18,7 +18,7 @@ import { fieldLines, statusLine } from '../src/io/http1/fields.ts';
 import { findName } from '../src/io/http1/names.ts';
 import { createLog, createLogObserver, exchangeLine } from '../src/io/observe/log.ts';
 import { createMetrics } from '../src/io/observe/metrics.ts';
-import { crc32c } from '../src/protocol/peer/crc32c.ts';
+import { crc32c } from '../src/base/crc32c.ts';
 import { encodeBody } from '../src/protocol/peer/frames.ts';
 import { parseRequest } from '../src/protocol/request.ts';
 import type { ExchangeRecord } from '../src/replica/observer.ts';

@@ -18,5 +18,6 @@ test('crc32c of pieces is that of the whole, wherever it is cut', () => {
   const whole = crc32c(bytes);
   for (let cut = 0; cut <= bytes.length; cut += 1) {
     assert.equal(crc32c(bytes.subarray(cut), crc32c(bytes.subarray(0, cut))), whole);
+    assert.equal(crc32c(bytes, crc32c(bytes, 0, 0, cut), cut), whole);
   }
 });

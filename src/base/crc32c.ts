@@ -1,6 +1,9 @@
 /**
  * CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected): the checksum of records, frames and
- * snapshots. It finds accidents, not attacks. Table of eight slices, 8 bytes a turn.
+ * snapshots. TCP's misses about one in 65,536 damaged segments. It finds accidents, not attacks.
+ * Tables of eight slices, eight bytes a turn.
+ *
+ * @hot
  */
 
 const POLYNOMIAL = 0x82f63b78;
@@ -27,14 +30,13 @@ function createTable(): Uint32Array {
 }
 
 /**
- * CRC-32C of `bytes`, an unsigned 32-bit integer. `before` is the checksum of the bytes in front of
- * them, so that a long run is summed piece by piece: `crc32c(b, crc32c(a))` is that of a and b.
+ * CRC-32C of `bytes[from..to)`, an unsigned 32-bit integer. `before` is the checksum of the bytes in
+ * front of them, so that a long run is summed piece by piece: `crc32c(b, crc32c(a))` is that of both.
  */
-export function crc32c(bytes: Uint8Array, before = 0): number {
+export function crc32c(bytes: Uint8Array, before = 0, from = 0, to: number = bytes.length): number {
   let crc = ~before;
-  let index = 0;
-  const whole = bytes.length - (bytes.length % SLICES);
-  for (; index < whole; index += SLICES) {
+  let index = from;
+  for (; index + SLICES <= to; index += SLICES) {
     const low =
       (crc ^
         (byteAt(bytes, index) |
@@ -52,7 +54,7 @@ export function crc32c(bytes: Uint8Array, before = 0): number {
       slice(1, byteAt(bytes, index + 6)) ^
       slice(0, byteAt(bytes, index + 7));
   }
-  for (; index < bytes.length; index += 1) {
+  for (; index < to; index += 1) {
     crc = (crc >>> 8) ^ slice(0, (crc ^ byteAt(bytes, index)) & 0xff);
   }
   return ~crc >>> 0;

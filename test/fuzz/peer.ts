@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { encodeUtf8 } from '../../src/base/bytes.ts';
 import { PEER_LIMITS } from '../../src/base/limits.ts';
 import type { Prng } from '../../src/base/prng.ts';
-import { crc32c } from '../../src/protocol/peer/crc32c.ts';
+import { crc32c } from '../../src/base/crc32c.ts';
 import { decodeDigest, encodeDigest } from '../../src/protocol/peer/digest.ts';
 import { FrameDecoder } from '../../src/protocol/peer/frameDecoder.ts';
 import {

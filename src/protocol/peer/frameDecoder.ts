@@ -12,7 +12,7 @@ import { unreachable } from '../../base/assert.ts';
 import { EMPTY_BYTES } from '../../base/bytes.ts';
 import { PEER_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '../../base/crc32c.ts';
 import { FieldReader } from './fields.ts';
 import {
   ABORT_REASONS,

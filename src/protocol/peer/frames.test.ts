@@ -5,7 +5,7 @@ import fc from 'fast-check';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { PEER_LIMITS } from '../../base/limits.ts';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '../../base/crc32c.ts';
 import { decodeDigest, encodeDigest, type RegionDigest } from './digest.ts';
 import { checkHello, FrameDecoder, type FrameError } from './frameDecoder.ts';
 import {

@@ -20,7 +20,7 @@
 import { PEER_LIMITS } from '../../base/limits.ts';
 import { assert, unreachable } from '../../base/assert.ts';
 import type { HeaderList } from '../../base/headers.ts';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '../../base/crc32c.ts';
 import { FieldWriter } from './fields.ts';
 
 /** The version of this layout. Another one is refused. */
