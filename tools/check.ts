@@ -28,7 +28,7 @@ const STEPS: readonly Step[] = [
       '--test',
       '--test-isolation=none',
       '--test-reporter=dot',
-      'src/{base,protocol,raft,storage,routing,providers,exchange,regions,replica,sim}/**/*.test.ts',
+      'src/{base,protocol,raft,caspaxos,storage,routing,providers,exchange,regions,replica,sim}/**/*.test.ts',
     ],
   },
 ];

@@ -5,7 +5,7 @@
 
 import { assert } from '../base/assert.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, ByteWriter } from '../base/byteCodec.ts';
 import { idsOf } from './confchange.ts';
 import type { ConfState, Member, NodeId } from './types.ts';
 

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseScenario, type ScenarioStep } from './scenarioText.ts';
+import { parseScenario, type ScenarioStep } from '../base/scenarioText.ts';
 import {
   changeSimply,
   EMPTY_LISTS,

@@ -6,7 +6,7 @@
  */
 
 import { RAFT_LIMITS } from '../base/limits.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, ByteWriter } from '../base/byteCodec.ts';
 import { decodeConf, decodeLevel, isWellFormed, readConf, writeConf } from './codec.ts';
 import { RAFT_ERRORS, type RaftErrorCode } from './errors.ts';
 import {

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseScenario, rewriteScenario } from './scenarioText.ts';
+import { parseScenario, rewriteScenario } from '../base/scenarioText.ts';
 import { ScenarioWorld } from './scenarioWorld.ts';
 
 const FOLDER = join(import.meta.dirname, 'testdata');

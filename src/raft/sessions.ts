@@ -12,7 +12,7 @@
  */
 
 import { RAFT_LIMITS } from '../base/limits.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, ByteWriter } from '../base/byteCodec.ts';
 import type { Index } from './types.ts';
 
 /** What the log drives. Deterministic: equal calls give equal results and equal snapshots. */

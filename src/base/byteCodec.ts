@@ -1,7 +1,6 @@
-/** A writer and a bounds-checked reader of the core's own fixed byte layouts. */
+/** A writer and a bounds-checked reader of the cores' own fixed byte layouts. */
 
-import { decodeUtf8Strict, encodeUtf8 } from '../base/bytes.ts';
-import { RAFT_LIMITS } from '../base/limits.ts';
+import { decodeUtf8Strict, encodeUtf8 } from './bytes.ts';
 
 const TWO_32 = 0x1_0000_0000;
 
@@ -113,7 +112,7 @@ export class ByteReader {
   u64(): number {
     const low = this.u32();
     const value = low + this.u32() * TWO_32;
-    if (value <= RAFT_LIMITS.integerMax) return value;
+    if (value <= Number.MAX_SAFE_INTEGER) return value;
     this.isBad = true;
     return 0;
   }
