@@ -15,7 +15,7 @@ test('the monotonic clock never goes back, and wall time is Unix time', () => {
 });
 
 test('a timer fires once after its delay, not inside the call, and not once cancelled', () => {
-  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
   try {
     const timers = createTimers();
     const fired: string[] = [];

@@ -18,6 +18,11 @@ export function createTimers(): Timers {
   return {
     after(delayMs: number, fire: () => void): TimerHandle {
       assert(delayMs >= 0 && delayMs <= DELAY_MS_MAX, 'a delay fits into 31 bits');
+      if (delayMs === 0) {
+        // `setTimeout` waits 1 ms at least; this one comes right behind what is being handled.
+        const soon = setImmediate(fire);
+        return { cancel: () => clearImmediate(soon) };
+      }
       const timer = setTimeout(fire, delayMs);
       return { cancel: () => clearTimeout(timer) };
     },

@@ -11,6 +11,7 @@
  * Source: Ongaro, thesis, §6.3.
  */
 
+import { crc32c } from '../base/crc32c.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
 import { ByteReader, ByteWriter } from '../base/byteCodec.ts';
 import type { Index } from './types.ts';
@@ -22,6 +23,12 @@ export interface StateMachine {
   snapshot(): Uint8Array;
   /** False where the bytes are no snapshot; the state is then undefined. */
   restore(data: Uint8Array): boolean;
+}
+
+/** A state machine behind sessions. */
+export interface SessionMachine extends StateMachine {
+  /** CRC-32C of the sessions and their replies alone: the hash of `inner` is its own matter. */
+  sessionsHash(): number;
 }
 
 export interface SessionLimits {
@@ -83,7 +90,7 @@ interface Session {
 export function createSessionMachine(
   inner: StateMachine,
   limits: SessionLimits = RAFT_LIMITS,
-): StateMachine {
+): SessionMachine {
   /** In order of last use, the oldest first. */
   let sessions = new Map<number, Session>();
 
@@ -138,9 +145,10 @@ export function createSessionMachine(
       return encodeSessionReply(reply);
     },
     snapshot() {
-      const writer = new ByteWriter();
-      writer.list([...sessions.values()], (session) => writeSession(writer, session));
-      return writer.blob(inner.snapshot()).finish();
+      return writeSessions(sessions).blob(inner.snapshot()).finish();
+    },
+    sessionsHash() {
+      return crc32c(writeSessions(sessions).finish());
     },
     restore(data) {
       const reader = new ByteReader(data);
@@ -165,6 +173,11 @@ function forgetBelow(session: Session, firstUnacked: number): void {
   for (const seq of session.replies.keys()) {
     if (seq < firstUnacked) session.replies.delete(seq);
   }
+}
+
+function writeSessions(sessions: ReadonlyMap<number, Session>): ByteWriter {
+  const writer = new ByteWriter();
+  return writer.list([...sessions.values()], (session) => writeSession(writer, session));
 }
 
 function writeSession(writer: ByteWriter, session: Session): void {

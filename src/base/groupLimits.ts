@@ -1,0 +1,40 @@
+/** Limits of a Raft group's host and of the small state machine behind it. */
+
+import { assert } from './assert.ts';
+import { RAFT_LIMITS } from './limits.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** One member of a Raft group as its node hosts it. */
+export const GROUP_LIMITS = {
+  /** The log says that all so far is durable once nothing was written for so long, ms. */
+  settleMs: 500,
+  /** A full disk is asked for space again after this, ms. */
+  spaceRetryMs: 1_000,
+  /** Replies kept for requests whose place in the log is learnt after it was applied. */
+  resultsMax: RAFT_LIMITS.appendEntriesMax,
+  checkpointEntries: 4_096,
+  snapshotEntries: 100_000,
+} as const;
+
+assert(
+  GROUP_LIMITS.resultsMax >= RAFT_LIMITS.appendEntriesMax,
+  'the replies of all entries that are applied at once are there when they are given',
+);
+
+/** The key-value machine: what a key, a value and all together may take, bytes. */
+export const KV_LIMITS = {
+  keyBytesMax: 1 * KIB,
+  /** A read through the log fits into the replies that sessions keep. */
+  valueBytesMax: 48 * KIB,
+  /** Keys, values and what each pair counts for besides. */
+  totalBytesMax: 256 * MIB,
+  pairOverheadBytes: 64,
+} as const;
+
+assert(
+  KV_LIMITS.valueBytesMax < RAFT_LIMITS.sessionReplyBytesMax &&
+    KV_LIMITS.totalBytesMax <= RAFT_LIMITS.snapshotBytesMax / 2,
+  'a value fits into a reply, all pairs and the sessions into a snapshot',
+);

@@ -1,0 +1,16 @@
+/** A state machine in memory as a group drives it: behind sessions, rebuilt at each start. */
+
+import { createSessionMachine, type StateMachine } from '../../raft/sessions.ts';
+import type { GroupMachine } from './types.ts';
+
+export function createMemoryMachine(
+  inner: StateMachine & { readonly hash: () => number },
+): GroupMachine {
+  const machine = createSessionMachine(inner);
+  return {
+    ...machine,
+    hash: () => (machine.sessionsHash() ^ inner.hash()) >>> 0,
+    durableIndex: () => 0,
+    settle: () => {},
+  };
+}
