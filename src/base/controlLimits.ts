@@ -1,0 +1,54 @@
+/**
+ * Limits of the control state: what all nodes agree on, key by key. Those that decide whether a
+ * command is taken are part of the replicated state machine: to change one takes a feature level,
+ * because all members must refuse the same commands.
+ */
+
+import { assert } from './assert.ts';
+import { RAFT_LIMITS } from './limits.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const CONTROL_LIMITS = {
+  /** A key: printable ASCII without space. */
+  keyCharsMax: 512,
+  /** The name of a value's type. */
+  typeCharsMax: 64,
+  valueBytesMax: 256 * KIB,
+  keysMax: 100_000,
+  /** Keys, types and values together, each key with its overhead. */
+  stateBytesMax: 64 * MIB,
+  /** What a key counts for besides its own bytes and its value's. */
+  keyOverheadBytes: 64,
+  comparesMax: 128,
+  /** Operations of one branch of a transaction. */
+  operationsMax: 128,
+  /** Keys of one page of a range, and what the pages of one transaction hold, bytes. */
+  rangeKeysMax: 1_000,
+  rangeBytesMax: 48 * KIB,
+  /** Each text of an audit record, characters. */
+  auditCharsMax: 256,
+  /** Audit records kept; the oldest go. */
+  auditRecordsMax: 10_000,
+  /** Revisions kept for watchers, and what their events hold, bytes; the oldest go. */
+  historyRevisionsMax: 10_000,
+  historyBytesMax: 16 * MIB,
+  watchersMax: 10_000,
+  /** Events and bytes of one answer to a watcher; at least one revision goes whatever it has. */
+  watchEventsMax: 1_000,
+  watchBytesMax: 1 * MIB,
+  /** A watcher without events is told how far it is after so many revisions. */
+  bookmarkRevisions: 1_000,
+} as const;
+
+assert(
+  CONTROL_LIMITS.rangeBytesMax + (CONTROL_LIMITS.operationsMax * KIB) / 8 <=
+    RAFT_LIMITS.sessionReplyBytesMax,
+  'the reply of a transaction is kept by its session',
+);
+assert(
+  CONTROL_LIMITS.stateBytesMax * 2 + CONTROL_LIMITS.historyBytesMax * 2 <=
+    RAFT_LIMITS.snapshotBytesMax,
+  'the whole state fits into a snapshot',
+);
