@@ -14,10 +14,21 @@ export const GROUP_LIMITS = {
   spaceRetryMs: 1_000,
   /** Replies kept for requests whose place in the log is learnt after it was applied. */
   resultsMax: RAFT_LIMITS.appendEntriesMax,
+  /** One encoded message: entries of an append or a chunk, and what stands around them. */
+  messageBytesMax: 4 * MIB,
+  /** Bytes that wait for one member; past it messages are dropped. */
+  outletBytesMax: 32 * MIB,
+  /** A stream of messages that broke is opened again after this, ms. */
+  reopenMs: 100,
   checkpointEntries: 4_096,
   snapshotEntries: 100_000,
 } as const;
 
+assert(
+  RAFT_LIMITS.appendBytesMax + RAFT_LIMITS.entryBytesMax < GROUP_LIMITS.messageBytesMax &&
+    RAFT_LIMITS.snapshotWindowBytes + RAFT_LIMITS.inFlightBytesMax < GROUP_LIMITS.outletBytesMax,
+  'what the core may have under way to one member fits into its outlet',
+);
 assert(
   GROUP_LIMITS.resultsMax >= RAFT_LIMITS.appendEntriesMax,
   'the replies of all entries that are applied at once are there when they are given',

@@ -8,6 +8,7 @@ import { registerConfig } from './commands/config.ts';
 import { registerFault } from './commands/fault.ts';
 import { registerGet } from './commands/get.ts';
 import { registerKeys } from './commands/keys.ts';
+import { registerKv } from './commands/kv.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
@@ -35,6 +36,7 @@ export function buildProgram(): Command {
   registerUp(program);
   registerFault(program);
   registerChat(program);
+  if (process.env['BANYAN_DEVELOPER'] === '1') registerKv(program);
   localise(program);
   return program;
 }

@@ -49,7 +49,9 @@ export type SessionCommand =
       readonly firstUnacked: number;
       readonly payload: Uint8Array;
     }
-  | { readonly kind: 'close'; readonly session: number };
+  | { readonly kind: 'close'; readonly session: number }
+  /** A call outside of any session: it runs as often as it is committed. */
+  | { readonly kind: 'plain'; readonly payload: Uint8Array };
 
 export type SessionReply =
   /** The session is the index of the entry that opened it. */
@@ -66,7 +68,8 @@ export type SessionReply =
   | { readonly kind: 'tooLong' }
   | { readonly kind: 'malformed' };
 
-const COMMANDS = ['open', 'call', 'close'] as const;
+/** Places are numbers in the log: new ones go to the end. */
+const COMMANDS = ['open', 'call', 'close', 'plain'] as const;
 const REPLIES = [
   'opened',
   'done',
@@ -129,6 +132,7 @@ export function createSessionMachine(
 
   function run(command: SessionCommand, index: Index, timeMs: number): SessionReply {
     if (command.kind === 'call') return call(command, index, timeMs);
+    if (command.kind === 'plain') return done(inner.apply(index, timeMs, command.payload));
     if (command.kind === 'close') {
       return sessions.delete(command.session) ? { kind: 'closed' } : { kind: 'expired' };
     }
@@ -208,6 +212,8 @@ export function encodeSessionCommand(command: SessionCommand): Uint8Array {
     writer.blob(command.payload);
   } else if (command.kind === 'close') {
     writer.u64(command.session);
+  } else if (command.kind === 'plain') {
+    writer.blob(command.payload);
   }
   return writer.finish();
 }
@@ -224,6 +230,7 @@ export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
 function readCommand(reader: ByteReader, kind: (typeof COMMANDS)[number]): SessionCommand {
   if (kind === 'open') return { kind };
   if (kind === 'close') return { kind, session: reader.u64() };
+  if (kind === 'plain') return { kind, payload: reader.blob(RAFT_LIMITS.entryBytesMax) };
   return {
     kind,
     session: reader.u64(),

@@ -1,0 +1,223 @@
+/**
+ * The transport of a group over calls between regions: each member asks every other one for its
+ * messages, and gets them as an answer that never ends. So they share the links, the proof of
+ * identity and the fair turns of everything else that regions say to each other.
+ *
+ * T1: a message is given to the member as sent by whom the link has authenticated.
+ * T2: what waits for one member is limited; past it messages are dropped, which Raft stands.
+ * T3: everything sent within one turn of the loop to one member is one piece.
+ */
+
+import { EMPTY_BYTES } from '../../base/bytes.ts';
+import { GROUP_LIMITS } from '../../base/groupLimits.ts';
+import type {
+  ClientEvents,
+  ClientReply,
+  ClientRequest,
+  TimerHandle,
+  Timers,
+  Upstream,
+  UpstreamHandle,
+} from '../../base/ports.ts';
+import type { NodeId } from '../../raft/types.ts';
+import { frameMessages, MessageAssembler } from './messageFrames.ts';
+import type { GroupTransport } from './types.ts';
+
+export const GROUP_PATH = '/group/messages';
+const CONNECT_MS = 5_000;
+
+/** Another member, and the region that its node stands for. */
+export interface GroupPeer {
+  readonly id: NodeId;
+  readonly region: string;
+}
+
+/** What has happened, counted. */
+export interface StreamCounts {
+  readonly sent: number;
+  readonly received: number;
+  /** No way to the member, or too much waiting for it. */
+  readonly dropped: number;
+  /** Streams that were broken off because of what came. */
+  readonly malformed: number;
+}
+
+export class GroupStreams implements GroupTransport {
+  readonly #upstream: Upstream;
+  readonly #timers: Timers;
+  readonly #receive: (from: NodeId, bytes: Uint8Array) => void;
+  readonly #peers = new Map<NodeId, Peer>();
+  readonly #byRegion = new Map<string, Peer>();
+  readonly #due: Peer[] = [];
+  readonly #counts = { sent: 0, received: 0, dropped: 0, malformed: 0 };
+  #isFlushDue = false;
+  #isClosed = false;
+
+  constructor(
+    upstream: Upstream,
+    timers: Timers,
+    peers: readonly GroupPeer[],
+    receive: (from: NodeId, bytes: Uint8Array) => void,
+  ) {
+    this.#upstream = upstream;
+    this.#timers = timers;
+    this.#receive = receive;
+    for (const { id, region } of peers) {
+      const peer = new Peer(id, region);
+      this.#peers.set(id, peer);
+      this.#byRegion.set(region, peer);
+    }
+  }
+
+  counts(): StreamCounts {
+    return { ...this.#counts };
+  }
+
+  send(to: NodeId, bytes: Uint8Array): void {
+    const peer = this.#peers.get(to);
+    const isFull = (peer?.waitingBytes ?? 0) + bytes.length > GROUP_LIMITS.outletBytesMax;
+    if (peer === undefined || peer.reply === null || isFull) {
+      this.#counts.dropped += 1;
+      return;
+    }
+    this.#counts.sent += 1;
+    peer.waiting.push(bytes);
+    peer.waitingBytes += bytes.length;
+    if (peer.isDue) return;
+    peer.isDue = true;
+    this.#due.push(peer);
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    // Behind the turn under way, before the loop looks at its sockets.
+    void Promise.resolve().then(() => this.#flush());
+  }
+
+  /** The link to a region is up: its messages are asked for. */
+  linkUp(region: string): void {
+    const peer = this.#byRegion.get(region);
+    if (peer !== undefined) this.#subscribe(peer);
+  }
+
+  /** A peer asks for our messages. Null: it is no member of this group. */
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
+    const peer = this.#byRegion.get(request.forwardedFrom ?? '');
+    if (peer === undefined || this.#isClosed) return null;
+    peer.reply?.end();
+    peer.open(reply);
+    reply.head(200, [], { kind: 'stream' });
+    return {
+      onGone: () => {
+        if (peer.reply === reply) peer.close();
+      },
+      onDrain: () => {
+        if (peer.reply !== reply) return;
+        peer.isBlocked = false;
+        peer.flush();
+      },
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const peer of this.#peers.values()) {
+      peer.retry?.cancel();
+      peer.call?.cancel();
+      peer.reply?.end();
+      peer.close();
+    }
+  }
+
+  #flush(): void {
+    this.#isFlushDue = false;
+    for (const peer of this.#due.splice(0)) {
+      peer.isDue = false;
+      peer.flush();
+    }
+  }
+
+  #subscribe(peer: Peer): void {
+    if (peer.call !== null || peer.retry !== null || this.#isClosed) return;
+    const messages = new MessageAssembler((bytes) => {
+      this.#counts.received += 1;
+      this.#receive(peer.id, bytes);
+    });
+    let isOver = false;
+    const ended = (): void => {
+      if (isOver) return;
+      isOver = true;
+      peer.call = null;
+      if (this.#isClosed) return;
+      peer.retry = this.#timers.after(GROUP_LIMITS.reopenMs, () => {
+        peer.retry = null;
+        this.#subscribe(peer);
+      });
+    };
+    const call: UpstreamHandle = this.#upstream.start(
+      {
+        origin: `region:${peer.region}`,
+        method: 'GET',
+        path: GROUP_PATH,
+        headers: [],
+        body: EMPTY_BYTES,
+        connectMs: CONNECT_MS,
+      },
+      {
+        onHead: (status) => {
+          if (status === 200) return;
+          call.cancel();
+          ended();
+        },
+        onBody: (chunk) => {
+          if (isOver || messages.take(chunk)) return;
+          this.#counts.malformed += 1;
+          call.cancel();
+          ended();
+        },
+        onEnd: ended,
+        onFailure: ended,
+      },
+    );
+    peer.call = call;
+  }
+}
+
+/** What waits for one member, and the way to and from it. */
+class Peer {
+  readonly id: NodeId;
+  readonly region: string;
+  /** Its question for our messages. */
+  reply: ClientReply | null = null;
+  /** Ours for its messages. */
+  call: UpstreamHandle | null = null;
+  retry: TimerHandle | null = null;
+  waiting: Uint8Array[] = [];
+  waitingBytes = 0;
+  /** Its reader is behind: the answer takes nothing more for now. */
+  isBlocked = false;
+  isDue = false;
+
+  constructor(id: NodeId, region: string) {
+    this.id = id;
+    this.region = region;
+  }
+
+  open(reply: ClientReply): void {
+    this.close();
+    this.reply = reply;
+  }
+
+  close(): void {
+    this.reply = null;
+    this.waiting = [];
+    this.waitingBytes = 0;
+    this.isBlocked = false;
+  }
+
+  flush(): void {
+    if (this.reply === null || this.isBlocked || this.waiting.length === 0) return;
+    const piece = frameMessages(this.waiting);
+    this.waiting = [];
+    this.waitingBytes = 0;
+    this.isBlocked = !this.reply.write(piece);
+  }
+}
