@@ -28,8 +28,8 @@ export const REQUEST_FIELDS: readonly HeaderRow[] = [
   ),
   row(
     'traceparent, tracestate',
-    'The client’s trace (W3C): goes on unchanged to targets and regions.',
-    '客户端的追踪（W3C）：原样传给后端与区域。',
+    'The client’s trace (W3C): goes on to targets and regions, below our spans where it is recorded.',
+    '客户端的追踪（W3C）：传给后端与区域；若被记录，则位于我们的 span 之下。',
   ),
   row(
     'x-banyan-continue',

@@ -470,16 +470,6 @@ assert(
   'a chunk fits into the window',
 );
 
-/** W3C trace context, of a client's header fields. */
-export const TRACE_LIMITS = {
-  /** Characters of `traceparent`; version 00 has 55, later ones may be longer. */
-  parentCharsMax: 256,
-  /** Characters of all `tracestate` together; the recommendation asks for 512 at least. */
-  stateCharsMax: 512,
-  /** Members of `tracestate` (W3C trace context, §3.3.1.1). */
-  stateMembersMax: 32,
-} as const;
-
 /** The durable log: sizes of its files. */
 export const STORAGE_LIMITS = {
   /** One segment, preallocated. */

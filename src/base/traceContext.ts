@@ -1,11 +1,12 @@
 /**
  * W3C trace context (https://www.w3.org/TR/trace-context/, level 1): which header fields of a client
- * go on with its request, so that a trace does not break here. Strict: a `traceparent` that is
- * repeated or malformed counts as none, and without one no `tracestate` is taken either.
+ * go on with its request, so that a trace does not break here, and what they say to a span of ours.
+ * Strict: a `traceparent` that is repeated or malformed counts as none, and without one no
+ * `tracestate` is taken either.
  */
 
 import { headerValues, type HeaderList } from './headers.ts';
-import { TRACE_LIMITS } from './limits.ts';
+import { TRACE_LIMITS } from './traceLimits.ts';
 
 const NONE: HeaderList = [];
 
@@ -18,6 +19,35 @@ const ZERO_PARENT = '0'.repeat(16);
 const KEY = '(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})';
 const VALUE = '[ -+\\--<>-~]{0,255}[!-+\\--<>-~]';
 const MEMBER = new RegExp(`^${KEY}=${VALUE}$`);
+
+/** The flag that says that the caller records its spans. */
+export const SAMPLED = 1;
+/** Flags that a participant passes on (level 2 adds that the id is random). */
+const FLAGS_KNOWN = 3;
+
+/** What a `traceparent` says. */
+export interface TraceParent {
+  /** 32 digits of lower-case hex. */
+  readonly traceId: string;
+  /** The caller's span: 16 digits. */
+  readonly spanId: string;
+  /** Of the flags those that are passed on. */
+  readonly flags: number;
+}
+
+/** Takes a `traceparent` that `isTraceparent` apart. */
+export function readTraceparent(text: string): TraceParent {
+  return {
+    traceId: text.slice(3, 35),
+    spanId: text.slice(36, 52),
+    flags: Number.parseInt(text.slice(53, 55), 16) & FLAGS_KNOWN,
+  };
+}
+
+/** Writes a `traceparent` of version 00. */
+export function renderTraceparent({ traceId, spanId, flags }: TraceParent): string {
+  return `00-${traceId}-${spanId}-0${flags}`;
+}
 
 /** Whether `text` is a `traceparent` that may be continued. */
 export function isTraceparent(text: string): boolean {

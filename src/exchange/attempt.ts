@@ -160,6 +160,7 @@ export class Attempt implements UpstreamHandler {
       end,
       reason,
       status,
+      startedMs,
       firstContentMs: firstContentMs === null ? null : firstContentMs - startedMs,
       totalMs: nowMs - startedMs,
       isRetry,

@@ -81,6 +81,8 @@ export interface AttemptReport {
   readonly end: 'answered' | 'rejected' | 'failed' | 'cancelled';
   readonly reason: string;
   readonly status: number;
+  /** When it began, Clock.nowMs(). */
+  readonly startedMs: number;
   readonly firstContentMs: number | null;
   readonly totalMs: number;
   readonly isRetry: boolean;

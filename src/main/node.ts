@@ -16,6 +16,7 @@ import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts'
 import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
 import { createMetrics, type Metrics } from '../io/observe/metrics.ts';
+import { createOtlpExporter, type OtlpExporter } from '../io/observe/otlp.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
@@ -85,6 +86,7 @@ class LiveNode implements RunningNode {
   #peers: PeerSide | null = null;
   #api: ApiListening | null = null;
   #sockets: SocketSide | null = null;
+  #tracer: OtlpExporter | null = null;
   #children: LlamaChildren | null = null;
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
@@ -116,6 +118,7 @@ class LiveNode implements RunningNode {
     const sockets = await platform.openUpstream(originsOf(this.#loaded, this.#ports));
     this.#open.push(sockets);
     this.#sockets = sockets;
+    this.#tracer = await this.#openTracer(config);
     const peers = await this.#openPeers(config);
     this.#gateway = this.#makeGateway(config, sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
@@ -152,6 +155,7 @@ class LiveNode implements RunningNode {
     setKnown(this.metrics, config);
     this.#children?.apply(childSpecs(next, this.#ports));
     this.#options.log.setLevel(next.shell.logLevel);
+    if (next.shell.tracing !== null) this.#tracer?.setSampleRatio(next.shell.tracing.sampleRatio);
     this.#loaded = next;
     this.#loadedWallMs = this.#options.platform.clock.wallMs();
     return null;
@@ -206,7 +210,30 @@ class LiveNode implements RunningNode {
       upstream: peers === null ? sockets : joinUpstreams(sockets, peers.upstream),
       observer: joinObservers([this.metrics, createLogObserver(log)]),
       ...(peers === null ? {} : { regions: peers.regions }),
+      ...(this.#tracer === null ? {} : { tracer: this.#tracer }),
     });
+  }
+
+  /** Connections of its own: spans take none from requests, and what configuration calls stays apart. */
+  async #openTracer({ region, node }: NodeConfig): Promise<OtlpExporter | null> {
+    const { tracing } = this.#loaded.shell;
+    if (tracing === null) return null;
+    const { platform } = this.#options;
+    const sockets = await platform.openUpstream([tracing.address]);
+    this.#open.push(sockets);
+    const { origin } = tracing.address;
+    const { path, headers, serviceName, sampleRatio } = tracing;
+    const exporter = createOtlpExporter({
+      clock: platform.clock,
+      timers: platform.timers,
+      upstream: sockets.upstream,
+      address: { origin, path, headers },
+      resource: { serviceName, version: VERSION, region, node },
+      sampleRatio,
+    });
+    this.#open.push(exporter);
+    this.metrics.setSpans(() => exporter);
+    return exporter;
   }
 
   #startChildren(gateway: Gateway): LlamaChildren {

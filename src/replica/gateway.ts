@@ -22,6 +22,7 @@ import type {
   Upstream,
 } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
+import { traceFields } from '../base/traceContext.ts';
 import { sendFailure } from '../exchange/clientSide.ts';
 import type { Exchange } from '../exchange/exchange.ts';
 import type { ExchangeHost } from '../exchange/place.ts';
@@ -40,6 +41,7 @@ import { findRoute, type Route } from './paths.ts';
 import { allowsModel, Policy, priorityOf, type Admission, type Caller } from './policy.ts';
 import { NO_REGIONS, type RegionView } from './regionView.ts';
 import { buildServing, type Serving } from './serving.ts';
+import { beginTrace, type Tracer } from './tracing.ts';
 
 /** What the gateway is built from. */
 export interface GatewayParts {
@@ -51,6 +53,8 @@ export interface GatewayParts {
   readonly observer: Observer;
   /** Absent: a node on its own. */
   readonly regions?: RegionView;
+  /** Absent: no spans are made. */
+  readonly tracer?: Tracer;
 }
 
 /** How many exchanges began and how they ended (G1). */
@@ -75,6 +79,8 @@ export class Gateway implements RequestHandler, NodeLoad {
   };
   readonly observer: Observer;
   readonly regions: RegionView;
+  /** Null: no spans are made. */
+  readonly tracer: Tracer | null;
   readonly host: ExchangeHost;
   readonly policy: Policy;
   serving: Serving;
@@ -90,6 +96,7 @@ export class Gateway implements RequestHandler, NodeLoad {
     this.parts = parts;
     this.observer = parts.observer;
     this.regions = parts.regions ?? NO_REGIONS;
+    this.tracer = parts.tracer ?? null;
     this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer);
     this.policy = new Policy(parts.config.keys);
     this.budget = new RetryBudget({ percent: parts.config.retryBudgetPercent });
@@ -230,11 +237,13 @@ export class Gateway implements RequestHandler, NodeLoad {
     this.counts.refused += 1;
     const nowMs = this.parts.clock.nowMs();
     this.observer.exchangeStarted(operation, more.model ?? '');
-    this.observer.exchangeDone({
+    const record: ExchangeRecord = {
       ...localRecord(request, requestId, operation, nowMs, more),
       status: failureStatus(told),
       errorCode: told.code,
-    });
+    };
+    this.observer.exchangeDone(record);
+    this.traceLocal(request, record);
     return NOTHING;
   }
 
@@ -361,8 +370,18 @@ export class Gateway implements RequestHandler, NodeLoad {
     const { model, operation } = parsed;
     this.observer.exchangeStarted(operation, model);
     const base = localRecord(request, requestId, operation, nowMs, { model, keyName });
-    this.observer.exchangeDone({ ...base, end: 'answered', status: 200 });
+    const record: ExchangeRecord = { ...base, end: 'answered', status: 200 };
+    this.observer.exchangeDone(record);
+    this.traceLocal(request, record);
     return NOTHING;
+  }
+
+  /** The span of a request without an exchange. Strangers (no known key) leave none. */
+  private traceLocal(request: ClientRequest, record: ExchangeRecord): void {
+    if (this.tracer === null || record.keyName === '') return;
+    const fields = traceFields(request.headers);
+    const { clock, prng } = this.host;
+    beginTrace(this.tracer, request, fields, prng)?.done(record, clock);
   }
 
   /** The models to try in order, or why none may be used. */

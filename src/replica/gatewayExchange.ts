@@ -20,8 +20,10 @@ import { choosePlace, type Chooser } from './choose.ts';
 import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
 import { renderMetadata } from './metadata.ts';
+import type { ExchangeRecord } from './observer.ts';
 import type { Admission, Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
+import { beginTrace, type ExchangeTrace } from './tracing.ts';
 
 /** What an exchange begins with. */
 export interface ExchangeOpening {
@@ -67,8 +69,10 @@ export class GatewayExchange implements ExchangeOwner {
   private readonly deadlines: Deadlines;
   private readonly attemptsMax: number;
   private readonly firstModel: ModelConfig | null;
-  /** The client's trace, sent on with every call. */
+  /** The client's trace, sent on with every call as it came where this exchange is not recorded. */
   private readonly traceFields: HeaderList;
+  /** Null: this exchange is not recorded. */
+  private readonly tracing: ExchangeTrace | null;
   private hasEarned = false;
   private isRaced = false;
 
@@ -80,6 +84,9 @@ export class GatewayExchange implements ExchangeOwner {
     this.deadlines = this.firstModel?.deadlines ?? DEFAULT_DEADLINES;
     this.attemptsMax = this.firstModel?.attemptsMax ?? EXCHANGE_LIMITS.attemptsDefault;
     this.traceFields = traceFields(opening.client.headers);
+    const { tracer, host } = gateway;
+    this.tracing =
+      tracer === null ? null : beginTrace(tracer, opening.client, this.traceFields, host.prng);
     this.chooser = {
       serving,
       regions: gateway.regions,
@@ -129,8 +136,9 @@ export class GatewayExchange implements ExchangeOwner {
     if (!call.ok) return { failure: call.error };
     // A field that the configuration fixes counts more than the client's.
     const isFixed = headerValue(call.value.headers, 'traceparent') !== null;
-    if (this.traceFields.length === 0 || isFixed) return { call: { ...call.value, connectMs } };
-    const headers = [...call.value.headers, ...this.traceFields];
+    const fields = this.tracing?.fieldsFor(place) ?? this.traceFields;
+    if (fields.length === 0 || isFixed) return { call: { ...call.value, connectMs } };
+    const headers = [...call.value.headers, ...fields];
     return { call: { ...call.value, headers, connectMs } };
   }
 
@@ -206,7 +214,7 @@ export class GatewayExchange implements ExchangeOwner {
     const { receivedMs } = client;
     const contentMs = exchange.account.firstContentMs;
     this.opening.admission.settle(exchange.usage, nowMs);
-    this.gateway.exchangeOver(exchange, {
+    const record: ExchangeRecord = {
       requestId,
       operation: request.operation,
       model: request.model,
@@ -231,7 +239,9 @@ export class GatewayExchange implements ExchangeOwner {
       requestBytes: client.body.length,
       responseBytes: exchange.client.sentBytes,
       trace: exchange.trace,
-    });
+    };
+    this.gateway.exchangeOver(exchange, record);
+    this.tracing?.done(record, this.gateway.host.clock);
   }
 
   /** Of two regions one hedges: the one whose targets are tried. */
@@ -258,7 +268,8 @@ export class GatewayExchange implements ExchangeOwner {
     }
     const usedMs = this.gateway.host.clock.nowMs() - client.receivedMs;
     const leftMs = Math.max(1, Math.round(this.deadlines.totalMs - usedMs));
-    for (const text of this.traceFields) headers.push(text);
+    const fields = this.tracing?.fieldsFor(place) ?? this.traceFields;
+    for (const text of fields) headers.push(text);
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
     headers.push('x-banyan-priority', this.opening.priority);

@@ -18,6 +18,7 @@ import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import type { ExchangeRecord } from './observer.ts';
 import type { RegionView } from './regionView.ts';
+import type { Tracer } from './tracing.ts';
 
 export const decode = decodeUtf8;
 export const encode = encodeUtf8;
@@ -281,7 +282,11 @@ export interface World {
   readonly records: ExchangeRecord[];
 }
 
-export function open(config: NodeConfig = configOf(), regions?: RegionView): World {
+export function open(
+  config: NodeConfig = configOf(),
+  regions?: RegionView,
+  tracer?: Tracer,
+): World {
   const time = new VirtualTime(1_000);
   const servers = new Servers(time);
   const records: ExchangeRecord[] = [];
@@ -303,6 +308,7 @@ export function open(config: NodeConfig = configOf(), regions?: RegionView): Wor
       loadMeasured: () => {},
     },
     ...(regions === undefined ? {} : { regions }),
+    ...(tracer === undefined ? {} : { tracer }),
   });
   for (const { origin } of config.targets) servers.scripts.set(origin, serve);
   return { time, servers, gateway, records };

@@ -36,6 +36,7 @@ export interface NodeSpec {
   readonly keys?: readonly object[];
   readonly limits?: object;
   readonly demo?: object;
+  readonly tracing?: object;
   readonly retryBudgetPercent?: number;
   /** In a process group of its own: Ctrl-C at the terminal does not reach it. */
   readonly isDetached?: boolean;
@@ -120,7 +121,8 @@ export async function tempDir(): Promise<string> {
 
 /** The configuration of a node, as text. Ports are 0: the log tells what they became. */
 function renderConfig(spec: NodeSpec, peers: object | null): string {
-  const { region = 'us-east-2', targets, models, limits, demo, retryBudgetPercent = 100 } = spec;
+  const { region = 'us-east-2', targets, models, limits, demo, tracing } = spec;
+  const { retryBudgetPercent = 100 } = spec;
   const keys = spec.keys ?? [{ name: 'test', sha256: keyHash(TEST_KEY) }];
   const file = {
     region,
@@ -132,6 +134,7 @@ function renderConfig(spec: NodeSpec, peers: object | null): string {
     retryBudgetPercent,
     ...(limits === undefined ? {} : { limits }),
     ...(demo === undefined ? {} : { demo }),
+    ...(tracing === undefined ? {} : { tracing }),
   };
   return stringify(file, { aliasDuplicateObjects: false });
 }

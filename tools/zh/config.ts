@@ -44,6 +44,14 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'fixed header fields of every call': '每次调用都带的请求头',
   'options of the provider, e.g. maxTokensField': '供应商的选项，如 maxTokensField',
   'of an https address with a private certificate': '用于私有证书的 https 地址',
+  'of the collector; /v1/traces is added; e.g. http://127.0.0.1:4318':
+    'collector 的地址；自动加上 /v1/traces；如 http://127.0.0.1:4318',
+  'fixed header fields of every call; credentials only as ${NAME}':
+    '每次调用都带的请求头；凭据只能写成 ${NAME}',
+  'share of the traces that begin here; of a client that sent one its flag decides':
+    '在此开始的 trace 的采样比例；客户端自带 trace 时以其标志为准',
+  'service.name of all spans': '所有 span 的 service.name',
+  'spans of requests, sent to a collector; absent: none': '请求的 span，发往 collector；不写：没有',
   "PEM file: trust these authorities instead of the system's":
     'PEM 文件：以此代替系统信任的证书颁发机构',
   'checked in the certificate; absent: the host': '与证书核对的名称；不写：主机名',

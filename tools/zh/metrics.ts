@@ -45,6 +45,8 @@ const METRICS_ZH: Readonly<Record<MetricName, string>> = {
   banyan_region_rtt_seconds: '到其他区域的往返时延。',
   banyan_region_phi: '对其他区域宕机的怀疑值（phi accrual）。',
   banyan_config_reloads_total: '重新读取的配置：applied 或 refused。',
+  banyan_trace_spans_total: 'span，按去向分：exported、queue-full、unreachable、refused、stopped。',
+  banyan_trace_queue_spans: '等待发往 collector 的 span。',
   banyan_log_lines_dropped_total: '因无人及时读取而丢失的日志行。',
   banyan_metric_series_merged_total: '指标的序列达到上限、新的标签值计入 “other” 的次数。',
   banyan_build_info: '恒为 1；标签说明运行的是什么。',

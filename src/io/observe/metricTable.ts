@@ -187,6 +187,11 @@ export const METRICS = {
   banyan_config_reloads_total: counter('Configurations read again: applied or refused.', [
     'result',
   ]),
+  banyan_trace_spans_total: counter(
+    'Spans by what became of them: exported, queue-full, unreachable, refused, stopped.',
+    ['result'],
+  ),
+  banyan_trace_queue_spans: gauge('Spans that wait for the collector.'),
   banyan_log_lines_dropped_total: counter('Log lines lost because nobody took them in time.'),
   banyan_metric_series_merged_total: counter(
     'Times that a new label value was counted as "other" because a metric had its limit of series.',

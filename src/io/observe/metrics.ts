@@ -11,6 +11,7 @@ import type { Metric } from 'prom-client';
 
 import type { AttemptRecord, ExchangeRecord, Observer } from '../../replica/observer.ts';
 import { METRICS, type MetricName, type MetricSpec } from './metricTable.ts';
+import type { OtlpCounts } from './otlp.ts';
 import { Family, HistogramSeries, NumberSeries, OTHER } from './series.ts';
 
 /** Another region, as seen when somebody scrapes. */
@@ -20,6 +21,21 @@ export interface RegionSample {
   readonly rttMs: number | null;
   readonly phi: number | null;
 }
+
+/** Spans, as counted when somebody scrapes. */
+export interface SpanSample {
+  readonly queuedSpans: number;
+  readonly counts: Readonly<OtlpCounts>;
+}
+
+/** Labels of `banyan_trace_spans_total`. */
+const SPAN_RESULTS: Readonly<Record<keyof OtlpCounts, string>> = {
+  exported: 'exported',
+  queueFull: 'queue-full',
+  unreachable: 'unreachable',
+  refused: 'refused',
+  stopped: 'stopped',
+};
 
 /** What runs, for `banyan_build_info`. */
 export interface BuildInfo {
@@ -42,6 +58,8 @@ export interface Metrics extends Observer {
   reloaded(result: 'applied' | 'refused'): void;
   /** Log lines lost so far; asked at every scrape. */
   setLogDropped(count: () => number): void;
+  /** What became of spans so far; asked at every scrape. Absent: none are made. */
+  setSpans(sample: () => SpanSample): void;
   inFlight(): number;
   /** The text for Prometheus, and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
@@ -146,6 +164,7 @@ class NodeMetrics implements Metrics {
   #models: ReadonlySet<string> = new Set();
   #targets: ReadonlySet<string> = new Set();
   #regions: () => readonly RegionSample[] = () => [];
+  #spans: (() => SpanSample) | null = null;
   #logDropped: () => number = () => 0;
   #connections: () => number = () => 0;
 
@@ -193,6 +212,10 @@ class NodeMetrics implements Metrics {
 
   setLogDropped(count: () => number): void {
     this.#logDropped = count;
+  }
+
+  setSpans(sample: () => SpanSample): void {
+    this.#spans = sample;
   }
 
   setConnections(count: () => number): void {
@@ -290,6 +313,7 @@ class NodeMetrics implements Metrics {
   async render(): Promise<{ readonly contentType: string; readonly text: string }> {
     this.#number('banyan_log_lines_dropped_total').get().value = this.#logDropped();
     this.#number('banyan_http_connections').get().value = this.#connections();
+    if (this.#spans !== null) this.#renderSpans(this.#spans());
     const state = this.#number('banyan_region_state');
     const rtt = this.#number('banyan_region_rtt_seconds');
     const phi = this.#number('banyan_region_phi');
@@ -300,6 +324,14 @@ class NodeMetrics implements Metrics {
       if (sample.phi !== null) phi.get(sample.region).value = sample.phi;
     }
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+
+  #renderSpans({ counts, queuedSpans }: SpanSample): void {
+    this.#number('banyan_trace_queue_spans').get().value = queuedSpans;
+    const spans = this.#number('banyan_trace_spans_total');
+    for (const [name, result] of Object.entries(SPAN_RESULTS) as [keyof OtlpCounts, string][]) {
+      spans.get(result).value = counts[name];
+    }
   }
 
   #countHedge(record: ExchangeRecord, outcome: string): void {

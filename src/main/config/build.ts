@@ -3,13 +3,14 @@
 import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 
+import type { HeaderList } from '../../base/headers.ts';
 import type { RegionName, TargetName } from '../../base/names.ts';
 import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
 import type { HedgeSpec } from '../../routing/hedge.ts';
 import { renderAddress, type Address, type BaseUrl } from './address.ts';
 import { isSecretHeader } from './crossCheck.ts';
 import type { ConfigPath } from './document.ts';
-import type { ConfigFile, KeyEntry, ModelEntry, TargetEntry } from './schema.ts';
+import type { ConfigFile, KeyEntry, ModelEntry, OtlpEntry, TargetEntry } from './schema.ts';
 
 /** PEM files, absolute. */
 export interface TlsFiles {
@@ -55,9 +56,23 @@ export interface LlamaShell {
   readonly tokensPerSecondMax: number | null;
 }
 
+/** The collector that spans are sent to. */
+export interface TracingShell {
+  readonly address: OriginShell;
+  /** Path and query of the traces. */
+  readonly path: string;
+  readonly headers: HeaderList;
+  readonly serviceName: string;
+  /** 0 to 1. */
+  readonly sampleRatio: number;
+}
+
 export type LogLevel = ConfigFile['log']['level'];
 
-/** What the process around the node needs; all but `logLevel` and `drainMs` needs a restart. */
+/**
+ * What the process around the node needs; all but `logLevel`, `drainMs` and the sample ratio needs a
+ * restart.
+ */
 export interface ShellConfig {
   readonly file: string;
   readonly dataDir: string;
@@ -69,6 +84,8 @@ export interface ShellConfig {
   readonly llamas: readonly LlamaShell[];
   /** Of all targets that are not embedded, each once. */
   readonly origins: readonly OriginShell[];
+  /** Null: no spans are made. */
+  readonly tracing: TracingShell | null;
   readonly logLevel: LogLevel;
   readonly drainMs: number;
   readonly hasFaults: boolean;
@@ -130,6 +147,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
           },
     llamas: file.targets.flatMap((target) => (target.kind === 'llama' ? [llama(target, at)] : [])),
     origins: origins(file, at),
+    tracing: file.tracing === undefined ? null : tracing(file.tracing.otlp, at),
     logLevel: file.log.level,
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,
@@ -162,6 +180,22 @@ function origins(file: ConfigFile, at: (name: string) => string): readonly Origi
   return [...found.values()];
 }
 
+function tracing(entry: OtlpEntry, at: (name: string) => string): TracingShell {
+  const { origin, pathPrefix, query } = entry.endpoint;
+  const caFile = entry.tls?.ca === undefined ? null : at(entry.tls.ca);
+  return {
+    address: { origin, caFile, serverName: entry.tls?.serverName ?? null },
+    path: `${pathPrefix}/v1/traces${query === '' ? '' : `?${query}`}`,
+    headers: headerList(entry.headers),
+    serviceName: entry.serviceName,
+    sampleRatio: entry.sampleRatio,
+  };
+}
+
+function headerList(headers: Readonly<Record<string, string>>): HeaderList {
+  return Object.entries(headers).flatMap(([name, value]) => [name.toLowerCase(), value]);
+}
+
 function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files'] {
   const files: { path: ConfigPath; file: string }[] = [];
   for (const [name, named] of Object.entries(shell.apiTls ?? {})) {
@@ -175,6 +209,10 @@ function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files']
     const caFile = resolve(dirname(shell.file), target.tls.ca);
     files.push({ path: ['targets', index, 'tls', 'ca'], file: caFile });
   });
+  const collectorCa = shell.tracing?.address.caFile ?? null;
+  if (collectorCa !== null) {
+    files.push({ path: ['tracing', 'otlp', 'tls', 'ca'], file: collectorCa });
+  }
   for (const { name, modelFile } of shell.llamas) {
     const index = file.targets.findIndex((target) => target.name === name);
     files.push({ path: ['targets', index, 'modelFile'], file: modelFile });
@@ -238,7 +276,7 @@ function buildTarget(
     pathPrefix: target.baseUrl.pathPrefix,
     query: target.baseUrl.query,
     apiKey: target.apiKey ?? null,
-    headers: Object.entries(target.headers).flatMap(([name, value]) => [name.toLowerCase(), value]),
+    headers: headerList(target.headers),
     options: target.options,
     probePath: target.probePath ?? null,
   };
@@ -309,6 +347,9 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
             })),
           },
         }),
+    ...(file.tracing === undefined
+      ? {}
+      : { tracing: { otlp: maskOtlp(file.tracing.otlp, isReference) } }),
     keys: file.keys.map((entry) => {
       const { key: _, ...shown } = entry;
       return { ...shown, sha256: keyHash(entry) };
@@ -325,6 +366,18 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
         options: maskEntries(target.options, (name) => isMasked('options', name)),
       };
     }),
+  };
+}
+
+function maskOtlp(entry: OtlpEntry, isReference: (path: ConfigPath) => boolean): object {
+  const at = ['tracing', 'otlp'];
+  return {
+    ...entry,
+    endpoint: maskUrl(entry.endpoint, isReference([...at, 'endpoint'])),
+    headers: maskEntries(
+      entry.headers,
+      (name) => isSecretHeader(name) || isReference([...at, 'headers', name]),
+    ),
   };
 }
 

@@ -5,10 +5,10 @@
  */
 
 import { checkOptions } from '../../providers/registry.ts';
-import { isLoopback, renderAddress, type Address } from './address.ts';
+import { isLoopback, renderAddress, type Address, type BaseUrl } from './address.ts';
 import type { ConfigPath, Interpolation } from './document.ts';
 import { nearestWord } from './nearest.ts';
-import type { KeyEntry, ModelEntry, TargetEntry } from './schema.ts';
+import type { KeyEntry, ModelEntry, OtlpEntry, TargetEntry } from './schema.ts';
 
 /** An element of a list with its index. `value` holds those of its fields that are well formed. */
 export interface Listed<T> {
@@ -47,6 +47,7 @@ export interface CheckView {
   readonly keys: readonly Listed<KeyEntry>[];
   readonly targets: readonly Listed<AnyTarget>[];
   readonly models: readonly Listed<CheckedModel>[];
+  readonly otlp: Partial<OtlpEntry>;
   /** Nothing stands at this path of the file. */
   readonly isAbsent: (path: ConfigPath) => boolean;
   readonly interpolationOf: (path: ConfigPath) => Interpolation | null;
@@ -83,6 +84,7 @@ export function crossCheck(view: CheckView, complain: Complain): void {
   checkTargets(view, complain);
   checkTargetTls(view, complain);
   checkModels(view, complain);
+  checkOtlp(view, complain);
 }
 
 function checkUnique(list: string, items: readonly Listed<unknown>[], complain: Complain): void {
@@ -217,30 +219,58 @@ function checkTargets(view: CheckView, complain: Complain): void {
       complain('warning', [...at, 'name'], 'no model uses this target');
     }
     if (value.apiKey !== undefined) checkSecret(view, [...at, 'apiKey'], complain);
-    let hasSecret = value.apiKey !== undefined;
-    for (const field of Object.keys(value.headers ?? {})) {
-      const path = [...at, 'headers', field];
-      if (OWNED_HEADERS.has(field.toLowerCase())) {
-        complain('error', path, 'the gateway sets this field itself');
-      }
-      if (!isSecretHeader(field)) continue;
-      hasSecret = true;
-      checkSecretHeader(view, path, complain);
-    }
+    const hasSecretHeader = checkHeaders(view, at, value.headers, complain);
+    const hasSecret = value.apiKey !== undefined || hasSecretHeader;
     for (const [option, given] of Object.entries(value.options ?? {})) {
       if (value.kind === undefined) break;
       const problem = checkOptions(value.kind, { [option]: given });
       if (problem !== null) complain('error', [...at, 'options', option], problem);
     }
     if (value.baseUrl === undefined) continue;
-    const isPlain = value.baseUrl.origin.startsWith('http:') && !isLoopback(value.baseUrl.host);
-    if (hasSecret && isPlain) {
-      complain('warning', [...at, 'baseUrl'], 'credentials go out unencrypted; use https');
-    }
+    if (hasSecret) checkEncrypted(value.baseUrl, [...at, 'baseUrl'], complain);
     if (value.baseUrl.pathPrefix === '') {
       complain('warning', [...at, 'baseUrl'], 'has no path; most servers want /v1 at its end');
     }
   }
+}
+
+function checkOtlp(view: CheckView, complain: Complain): void {
+  const { endpoint, headers, tls } = view.otlp;
+  const at = ['tracing', 'otlp'];
+  const hasSecret = checkHeaders(view, at, headers, complain);
+  if (endpoint === undefined) return;
+  if (hasSecret) checkEncrypted(endpoint, [...at, 'endpoint'], complain);
+  if (tls !== undefined && endpoint.origin.startsWith('http:')) {
+    complain('error', [...at, 'tls'], 'is for https addresses');
+  }
+  if (endpoint.pathPrefix.endsWith('/v1/traces')) {
+    complain('error', [...at, 'endpoint'], 'must end before /v1/traces, which is added');
+  }
+}
+
+/** The fixed header fields at `at`; true where one of them carries credentials. */
+function checkHeaders(
+  view: CheckView,
+  at: ConfigPath,
+  headers: Readonly<Record<string, string>> | undefined,
+  complain: Complain,
+): boolean {
+  let hasSecret = false;
+  for (const field of Object.keys(headers ?? {})) {
+    const path = [...at, 'headers', field];
+    if (OWNED_HEADERS.has(field.toLowerCase())) {
+      complain('error', path, 'the gateway sets this field itself');
+    }
+    if (!isSecretHeader(field)) continue;
+    hasSecret = true;
+    checkSecretHeader(view, path, complain);
+  }
+  return hasSecret;
+}
+
+function checkEncrypted(url: BaseUrl, path: ConfigPath, complain: Complain): void {
+  if (url.origin.startsWith('https:') || isLoopback(url.host)) return;
+  complain('warning', path, 'credentials go out unencrypted; use https');
 }
 
 /** `authorization: Bearer ${TOKEN}` has a literal scheme: text around the reference is fine. */

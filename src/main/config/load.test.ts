@@ -127,6 +127,41 @@ test('the revision changes with the content and with the environment, and with n
   assert.notEqual(parseFull(FULL.replace('weight: 3', 'weight: 4')).config.revision, revision);
 });
 
+test('a collector: its path, its secrets only from the environment, and masked when shown', () => {
+  const otlp = (endpoint: string, value: string): string => `${FULL}
+tracing: { otlp: { endpoint: "${endpoint}", headers: { Authorization: "${value}", x-org: a } } }
+`;
+  const env = { ...ENV, OTLP: 'sk-otlp-secret' };
+  const { config } = parseFull(otlp('https://c.example/otlp/?a=b', 'Bearer ${OTLP}'), env);
+  assert.deepEqual(config.shell.tracing, {
+    address: { origin: 'https://c.example', caFile: null, serverName: null },
+    path: '/otlp/v1/traces?a=b',
+    headers: ['authorization', 'Bearer sk-otlp-secret', 'x-org', 'a'],
+    serviceName: 'banyan',
+    sampleRatio: 0.01,
+  });
+  const shown = JSON.stringify(config.masked());
+  assert.ok(!shown.includes('sk-otlp-secret'));
+  assert.match(shown, /"endpoint":"https:\/\/c\.example\/otlp\?a=b"/);
+  assert.equal(parseFull().config.shell.tracing, null, 'off by default');
+
+  const problems = (text: string): readonly string[] => {
+    const parsed = parseConfig(text, 'banyan.yaml', env);
+    const found = parsed.ok ? parsed.value.warnings : parsed.error;
+    return found.map(({ path, message }) => `${path}: ${message}`);
+  };
+  assert.deepEqual(problems(otlp('https://c.example', 'Bearer written-here')), [
+    'tracing.otlp.headers.Authorization: a secret must not stand in the file; ' +
+      'write ${NAME} and set it outside',
+  ]);
+  assert.deepEqual(problems(otlp('https://c.example/v1/traces', '${OTLP}')), [
+    'tracing.otlp.endpoint: must end before /v1/traces, which is added',
+  ]);
+  assert.deepEqual(problems(otlp('http://c.example:4318', '${OTLP}')), [
+    'tracing.otlp.endpoint: credentials go out unencrypted; use https',
+  ]);
+});
+
 test('a default is taken where the variable is unset or empty, and $${ is a plain ${', () => {
   const text = `region: a\nkeys: []\ndataDir: "\${DIR:-/x}/$\${y}"\nmodels: []`;
   assert.equal(parseFull(text, {}).config.shell.dataDir, '/x/${y}');
@@ -311,7 +346,12 @@ test('the nearest word ignores letter case and separators, and is null where not
 });
 
 test('the example of the reference is good, without a warning', () => {
-  const env = { SHOP_APP_KEY: 'a', OPENAI_API_KEY: 'b', ANTHROPIC_API_KEY: 'c' };
+  const env = {
+    SHOP_APP_KEY: 'a',
+    OPENAI_API_KEY: 'b',
+    ANTHROPIC_API_KEY: 'c',
+    OTLP_TOKEN: 'd',
+  };
   assert.deepEqual(parseFull(CONFIG_EXAMPLE, env).warnings, []);
 });
 

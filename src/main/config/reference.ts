@@ -56,6 +56,11 @@ models:
 
 retryBudgetPercent: 10           # of live requests that may be retries
 log: { level: info }
+tracing:                         # spans of requests; leave it out for none
+  otlp:
+    endpoint: https://otlp.example.com
+    headers: { authorization: "Bearer \${OTLP_TOKEN}" }
+    sampleRatio: 0.01
 `;
 
 /** What the page says beside the schema's own words. */

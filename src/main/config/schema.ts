@@ -12,6 +12,7 @@ import {
   EXCHANGE_LIMITS,
   HTTP_LIMITS,
 } from '../../base/limits.ts';
+import { TRACE_LIMITS } from '../../base/traceLimits.ts';
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
 import { PRIORITIES } from '../../routing/admission.ts';
@@ -168,6 +169,13 @@ export const keySchema = mapping({
     .describe('under load lower classes are refused first; x-banyan-priority may lower it'),
 });
 
+const tls = mapping({
+  ca: text().optional().describe("PEM file: trust these authorities instead of the system's"),
+  serverName: text().optional().describe('checked in the certificate; absent: the host'),
+})
+  .optional()
+  .describe('of an https address with a private certificate');
+
 const remote = {
   name: targetName,
   baseUrl: baseUrl.describe('up to what stands before the operation, e.g. https://host/v1'),
@@ -177,12 +185,7 @@ const remote = {
     .record(z.string().max(64), z.union([z.string().max(1_024), z.number(), z.boolean()]))
     .default({})
     .describe('options of the provider, e.g. maxTokensField'),
-  tls: mapping({
-    ca: text().optional().describe("PEM file: trust these authorities instead of the system's"),
-    serverName: text().optional().describe('checked in the certificate; absent: the host'),
-  })
-    .optional()
-    .describe('of an https address with a private certificate'),
+  tls,
   probePath: path.optional().describe('answers 2xx when healthy; absent: no active probes'),
 };
 /** One entry of `targets`, by its `kind`. */
@@ -327,6 +330,22 @@ const limits = mapping({
     .describe('a stop lets running requests finish within this'),
 });
 
+/** The OTLP exporter of `tracing`. */
+const otlp = mapping({
+  endpoint: baseUrl.describe('of the collector; /v1/traces is added; e.g. http://127.0.0.1:4318'),
+  headers: headers
+    .default({})
+    .describe('fixed header fields of every call; credentials only as ${NAME}'),
+  sampleRatio: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(TRACE_LIMITS.sampleRatioDefault)
+    .describe('share of the traces that begin here; of a client that sent one its flag decides'),
+  serviceName: text().default('banyan').describe('service.name of all spans'),
+  tls,
+});
+
 /** A whole file. */
 export const configSchema = mapping({
   region: regionName.describe('the failure domain that this node is in'),
@@ -341,6 +360,9 @@ export const configSchema = mapping({
   retryBudgetPercent: percent
     .default(10)
     .describe('of live requests that may be retries; past it failures are passed on'),
+  tracing: mapping({ otlp })
+    .optional()
+    .describe('spans of requests, sent to a collector; absent: none'),
   log: mapping({
     level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }).prefault({}),
@@ -353,6 +375,7 @@ export type ConfigFile = z.output<typeof configSchema>;
 export type KeyEntry = z.output<typeof keySchema>;
 export type TargetEntry = z.output<typeof targetSchema>;
 export type ModelEntry = z.output<typeof modelSchema>;
+export type OtlpEntry = z.output<typeof otlp>;
 
 /** The JSON Schema of `banyan.yaml`, for editors. */
 export function configJsonSchema(): object {
