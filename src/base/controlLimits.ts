@@ -40,6 +40,12 @@ export const CONTROL_LIMITS = {
   watchBytesMax: 1 * MIB,
   /** A watcher without events is told how far it is after so many revisions. */
   bookmarkRevisions: 1_000,
+  /** A transaction or a confirmed read of this node is tried for so long, ms. */
+  transactMs: 10_000,
+  /** What could not be sent is tried again after this, ms. */
+  retryMs: 50,
+  /** Transactions of this node under way. */
+  transactionsMax: 256,
 } as const;
 
 assert(

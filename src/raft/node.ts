@@ -119,6 +119,9 @@ function take(self: Core, input: Input): void {
       return takeSnapshot(self, input.index, input.data);
     case 'disk':
       return onDisk(self, input.state);
+    case 'settle':
+      self.isHintDue = true;
+      return;
     default:
       return unreachable(input);
   }
@@ -261,13 +264,16 @@ function takePersist(self: Core): Persist | null {
   const { log, term, votedFor, commit } = self;
   const { snapshot, isLogDiscarded } = self.out;
   const hasEntries = self.unsavedFrom <= log.lastIndex;
-  const isHardNew = term !== self.saved.term || votedFor !== self.saved.votedFor;
+  // A restart without a quorum goes on serving from what the hint covers.
+  const isHintNew = self.isHintDue && commit > self.saved.commit;
+  self.isHintDue = false;
+  const isHardNew = isHintNew || term !== self.saved.term || votedFor !== self.saved.votedFor;
   if (!hasEntries && !isHardNew && snapshot === null) return null;
   const entries = hasEntries
     ? log.slice(self.unsavedFrom, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
     : [];
   self.seq += 1;
-  self.saved = { term, votedFor };
+  self.saved = { term, votedFor, commit };
   self.unsavedFrom = log.lastIndex + 1;
   self.marks.push({
     seq: self.seq,

@@ -104,7 +104,8 @@ export function startCore(
     committedConf: log.confAt(commit),
     restoring: isRestoring ? snapshot : null,
     unsavedFrom: log.lastIndex + 1,
-    saved: { term: hardState.term, votedFor: hardState.votedFor },
+    saved: { ...hardState },
+    isHintDue: false,
     compactTo: log.floorIndex,
     logClock: { logMs: log.lastTimeMs, atMs: nowMs },
   };
@@ -169,6 +170,7 @@ type Volatile = Omit<
   | 'restoring'
   | 'unsavedFrom'
   | 'saved'
+  | 'isHintDue'
   | 'compactTo'
   | 'logClock'
 >;

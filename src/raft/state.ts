@@ -10,6 +10,7 @@ import { entryBytes, type ConfAt, type RaftLog } from './log.ts';
 import { isVoter, memberOf } from './membership.ts';
 import { Progress } from './progress.ts';
 import type {
+  HardState,
   Alarm,
   ApplyItem,
   Body,
@@ -137,7 +138,9 @@ export interface Core {
   marks: PersistMark[];
   /** The first entry that no `Persist` holds yet. */
   unsavedFrom: Index;
-  saved: { term: Term; votedFor: NodeId };
+  saved: HardState;
+  /** The commit index goes to the disk with the next output, if it is newer there. */
+  isHintDue: boolean;
   compactTo: Index;
 
   // Time.

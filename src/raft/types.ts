@@ -284,7 +284,9 @@ export type Input =
   | { readonly kind: 'applied'; readonly index: Index; readonly checkpoint: Checkpoint | null }
   /** The state machine's state at an applied index, to replace the log before it. */
   | { readonly kind: 'snapshotTaken'; readonly index: Index; readonly data: Uint8Array }
-  | { readonly kind: 'disk'; readonly state: DiskState };
+  | { readonly kind: 'disk'; readonly state: DiskState }
+  /** Nothing was written for a while: what is known to be committed is noted on the disk. */
+  | { readonly kind: 'settle' };
 
 /** For the state machine, in order. */
 export type ApplyItem =

@@ -9,7 +9,7 @@
  * W4: a watch resumes at any revision whose changes are kept; else `compacted` says the oldest.
  * W5: nothing before the revision that was asked for is ever given, however far behind this node is.
  * W6: every watcher that has something to take is named until it takes it.
- * Source: the guarantees of etcd's watch API, and where they broke (SPEC.md, section 3).
+ * Source: the guarantees of etcd's watch API, and where they broke (SPEC.md, section 4).
  */
 
 import { assert } from '../../base/assert.ts';

@@ -72,7 +72,8 @@ export class Replicator implements GroupMember, LogEvents {
 
   // What the next turn feeds.
   #messages: Message[] = [];
-  #operations: Input[] = [];
+  /** The first turn hands out what is committed already. */
+  #operations: Input[] = [{ kind: 'tick' }];
   #reads: GroupDone<Index>[] = [];
   #proposals: Proposal[] = [];
   #durableSeq = 0;
@@ -203,7 +204,9 @@ export class Replicator implements GroupMember, LogEvents {
     if (!isIdle || this.#settleTimer !== null || this.#isStopped) return;
     this.#settleTimer = this.#ports.timers.after(GROUP_LIMITS.settleMs, () => {
       this.#settleTimer = null;
-      // A failure comes as `disk`.
+      if (this.#durableSeq !== this.#persistedSeq) return;
+      this.#step({ kind: 'settle' });
+      // What it wrote settles in its turn. A failure comes as `disk`.
       if (this.#durableSeq === this.#persistedSeq) this.#log.settle(() => {});
     });
   }

@@ -62,10 +62,18 @@ export class GroupStreams implements GroupTransport {
     this.#upstream = upstream;
     this.#timers = timers;
     this.#receive = receive;
+    for (const { id, region } of peers) this.#add(id, region);
+  }
+
+  /** The members have changed. Streams to those that stay as they were go on. */
+  setPeers(peers: readonly GroupPeer[]): void {
+    if (this.#isClosed) return;
+    for (const peer of this.#peers.values()) {
+      const stays = peers.some(({ id, region }) => id === peer.id && region === peer.region);
+      if (!stays) this.#remove(peer);
+    }
     for (const { id, region } of peers) {
-      const peer = new Peer(id, region);
-      this.#peers.set(id, peer);
-      this.#byRegion.set(region, peer);
+      if (!this.#peers.has(id)) this.#subscribe(this.#add(id, region));
     }
   }
 
@@ -119,12 +127,24 @@ export class GroupStreams implements GroupTransport {
 
   close(): void {
     this.#isClosed = true;
-    for (const peer of this.#peers.values()) {
-      peer.retry?.cancel();
-      peer.call?.cancel();
-      peer.reply?.end();
-      peer.close();
-    }
+    for (const peer of this.#peers.values()) this.#remove(peer);
+  }
+
+  #add(id: NodeId, region: string): Peer {
+    const peer = new Peer(id, region);
+    this.#peers.set(id, peer);
+    this.#byRegion.set(region, peer);
+    return peer;
+  }
+
+  #remove(peer: Peer): void {
+    this.#peers.delete(peer.id);
+    if (this.#byRegion.get(peer.region) === peer) this.#byRegion.delete(peer.region);
+    peer.retry?.cancel();
+    peer.call?.cancel();
+    peer.reply?.end();
+    peer.close();
+    peer.isRemoved = true;
   }
 
   #flush(): void {
@@ -146,7 +166,7 @@ export class GroupStreams implements GroupTransport {
       if (isOver) return;
       isOver = true;
       peer.call = null;
-      if (this.#isClosed) return;
+      if (peer.isRemoved) return;
       peer.retry = this.#timers.after(GROUP_LIMITS.reopenMs, () => {
         peer.retry = null;
         this.#subscribe(peer);
@@ -195,6 +215,7 @@ class Peer {
   /** Its reader is behind: the answer takes nothing more for now. */
   isBlocked = false;
   isDue = false;
+  isRemoved = false;
 
   constructor(id: NodeId, region: string) {
     this.id = id;

@@ -1,0 +1,80 @@
+import { deepEqual, equal } from 'node:assert/strict';
+import { test } from 'node:test';
+import { decideFounding, type Founding, type Hello } from './founding.ts';
+
+type New = Extract<Hello, { readonly kind: 'new' }>;
+
+function fresh(incarnation: number): New {
+  return { kind: 'new', incarnation, priority: 1, isWitness: false };
+}
+
+const THREE = [
+  ['ap', fresh(11)],
+  ['eu', fresh(22)],
+  ['us', fresh(33)],
+] as const;
+
+/** What `region` hears, with some answers replaced. */
+function heard(region: string, other: Readonly<Record<string, Hello | null>> = {}) {
+  const all = new Map<string, Hello | null>(THREE);
+  for (const [name, hello] of Object.entries(other)) all.set(name, hello);
+  all.delete(region);
+  return all;
+}
+
+function founded(): Founding {
+  const decision = decideFounding('ap', fresh(11), heard('ap'));
+  if (decision.kind !== 'found') throw new Error(decision.kind);
+  return { cluster: 'c-1', members: decision.members };
+}
+
+test('the first region by name founds, once all have answered that they are new', () => {
+  deepEqual(
+    founded().members.map(({ id, region, incarnation }) => [id, region, incarnation]),
+    [
+      [1, 'ap', 11],
+      [2, 'eu', 22],
+      [3, 'us', 33],
+    ],
+  );
+  equal(decideFounding('eu', fresh(22), heard('eu')).kind, 'wait');
+  equal(decideFounding('us', fresh(33), heard('us')).kind, 'wait');
+});
+
+test('nobody founds while a region is silent: it may have the log (F1)', () => {
+  const decision = decideFounding('ap', fresh(11), heard('ap', { us: null }));
+  deepEqual(decision, { kind: 'wait', detail: 'us: silent' });
+});
+
+test('a founder that died half-way takes what others already took', () => {
+  const founding = founded();
+  const eu: Hello = { kind: 'member', cluster: 'c-1', founding };
+  deepEqual(decideFounding('ap', fresh(11), heard('ap', { eu, us: null })), {
+    kind: 'take',
+    founding,
+  });
+});
+
+test('whoever lost its disk joins under a new number, even while the founding is still known (F3)', () => {
+  const eu: Hello = { kind: 'member', cluster: 'c-1', founding: founded() };
+  const expected = { kind: 'join', cluster: 'c-1', regions: ['eu'] };
+  deepEqual(decideFounding('ap', fresh(99), heard('ap', { eu, us: null })), expected);
+});
+
+test('a group that has moved on is joined', () => {
+  const member: Hello = { kind: 'member', cluster: 'c-1', founding: null };
+  const decision = decideFounding('ap', fresh(11), heard('ap', { eu: member, us: member }));
+  deepEqual(decision, { kind: 'join', cluster: 'c-1', regions: ['eu', 'us'] });
+});
+
+test('two clusters behind one configuration are told, not mixed', () => {
+  const one: Hello = { kind: 'member', cluster: 'c-1', founding: null };
+  const two: Hello = { kind: 'member', cluster: 'c-2', founding: null };
+  const decision = decideFounding('ap', fresh(11), heard('ap', { eu: one, us: two }));
+  deepEqual(decision, { kind: 'wait', detail: 'eu and us are of different clusters' });
+});
+
+test('a node alone founds its group of one', () => {
+  const decision = decideFounding('eu', fresh(5), new Map());
+  equal(decision.kind, 'found');
+});

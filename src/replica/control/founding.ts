@@ -1,0 +1,90 @@
+/**
+ * How a node without a log comes into its group, without a person: all nodes of a new cluster found
+ * it together, and whoever lost its disk joins what the others still have.
+ *
+ * F1: a group is founded only once every configured region has answered that it has none.
+ * F2: one region founds, the first by name; the others take what it says, or what one of them took.
+ * F3: a number and an incarnation belong to one log: a node whose log is gone is a new member, under
+ *     a new number (who forgets what it acknowledged must not vote again: research R-16, R-17).
+ */
+
+import type { Member } from '../../raft/types.ts';
+
+/** A group as its first members are told of it. */
+export interface Founding {
+  /** Of this group alone: its name and a random part. */
+  readonly cluster: string;
+  readonly members: readonly Member[];
+}
+
+/** What a node says of itself to others. */
+export type Hello =
+  /** It has no log. `incarnation` is drawn, and kept on its disk until it has one. */
+  | {
+      readonly kind: 'new';
+      readonly incarnation: number;
+      readonly priority: number;
+      readonly isWitness: boolean;
+    }
+  /** It has a log of this group. `founding` until entries of its own have been committed. */
+  | { readonly kind: 'member'; readonly cluster: string; readonly founding: Founding | null };
+
+export type FoundingDecision =
+  /** `detail` says for whom. */
+  | { readonly kind: 'wait'; readonly detail: string }
+  /** Tell all others; when all have it, take it. */
+  | { readonly kind: 'found'; readonly members: readonly Member[] }
+  /** It names this node as it is: take it. */
+  | { readonly kind: 'take'; readonly founding: Founding }
+  /** Ask one of these regions for a number. */
+  | { readonly kind: 'join'; readonly cluster: string; readonly regions: readonly string[] };
+
+/**
+ * Decides for a node that has no log. `answers` holds every configured region but its own; null: no
+ * answer.
+ */
+export function decideFounding(
+  region: string,
+  own: Extract<Hello, { readonly kind: 'new' }>,
+  answers: ReadonlyMap<string, Hello | null>,
+): FoundingDecision {
+  const members = [...answers].flatMap(([name, hello]) =>
+    hello?.kind === 'member' ? [{ name, hello }] : [],
+  );
+  const [first] = members;
+  if (first !== undefined) {
+    const { cluster } = first.hello;
+    const other = members.find(({ hello }) => hello.cluster !== cluster);
+    if (other !== undefined) {
+      const detail = `${first.name} and ${other.name} are of different clusters`;
+      return { kind: 'wait', detail };
+    }
+    // Only a founding under way names the incarnation that this disk still keeps (F3).
+    const founding = members.find(({ hello }) => hello.founding !== null)?.hello.founding ?? null;
+    const isNamed = founding?.members.some(
+      (member) => member.region === region && member.incarnation === own.incarnation,
+    );
+    if (founding !== null && isNamed === true) return { kind: 'take', founding };
+    return { kind: 'join', cluster, regions: members.map(({ name }) => name) };
+  }
+  const silent = [...answers].filter(([, hello]) => hello === null).map(([name]) => name);
+  if (silent.length > 0) return { kind: 'wait', detail: `${silent.toSorted().join(', ')}: silent` };
+  const hellos = new Map<string, Extract<Hello, { readonly kind: 'new' }>>([[region, own]]);
+  for (const [name, hello] of answers) if (hello?.kind === 'new') hellos.set(name, hello);
+  const regions = [...hellos.keys()].toSorted();
+  if (regions[0] !== region) return { kind: 'wait', detail: `${regions[0] ?? ''} founds` };
+  return { kind: 'found', members: firstMembers(regions, hellos) };
+}
+
+/** Numbers from 1, in order of the regions' names. */
+function firstMembers(
+  regions: readonly string[],
+  hellos: ReadonlyMap<string, Extract<Hello, { readonly kind: 'new' }>>,
+): readonly Member[] {
+  return regions.flatMap((region, index) => {
+    const hello = hellos.get(region);
+    if (hello === undefined) return [];
+    const { incarnation, priority, isWitness } = hello;
+    return [{ id: index + 1, region, incarnation, priority, isWitness, isPromotable: true }];
+  });
+}
