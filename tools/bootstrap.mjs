@@ -26,6 +26,7 @@ const COMMANDS = {
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
   'bench:http': { dev: true, script: 'bench/http/main.ts', args: [] },
   soak: { dev: true, script: 'test/soak/soak.ts', args: [] },
+  kills: { dev: true, script: 'test/e2e/continuation.test.ts', args: [] },
   fuzz: { dev: true, script: 'test/fuzz/fuzz.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
