@@ -72,11 +72,12 @@ group(`a chunk of ${EVENT.length} bytes`, () => {
   });
   const body = encodeUtf8('{"model":"m","messages":[],"stream":true}');
   const request = must(parseRequest('chat', [], body));
-  let kept = new Continuation(request, [], { bytes: 0 });
+  let kept = new Continuation(request, [], { bytes: 0, bytesMax: Infinity });
   let count = 0;
   bench('kept for a continuation', () => {
     // A new answer now and then, as what is kept of one has a limit.
-    if ((count += 1) % 200 === 0) kept = new Continuation(request, [], { bytes: 0 });
+    if ((count += 1) % 200 === 0)
+      kept = new Continuation(request, [], { bytes: 0, bytesMax: Infinity });
     do_not_optimize(kept.pass(EVENT));
   });
   bench('frame between regions', () => {
@@ -114,7 +115,7 @@ group('policy and choice', () => {
   bench('admit and settle', () => {
     nowMs += 1;
     const admitted = policy.admit(caller, request, nowMs);
-    if (!admitted.ok) throw new Error('the limits are wide');
+    if (admitted?.ok !== true) throw new Error('the limits are wide');
     admitted.value.settle(null, nowMs);
   });
   const targets = ['target-0', 'target-1', 'target-2', 'target-3'].map((name) => {

@@ -183,7 +183,7 @@ function banyan({ root, nodeArgs }: Finder): System {
         ...upstreamPorts.map(
           (_, index) => `      - { target: target-${index}, model: bench-model }`,
         ),
-        ...(workers > 1 ? [`server: { workers: ${workers} }`] : []),
+        `workers: ${workers}`,
       ];
       const path = join(folder, 'banyan.yaml');
       writeFileSync(path, `${config.join('\n')}\n`);

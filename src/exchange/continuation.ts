@@ -84,12 +84,16 @@ export class Continuation {
   private isHolding = false;
   private isOverLimit = false;
   private sent: SentAnswer | null = null;
-  private readonly total: { bytes: number };
+  private readonly total: { bytes: number; readonly bytesMax: number };
   /** Of the total, what is this answer's. */
   private counted = 0;
 
   /** `total` is shared by all exchanges of the node. */
-  constructor(request: ParsedRequest, headers: HeaderList, total: { bytes: number }) {
+  constructor(
+    request: ParsedRequest,
+    headers: HeaderList,
+    total: { bytes: number; readonly bytesMax: number },
+  ) {
     this.request = request;
     this.headers = headers;
     this.total = total;
@@ -232,12 +236,11 @@ export class Continuation {
     const before = store.bytesHeld;
     store.add(bytes);
     this.account(store.bytesHeld - before);
-    const { continuationBytesMax, continuationBytesAllMax, continuationEventBytesMax } =
-      EXCHANGE_LIMITS;
+    const { continuationBytesMax, continuationEventBytesMax } = EXCHANGE_LIMITS;
     const isKept =
       store.bytesHeld <= continuationBytesMax &&
       store.length <= continuationEventBytesMax &&
-      this.total.bytes <= continuationBytesAllMax;
+      this.total.bytes <= this.total.bytesMax;
     if (isKept) return;
     this.isOverLimit = true;
     this.account(-this.kept.bytesHeld);

@@ -289,7 +289,10 @@ test('an error body without end is not waited for', () => {
 
 test('a tool call that begins where the limit of kept bytes is passed keeps its place', () => {
   const request = { operation: 'chat', dialect: 'openai', isStream: true, choicesCount: 1 };
-  const continuation = new Continuation(request as ParsedRequest, [], { bytes: 0 });
+  const continuation = new Continuation(request as ParsedRequest, [], {
+    bytes: 0,
+    bytesMax: Infinity,
+  });
   const tool = 'data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}\n\n';
   const pieces = [
     `data: ${'x'.repeat(EXCHANGE_LIMITS.continuationBytesMax - 20)}\n\n`,
@@ -302,7 +305,8 @@ test('a tool call that begins where the limit of kept bytes is passed keeps its 
 });
 
 test('past the limit of all answers together a new one is passed on but not kept', () => {
-  const total = { bytes: EXCHANGE_LIMITS.continuationBytesAllMax };
+  const bytesMax = EXCHANGE_LIMITS.continuationBytesAllMax;
+  const total = { bytes: bytesMax, bytesMax };
   const request = { operation: 'chat', dialect: 'openai', isStream: true, choicesCount: 1 };
   const continuation = new Continuation(request as ParsedRequest, [], total);
   const piece = bytes('data: {"choices":[]}\n\n');

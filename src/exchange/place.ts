@@ -72,7 +72,7 @@ export interface ExchangeHost {
   /** Takes one retry out of the budget, unless it is free; false where it is spent. */
   takeRetry(nowMs: number, mayHaveRun: boolean, isFree: boolean): boolean;
   /** Bytes of answers that all exchanges together keep so that they can go on. */
-  readonly kept: { bytes: number };
+  readonly kept: { bytes: number; readonly bytesMax: number };
 }
 
 /** What the exchange reports of one attempt when it is over. */

@@ -251,7 +251,7 @@ export function open(options: WorldOptions = {}): World {
     timers: time,
     prng: createPrng(7),
     upstream,
-    kept: { bytes: 0 },
+    kept: { bytes: 0, bytesMax: 256 * 1024 * 1024 },
     takeRetry: (_nowMs, _mayHaveRun, isFree) => {
       if (isFree) return true;
       retriesLeft -= 1;

@@ -46,6 +46,8 @@ export interface NodeStatus {
   readonly configRefused: string | null;
   /** Exchanges under way. */
   readonly inFlight: number;
+  /** Its worker processes; empty: the node is one process. */
+  readonly workers: readonly WorkerRow[];
   readonly listen: {
     /** `http://host:port` or `https://host:port`. */
     readonly api: string;
@@ -73,6 +75,20 @@ export interface ClusterStatus {
   }[];
   /** Peer links that a fault has cut, as pairs of regions. */
   readonly cuts: readonly (readonly [string, string])[];
+}
+
+/** One worker process of a node. */
+export interface WorkerRow {
+  /** From 1. */
+  readonly worker: number;
+  readonly state: ProcessState;
+  readonly pid: number | null;
+  /** Starts after the first. */
+  readonly restarts: number;
+  /** Why it ended last: `exit 1`, `SIGKILL`; null: it never did. */
+  readonly lastEnd: string | null;
+  /** Exchanges under way. */
+  readonly inFlight: number;
 }
 
 /** A process as its parent sees it. `held` is down until someone says `restart`. */

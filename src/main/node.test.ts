@@ -119,6 +119,7 @@ async function start(text = textOf()): Promise<RunningNode> {
       file: process.execPath,
       args: [join(import.meta.dirname, '../io/testdata/fakeModelServer.mjs'), String(port)],
     }),
+    workers: null,
     refusal: () => null,
   });
   nodes.push(node);

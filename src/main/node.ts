@@ -16,7 +16,7 @@ import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts'
 import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
 import { createMetrics, type Metrics } from '../io/observe/metrics.ts';
-import { createOtlpExporter, type OtlpExporter } from '../io/observe/otlp.ts';
+import type { OtlpExporter } from '../io/observe/otlp.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
@@ -27,7 +27,11 @@ import { applyFault, type FaultParts } from './faults.ts';
 import { joinUpstreams } from './platform.ts';
 import type { ApiListening, Closable, PeerSide, Platform, SocketSide } from './platform.ts';
 import { startProbes } from './probes.ts';
+import { openTracer } from './tracer.ts';
 import { VERSION } from './version.ts';
+import type { WorkerConfig } from './workers/messages.ts';
+import { openTeam, type Team } from './workers/team.ts';
+import type { LaunchWorker } from './workers/workerProcess.ts';
 import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
 import type { NodeSources } from './views.ts';
 
@@ -41,6 +45,8 @@ export interface NodeOptions {
     readonly file: string;
     readonly args: readonly string[];
   };
+  /** Worker processes, and how they are started; null: this process does it all. */
+  readonly workers: { readonly count: number; readonly launch: LaunchWorker } | null;
   /** Why the newest configuration file is not in force; null where it is. */
   readonly refusal: () => string | null;
 }
@@ -88,6 +94,7 @@ class LiveNode implements RunningNode {
   #sockets: SocketSide | null = null;
   #tracer: OtlpExporter | null = null;
   #children: LlamaChildren | null = null;
+  #team: Team | null = null;
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
   constructor(options: NodeOptions, ports: Map<TargetName, number>) {
@@ -150,6 +157,7 @@ class LiveNode implements RunningNode {
     const refused = await this.#sockets?.setOrigins(originsOf(next, this.#ports));
     if (typeof refused === 'string') return refused;
     const config = next.node(this.#ports);
+    await this.#team?.apply(workerConfig(next, config, this.#ports));
     this.gateway.reconfigure(config);
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
     setKnown(this.metrics, config);
@@ -169,8 +177,10 @@ class LiveNode implements RunningNode {
   async stop(): Promise<void> {
     this.#state = 'draining'; // First of all (N1).
     this.gateway.drain();
+    await this.#team?.drain();
     await drained(this.#options.platform, this.gateway, this.#loaded.shell.drainMs);
     this.gateway.abortAll();
+    this.#team?.abortAll();
     await this.close();
   }
 
@@ -190,9 +200,12 @@ class LiveNode implements RunningNode {
         },
       },
       serving: () => this.#gateway?.serving ?? null,
-      inFlight: () => this.#gateway?.inFlight ?? 0,
-      isReady: () => this.#state === 'ready',
-      onLost: (region) => this.#gateway?.placeLost('region', region),
+      inFlight: () => this.#gateway?.inFlightAll ?? 0,
+      isReady: () => this.#isReady(),
+      onLost: (region) => {
+        this.#gateway?.placeLost('region', region);
+        this.#team?.regionLost(region);
+      },
       log: this.#options.log,
     });
     this.#open.push(peers);
@@ -201,7 +214,7 @@ class LiveNode implements RunningNode {
   }
 
   #makeGateway(config: NodeConfig, sockets: Upstream, peers: PeerSide | null): Gateway {
-    const { platform, log } = this.#options;
+    const { platform, log, workers } = this.#options;
     return new Gateway({
       config,
       clock: platform.clock,
@@ -211,27 +224,15 @@ class LiveNode implements RunningNode {
       observer: joinObservers([this.metrics, createLogObserver(log)]),
       ...(peers === null ? {} : { regions: peers.regions }),
       ...(this.#tracer === null ? {} : { tracer: this.#tracer }),
+      ...(workers === null ? {} : { processes: { count: workers.count, desk: null } }),
     });
   }
 
-  /** Connections of its own: spans take none from requests, and what configuration calls stays apart. */
-  async #openTracer({ region, node }: NodeConfig): Promise<OtlpExporter | null> {
+  async #openTracer(config: NodeConfig): Promise<OtlpExporter | null> {
     const { tracing } = this.#loaded.shell;
     if (tracing === null) return null;
-    const { platform } = this.#options;
-    const sockets = await platform.openUpstream([tracing.address]);
-    this.#open.push(sockets);
-    const { origin } = tracing.address;
-    const { path, headers, serviceName, sampleRatio } = tracing;
-    const exporter = createOtlpExporter({
-      clock: platform.clock,
-      timers: platform.timers,
-      upstream: sockets.upstream,
-      address: { origin, path, headers },
-      resource: { serviceName, version: VERSION, region, node },
-      sampleRatio,
-    });
-    this.#open.push(exporter);
+    const { exporter, sockets } = await openTracer(tracing, config, this.#options.platform);
+    this.#open.push(sockets, exporter);
     this.metrics.setSpans(() => exporter);
     return exporter;
   }
@@ -244,6 +245,7 @@ class LiveNode implements RunningNode {
         const { name, state, pid, lastEnd } = row;
         log.info('child', { target: name, state, pid, lastEnd });
         tellGateway(gateway, row);
+        if (row.state !== 'paused') this.#team?.childChanged(name, state === 'running');
       },
     });
     this.#open.push({ close: () => children.stop() });
@@ -254,29 +256,64 @@ class LiveNode implements RunningNode {
   #startProbes(upstream: Upstream): void {
     const { clock, timers, prng } = this.#options.platform;
     const serving = () => this.gateway.serving;
-    const stop = startProbes({ clock, timers, prng, upstream, serving });
+    const onResult = (target: string, isHealthy: boolean) => this.#team?.probed(target, isHealthy);
+    const stop = startProbes({ clock, timers, prng, upstream, serving, onResult });
     this.#open.push({ close: () => Promise.resolve(stop()) });
   }
 
   /** Opens the public listener; gives its base URL. */
   async #openApi(config: NodeConfig): Promise<string> {
     const { shell } = this.#loaded;
+    const { workers } = this.#options;
+    const scheme = shell.apiTls === null ? 'http' : 'https';
+    const api = workers === null ? await this.#listenApi(config) : await this.#openTeam(config);
+    this.#open.push(api);
+    this.#api = api;
+    return `${scheme}://${renderAddress({ host: shell.api.host, port: api.port })}`;
+  }
+
+  async #openTeam(config: NodeConfig): Promise<Team> {
+    const { workers, platform, log } = this.#options;
+    if (workers === null) throw new Error('a team is workers');
+    const { api, apiTls } = this.#loaded.shell;
+    const team = await openTeam({
+      workers: workers.count,
+      launch: workers.launch,
+      api,
+      apiTls,
+      config: workerConfig(this.#loaded, config, this.#ports),
+      clock: platform.clock,
+      timers: platform.timers,
+      log,
+      metrics: this.metrics,
+      gateway: this.gateway,
+      peers: this.#peers,
+    });
+    this.metrics.setWorkers(() => team.rows().filter(({ state }) => state === 'running').length);
+    this.#team = team;
+    return team;
+  }
+
+  async #listenApi(config: NodeConfig): Promise<ApiListening> {
+    const { shell } = this.#loaded;
     const api = await this.#options.platform.listenApi({
       address: shell.api,
       tls: shell.apiTls,
       handler: this.gateway,
       requestBodyBytesMax: config.requestBodyBytesMax,
+      processes: 1,
       onRefused: (code, remote) => {
         this.metrics.httpRefused(code);
         const { log } = this.#options;
         if (log.isDebug) log.debug('http-refused', { code, remote });
       },
     });
-    this.#open.push(api);
-    this.#api = api;
     this.metrics.setConnections(() => api.connections());
-    const scheme = shell.apiTls === null ? 'http' : 'https';
-    return `${scheme}://${renderAddress({ host: shell.api.host, port: api.port })}`;
+    return api;
+  }
+
+  #isReady(): boolean {
+    return this.#state === 'ready' && this.#team?.isServing() !== false;
   }
 
   /** Opens the admin listener; gives its base URL, or null where none is configured. */
@@ -291,8 +328,8 @@ class LiveNode implements RunningNode {
       host: admin.host,
       port: admin.port,
       views: {
-        isReady: () => this.#state === 'ready',
-        metrics: () => metrics.render(),
+        isReady: () => this.#isReady(),
+        metrics: () => this.#team?.render() ?? metrics.render(),
         status: () => Promise.resolve(nodeStatus(sources)),
         regions: () => Promise.resolve(regionRows(sources)),
         nodes: () => Promise.resolve(nodeRows(sources)),
@@ -316,6 +353,7 @@ class LiveNode implements RunningNode {
       children: () => this.#children?.rows() ?? [],
       others: () => this.#peers?.others() ?? [],
       listen: () => this.#listen,
+      workers: () => this.#team?.rows() ?? [],
       config: () => ({
         revision: this.#loaded.revision,
         loadedWallMs: this.#loadedWallMs,
@@ -351,6 +389,16 @@ function tellGateway(gateway: Gateway, row: LlamaChildRow): void {
   for (let count = 0; count < PROBE_FAILURES_MAX; count += 1) {
     gateway.setTargetHealth(target.name, false);
   }
+}
+
+/** The part of a configuration that a worker needs. */
+function workerConfig(
+  loaded: LoadedConfig,
+  node: NodeConfig,
+  ports: ReadonlyMap<TargetName, number>,
+): WorkerConfig {
+  const { logLevel, tracing } = loaded.shell;
+  return { node, origins: originsOf(loaded, ports), logLevel, tracing };
 }
 
 function childSpecs(
@@ -402,7 +450,7 @@ function drained(platform: Platform, gateway: Gateway, limitMs: number): Promise
   const untilMs = platform.clock.nowMs() + limitMs;
   return new Promise((resolve) => {
     const look = (): void => {
-      if (gateway.inFlight === 0 || platform.clock.nowMs() >= untilMs) resolve();
+      if (gateway.inFlightAll === 0 || platform.clock.nowMs() >= untilMs) resolve();
       else platform.timers.after(20, look);
     };
     look();

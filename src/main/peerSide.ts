@@ -66,6 +66,7 @@ export async function openPeers(
     upstream: hub,
     regions: createRegionView(directory),
     others: () => directory.views(clock.nowMs()).map(otherRegion),
+    known: () => directory.views(clock.nowMs()),
     cut: (region) => hub.setCut(region, true),
     heal: () => healAll(hub),
     close: async () => {

@@ -8,6 +8,7 @@ import type { Clock, RequestHandler, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Log } from '../io/observe/log.ts';
 import type { NodeConfig } from '../replica/config.ts';
+import type { RegionView as KnownRegion } from '../regions/directory.ts';
 import type { RegionView } from '../replica/regionView.ts';
 import type { Serving } from '../replica/serving.ts';
 import type { Address } from './config/address.ts';
@@ -47,6 +48,8 @@ export interface ApiOptions {
   readonly tls: TlsFiles | null;
   readonly handler: RequestHandler;
   readonly requestBodyBytesMax: number;
+  /** Processes that listen there and share the limits; 1: this one alone. */
+  readonly processes: number;
   /** A request was refused before the gateway saw it: malformed, too large, too slow. */
   readonly onRefused: (code: ErrorCode, remote: string) => void;
 }
@@ -72,6 +75,8 @@ export interface PeerSide extends Listening {
   readonly upstream: Upstream;
   readonly regions: RegionView;
   others(): readonly OtherRegion[];
+  /** The same as the node's other processes need it. */
+  known(): readonly KnownRegion[];
   /** Cuts the link to a region, as an accident would; false: no such region. */
   cut(region: string): boolean;
   heal(): void;

@@ -18,6 +18,8 @@ export interface ProbeParts {
   readonly upstream: Upstream;
   /** The configuration in force now. */
   readonly serving: () => Serving;
+  /** Told of every result, for the node's other processes. */
+  readonly onResult: (target: string, isHealthy: boolean) => void;
 }
 
 /** Starts probing; the result stops it. */
@@ -46,6 +48,7 @@ function probeDue(parts: ProbeParts, underWay: Set<string>): void {
       underWay.add(name);
       probe(parts, target, target.probePath, (isHealthy) => {
         underWay.delete(name);
+        parts.onResult(target.name, isHealthy);
         for (const model of parts.serving().models.values()) {
           model.router.setProbe(target.name, isHealthy, parts.clock.nowMs());
         }

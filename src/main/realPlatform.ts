@@ -15,15 +15,22 @@ const CLOSE_MS = 1_000;
 
 /** Listens for clients. Rejects where the address or the certificate cannot be had. */
 export async function listenApi(options: ApiOptions, clock: Clock): Promise<ApiListening> {
-  const { address, handler, tls, onRefused } = options;
+  const { address, handler, tls, onRefused, processes } = options;
   const server = createHttpServer({
     handler,
     clock,
     tls: tls === null ? null : await readIdentity(tls),
-    limits: { requestBodyBytesMax: options.requestBodyBytesMax },
+    limits: {
+      requestBodyBytesMax: options.requestBodyBytesMax,
+      connectionsMax: Math.ceil(HTTP_LIMITS.connectionsMax / processes),
+      requestBodiesBytesMax: Math.max(
+        HTTP_LIMITS.requestBodyBytesMax,
+        Math.ceil(HTTP_LIMITS.requestBodiesBytesMax / processes),
+      ),
+    },
     onRefused,
   });
-  const bound = await server.listen(address.host, address.port);
+  const bound = await server.listen(address.host, address.port, processes > 1);
   if (!bound.ok) throw bound.error;
   return {
     port: bound.value.port,

@@ -91,6 +91,7 @@ demo: { faults: true }
       platform: createPlatform(),
       log: createLog('silent', {}, { write: () => {} }),
       childCommand: () => assert.fail('no target is embedded'),
+      workers: null,
       refusal: () => null,
     });
     nodes.set(region, node);

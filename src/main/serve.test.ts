@@ -53,7 +53,7 @@ async function write(more = ''): Promise<void> {
   const sha256 = createHash('sha256').update('k').digest('hex');
   await writeFile(
     file,
-    'region: eu-central-1\nlisten: { api: 127.0.0.1:0, admin: 127.0.0.1:0 }\n' +
+    'region: eu-central-1\nworkers: 1\nlisten: { api: 127.0.0.1:0, admin: 127.0.0.1:0 }\n' +
       `keys: [{ name: app, sha256: ${sha256} }]\n` +
       `targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:${port}/v1" }]\n` +
       `models: [{ name: m, targets: [t] }]\n${more}`,
@@ -155,7 +155,7 @@ test('a changed file is applied, a wrong one refused with its reason; SIGHUP ask
   await write('retryBudget: 20\n');
   child.kill('SIGHUP');
   const refused = await logged('config-refused');
-  assert.match(String(refused['problems']), /6:1: unknown key "retryBudget"; did you mean "retry/);
+  assert.match(String(refused['problems']), /7:1: unknown key "retryBudget"; did you mean "retry/);
   const { configRefused, configRevision: inForce } = await status();
   assert.match(String(configRefused), /unknown key/);
   assert.equal(inForce, applied['configRevision']);
@@ -168,7 +168,7 @@ test('a wrong file ends it with 2, a taken port with 1, each told in words', asy
   await write('nope: 1\n');
   const wrong = await serve();
   assert.equal(await wrong.exit, 2);
-  assert.match(wrong.complaint(), /banyan\.yaml:6:1: unknown key "nope"/);
+  assert.match(wrong.complaint(), /banyan\.yaml:7:1: unknown key "nope"/);
   await write();
   const text = `listen: { api: 127.0.0.1:${port}, admin: off }`;
   await writeFile(file, (await readFile(file, 'utf8')).replace(/^listen:.*$/m, text));

@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 import { createPrng } from '../base/prng.ts';
@@ -16,6 +17,7 @@ import type { LoadedConfig } from './config/build.ts';
 import { loadConfig } from './config/load.ts';
 import { createReloader, type Reloader } from './config/reload.ts';
 import { renderProblems } from './config/render.ts';
+import { dieOnBugs } from './dieOnBugs.ts';
 import { CliError, EXIT } from './exitCodes.ts';
 import { startNode, type RunningNode } from './node.ts';
 import { openPeers } from './peerSide.ts';
@@ -23,6 +25,8 @@ import type { Platform } from './platform.ts';
 import { listenApi, openUpstream } from './realPlatform.ts';
 import { note, say } from './verb.ts';
 import { VERSION } from './version.ts';
+import { workerCount } from './workers/count.ts';
+import { launchProcess } from './workers/workerProcess.ts';
 
 /** `timeout`, shells and supervisors signal a process and its group: within this it is one, ms. */
 export const SIGNAL_ECHO_MS = 500;
@@ -80,11 +84,16 @@ interface Running {
 async function start(config: LoadedConfig, log: LogOwner): Promise<Running> {
   let reloader: Reloader | null = null;
   const cli = join(import.meta.dirname, 'cli.ts');
+  const count = workerCount(config.shell.workers, process.platform, availableParallelism());
+  if (config.shell.workers !== 'auto' && count !== config.shell.workers) {
+    log.warn('one-process', { why: 'workers that share a port need Linux' });
+  }
   const node = await startNode({
     loaded: config,
     platform: createPlatform(),
     log,
     childCommand: (spec) => ({ file: process.execPath, args: modelServeArgs(cli, spec) }),
+    workers: count === 1 ? null : { count, launch: launchProcess },
     refusal: () => reloader?.refusal() ?? null,
   }).catch((cause: unknown) => {
     log.flush();
@@ -131,20 +140,11 @@ function untilStopped({ node, reloader }: Running, log: LogOwner): Promise<void>
       }
       isStopping = true;
       signalledMs = performance.now();
-      log.info('stopping', { signal, inFlight: node.gateway.inFlight });
+      log.info('stopping', { signal, inFlight: node.gateway.inFlightAll });
       reloader.stop();
       node.stop().then(resolve, reject);
     };
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
-  });
-}
-
-/** A bug ends the process, told in the log: its supervisor starts it again from disk. */
-function dieOnBugs(log: LogOwner): void {
-  process.on('uncaughtException', (cause) => {
-    log.error('bug', { cause: cause.stack ?? cause.message });
-    log.flush();
-    process.exit(EXIT.failed);
   });
 }

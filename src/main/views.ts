@@ -15,6 +15,7 @@ import type {
   NodeStatus,
   RegionRow,
   TargetRow,
+  WorkerRow,
 } from './adminTypes.ts';
 import { VERSION } from './version.ts';
 
@@ -40,6 +41,7 @@ export interface NodeSources {
   readonly children: () => readonly LlamaChildRow[];
   readonly others: () => readonly OtherRegion[];
   readonly listen: () => NodeStatus['listen'];
+  readonly workers: () => readonly WorkerRow[];
   readonly config: () => {
     readonly revision: string;
     readonly loadedWallMs: number;
@@ -67,7 +69,8 @@ export function nodeStatus(sources: NodeSources): NodeStatus {
     configRevision: revision,
     configLoadedAt: new Date(loadedWallMs).toISOString(),
     configRefused: refusal,
-    inFlight: sources.gateway.inFlight,
+    inFlight: sources.gateway.inFlightAll,
+    workers: sources.workers(),
     listen: sources.listen(),
   };
 }
@@ -89,7 +92,7 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
     region: own,
     state: isDraining ? 'draining' : 'healthy',
     api: sources.listen().api,
-    inFlight: sources.gateway.inFlight,
+    inFlight: sources.gateway.inFlightAll,
     targetsHealthy: targets.filter(({ state }) => SERVING_STATES.has(state)).length,
     targetsCount: targets.length,
     sightings: [],

@@ -8,9 +8,9 @@
  * G3: a request goes to another region at most once.
  */
 
-import { encodeUtf8 } from '../base/bytes.ts';
 import { failure, failureStatus, type Failure } from '../base/errors.ts';
 import { headerValue } from '../base/headers.ts';
+import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { TargetName } from '../base/names.ts';
 import type {
   ClientEvents,
@@ -23,6 +23,7 @@ import type {
 } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import { traceFields } from '../base/traceContext.ts';
+import type { Result } from '../base/result.ts';
 import { sendFailure } from '../exchange/clientSide.ts';
 import type { Exchange } from '../exchange/exchange.ts';
 import type { ExchangeHost } from '../exchange/place.ts';
@@ -32,16 +33,24 @@ import type { Dialect, Operation } from '../protocol/dialect.ts';
 import { mintRequestId, requestIdFields } from '../protocol/ids.ts';
 import { parseRequest } from '../protocol/request.ts';
 import { AdmissionGate, PRIORITIES, type NodeLoad, type Priority } from '../routing/admission.ts';
-import { RetryBudget } from '../routing/retry.ts';
+import { RETRY_FLOOR_PER_SECOND, RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
-import { GatewayExchange } from './gatewayExchange.ts';
+import { GatewayExchange, type ExchangeOpening } from './gatewayExchange.ts';
+import { clip, localRecord, sendJson, sendText } from './localReply.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
+import { namesToTry } from './namesToTry.ts';
 import type { ExchangeRecord, Observer } from './observer.ts';
 import { findRoute, type Route } from './paths.ts';
-import { allowsModel, Policy, priorityOf, type Admission, type Caller } from './policy.ts';
+import { allowsModel, Policy, priorityOf, type Admission, type Refusal } from './policy.ts';
 import { NO_REGIONS, type RegionView } from './regionView.ts';
 import { buildServing, type Serving } from './serving.ts';
 import { beginTrace, type Tracer } from './tracing.ts';
+import {
+  Siblings,
+  type GatewayProcesses,
+  type SiblingReport,
+  type TargetNews,
+} from './siblings.ts';
 
 /** What the gateway is built from. */
 export interface GatewayParts {
@@ -55,6 +64,8 @@ export interface GatewayParts {
   readonly regions?: RegionView;
   /** Absent: no spans are made. */
   readonly tracer?: Tracer;
+  /** Absent: the node is this process alone. */
+  readonly processes?: GatewayProcesses;
 }
 
 /** How many exchanges began and how they ended (G1). */
@@ -65,6 +76,9 @@ export interface GatewayCounts {
   failed: number;
   clientGone: number;
 }
+
+/** A request on its way to its exchange. */
+type Asked = ExchangeOpening & { readonly reply: ClientReply };
 
 const NOTHING: ClientEvents = { onGone: () => {}, onDrain: () => {} };
 
@@ -88,6 +102,10 @@ export class Gateway implements RequestHandler, NodeLoad {
   private readonly live: Set<Exchange> = new Set();
   private readonly budget: RetryBudget;
   private readonly gate: AdmissionGate;
+  /** Null: the node is this process alone. */
+  readonly siblings: Siblings | null;
+  /** What admission looks at: the node. */
+  private readonly load: NodeLoad;
   /** Bytes of the request bodies of exchanges under way. */
   bodiesBytes = 0;
   private isDraining = false;
@@ -97,16 +115,22 @@ export class Gateway implements RequestHandler, NodeLoad {
     this.observer = parts.observer;
     this.regions = parts.regions ?? NO_REGIONS;
     this.tracer = parts.tracer ?? null;
-    this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer);
-    this.policy = new Policy(parts.config.keys);
-    this.budget = new RetryBudget({ percent: parts.config.retryBudgetPercent });
+    const count = parts.processes?.count ?? 1;
+    this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer, count);
+    this.policy = new Policy(parts.config.keys, parts.processes?.desk ?? null);
+    this.budget = new RetryBudget({
+      percent: parts.config.retryBudgetPercent,
+      floorPerSecond: RETRY_FLOOR_PER_SECOND / count,
+    });
+    this.siblings = parts.processes === undefined ? null : new Siblings(this, count);
+    this.load = this.siblings ?? this;
     this.gate = new AdmissionGate(parts.config);
     this.host = {
       clock: parts.clock,
       timers: parts.timers,
       prng: parts.prng,
       upstream: parts.upstream,
-      kept: { bytes: 0 },
+      kept: { bytes: 0, bytesMax: EXCHANGE_LIMITS.continuationBytesAllMax / count },
       takeRetry: (nowMs, mayHaveRun, isFree) => {
         const isTaken = this.budget.tryTake(nowMs, mayHaveRun, isFree);
         if (!isTaken) this.observer.retrySuppressed('', 'budget');
@@ -115,9 +139,14 @@ export class Gateway implements RequestHandler, NodeLoad {
     };
   }
 
-  /** Exchanges under way. */
+  /** Exchanges under way in this process. */
   get inFlight(): number {
     return this.live.size;
+  }
+
+  /** Exchanges under way in the node: here, and elsewhere as told last. */
+  get inFlightAll(): number {
+    return this.live.size + (this.siblings?.exchangesElsewhere ?? 0);
   }
 
   /** The same, as admission asks for it. */
@@ -143,7 +172,9 @@ export class Gateway implements RequestHandler, NodeLoad {
 
   /** Applies a checked configuration, whole. Exchanges under way keep theirs. */
   reconfigure(config: NodeConfig): void {
-    this.serving = buildServing(config, this.serving, this.parts.clock.nowMs(), this.observer);
+    const { clock, processes } = this.parts;
+    const count = processes?.count ?? 1;
+    this.serving = buildServing(config, this.serving, clock.nowMs(), this.observer, count);
     this.policy.replace(config.keys);
     this.budget.setPercent(config.retryBudgetPercent);
     this.gate.setLimits(config);
@@ -159,13 +190,33 @@ export class Gateway implements RequestHandler, NodeLoad {
     for (const exchange of this.live) exchange.shutDown();
   }
 
+  /** What the node's other processes are told now; null: there are none. */
+  siblingReport(): SiblingReport | null {
+    return this.siblings?.report(this.serving, this.parts.clock.nowMs()) ?? null;
+  }
+
+  /** What a process of the node that begins has to know of the targets. */
+  siblingStanding(): readonly TargetNews[] {
+    return this.siblings?.standing(this.serving, this.parts.clock.nowMs()) ?? [];
+  }
+
+  /** The node's other processes told of themselves. */
+  hearSiblings(report: SiblingReport): void {
+    this.siblings?.hear(report, this.serving, this.parts.clock.nowMs());
+  }
+
   /** A target was seen dead or alive by other means than a request (probe, process exit). */
   setTargetHealth(target: TargetName, isHealthy: boolean): void {
-    const nowMs = this.parts.clock.nowMs();
-    for (const model of this.serving.models.values()) {
-      if (model.ways.has(target)) model.router.setProbe(target, isHealthy, nowMs);
-    }
+    this.setProbe(target, isHealthy);
     if (!isHealthy) this.placeLost('target', target);
+  }
+
+  /** The result of an active probe: it breaks nothing off, a busy server may miss one. */
+  setProbe(target: TargetName, isHealthy: boolean): void {
+    const nowMs = this.parts.clock.nowMs();
+    for (const { router } of this.serving.models.values()) {
+      router.setProbe(target, isHealthy, nowMs);
+    }
   }
 
   /** A place is known to be gone: exchanges that wait for it move on at once. */
@@ -304,38 +355,77 @@ export class Gateway implements RequestHandler, NodeLoad {
     const parsed = parseRequest(operation, request.headers, request.body);
     if (!parsed.ok) return refuse(parsed.error, { keyName });
     const { model } = parsed.value;
-    const models = this.modelsFor(caller.value, request, parsed.value);
+    const models = namesToTry(this.serving, this, caller.value, request, parsed.value);
     if ('failure' in models) return refuse(models.failure, { keyName, model });
-    const nowMs = this.parts.clock.nowMs();
-    const admitted = this.policy.admit(caller.value, parsed.value, nowMs);
-    if (!admitted.ok) {
-      return refuse(admitted.error.failure, { keyName, model, headers: admitted.error.headers });
-    }
-    this.budget.onRequest(nowMs);
-    if (operation === 'count_tokens' && !this.countsTokens(parsed.value, models.names)) {
-      return this.estimateTokens(request, reply, parsed.value, admitted.value, keyName);
-    }
-    this.counts.started += 1;
-    this.observer.exchangeStarted(operation, model);
-    const context = new GatewayExchange(this, {
+    const asked: Asked = {
       client: request,
+      reply,
       request: parsed.value,
       requestId,
       caller: caller.value,
       priority,
-      admission: admitted.value,
       models: models.names,
-    });
+    };
+    const admitted = this.policy.admit(asked.caller, asked.request, this.parts.clock.nowMs());
+    return admitted === null ? this.wait(asked) : this.begin(asked, admitted);
+  }
+
+  /** Its limits have been asked: opens the exchange, or refuses it. */
+  private begin(asked: Asked, admitted: Result<Admission, Refusal>): ClientEvents {
+    const { client, reply, request, caller } = asked;
+    const { dialect, operation, model } = request;
+    const keyName = caller.name;
+    if (!admitted.ok) {
+      const { failure: told, headers } = admitted.error;
+      return this.refuse(client, reply, dialect, operation, told, { keyName, model, headers });
+    }
+    this.budget.onRequest(this.parts.clock.nowMs());
+    if (operation === 'count_tokens' && !this.countsTokens(request, asked.models)) {
+      return this.estimateTokens(client, reply, request, admitted.value, keyName);
+    }
+    this.counts.started += 1;
+    this.observer.exchangeStarted(operation, model);
+    const context = new GatewayExchange(this, asked, admitted.value);
     const exchange = context.open(reply);
     this.live.add(exchange);
-    this.bodiesBytes += request.body.length;
+    this.bodiesBytes += client.body.length;
+    this.siblings?.admitted(client.body.length);
     exchange.start();
     return exchange;
   }
 
+  /** Holds a request until the node's ledger has answered; a client may leave meanwhile. */
+  private wait(asked: Asked): ClientEvents {
+    const { client, request, caller } = asked;
+    let events: ClientEvents | null = null;
+    let isGone = false;
+    this.policy.admitLater(caller, request, this.parts.clock, (admitted) => {
+      if (!isGone) {
+        events = this.begin(asked, admitted);
+        return;
+      }
+      const nowMs = this.parts.clock.nowMs();
+      if (admitted.ok) admitted.value.settle(null, nowMs);
+      this.counts.started += 1;
+      this.counts.clientGone += 1;
+      const { operation, model } = request;
+      this.observer.exchangeStarted(operation, model);
+      const more = { model, keyName: caller.name };
+      const base = localRecord(client, asked.requestId, operation, nowMs, more);
+      this.observer.exchangeDone({ ...base, end: 'client-gone' });
+    });
+    return {
+      onGone: () => {
+        isGone = true;
+        events?.onGone();
+      },
+      onDrain: () => events?.onDrain(),
+    };
+  }
+
   /** Why a request is not let in under this load; null: it is. */
   private shedOf(priority: Priority, request: ClientRequest, requestId: string): Failure | null {
-    const shed = this.gate.judge(priority, this, request.body.length, requestId);
+    const shed = this.gate.judge(priority, this.load, request.body.length, requestId);
     if (shed === null) return null;
     this.observer.shed(priority, shed.reason);
     const detail = `Requests of class ${priority} are refused for now.`;
@@ -384,93 +474,8 @@ export class Gateway implements RequestHandler, NodeLoad {
     beginTrace(this.tracer, request, fields, prng)?.done(record, clock);
   }
 
-  /** The models to try in order, or why none may be used. */
-  private modelsFor(
-    caller: Caller,
-    request: ClientRequest,
-    parsed: { readonly model: string; readonly fallbacks: readonly string[] },
-  ): { readonly names: readonly string[] } | { readonly failure: Failure } {
-    if (request.forwardedFrom !== null) {
-      // The region that took the request decides about fallbacks; here it is one model.
-      return { names: [headerValue(request.headers, 'x-banyan-model') ?? parsed.model] };
-    }
-    const { model } = parsed;
-    if (!allowsModel(caller, model)) {
-      return { failure: failure('model_not_allowed', `"${clip(model)}"`, { param: 'model' }) };
-    }
-    const own = this.serving.models.get(model);
-    const isKnown = own !== undefined || this.isKnownElsewhere(model);
-    const ownFallbacks = own?.config.fallbacks;
-    if (own !== undefined && parsed.fallbacks.length === 0 && ownFallbacks?.length === 0) {
-      return { names: [model] };
-    }
-    const wanted = [...parsed.fallbacks, ...(ownFallbacks ?? [])];
-    const usable = wanted.filter(
-      (name) =>
-        allowsModel(caller, name) && (this.serving.models.has(name) || this.isKnownElsewhere(name)),
-    );
-    if (!isKnown && usable.length === 0) {
-      return { failure: failure('model_not_found', `"${clip(model)}"`, { param: 'model' }) };
-    }
-    return { names: [...new Set(isKnown ? [model, ...usable] : usable)] };
-  }
-
-  private isKnownElsewhere(model: string): boolean {
+  /** Does another region run `model`? */
+  isKnownElsewhere(model: string): boolean {
     return this.regions.knows(model, this.parts.clock.nowMs());
   }
-}
-
-/** The record of a request that was answered without an attempt. */
-function localRecord(
-  request: ClientRequest,
-  requestId: string,
-  operation: ExchangeRecord['operation'],
-  nowMs: number,
-  more: { model?: string; keyName?: string },
-): ExchangeRecord {
-  const totalMs = nowMs - request.receivedMs;
-  return {
-    requestId,
-    operation,
-    model: more.model ?? '',
-    modelServed: '',
-    keyName: more.keyName ?? '',
-    isStream: false,
-    end: 'refused',
-    status: 0,
-    errorCode: null,
-    providerKind: '',
-    target: '',
-    servedRegion: '',
-    forwardedFrom: request.forwardedFrom ?? '',
-    attempts: 0,
-    tries: [],
-    hedge: null,
-    usage: null,
-    outracedUsage: null,
-    totalMs,
-    firstContentMs: null,
-    overheadMs: totalMs,
-    requestBytes: request.body.length,
-    responseBytes: 0,
-    trace: [],
-  };
-}
-
-function sendText(reply: ClientReply, status: number, text: string): void {
-  const body = encodeUtf8(text);
-  const headers = ['content-type', 'text/plain; charset=utf-8', 'cache-control', 'no-store'];
-  reply.head(status, headers, { kind: 'length', bytes: body.length });
-  reply.end(body);
-}
-
-function sendJson(reply: ClientReply, body: Uint8Array, fields: readonly string[]): void {
-  const headers = [...fields, 'content-type', 'application/json'];
-  reply.head(200, headers, { kind: 'length', bytes: body.length });
-  reply.end(body);
-}
-
-/** Client text inside a message: bounded. */
-function clip(text: string): string {
-  return text.length <= 128 ? text : `${text.slice(0, 128)}…`;
 }

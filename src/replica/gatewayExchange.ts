@@ -32,7 +32,6 @@ export interface ExchangeOpening {
   readonly requestId: string;
   readonly caller: Caller;
   readonly priority: Priority;
-  readonly admission: Admission;
   readonly models: readonly string[];
 }
 
@@ -65,6 +64,7 @@ function hundredths(ms: number): string {
 export class GatewayExchange implements ExchangeOwner {
   private readonly gateway: Gateway;
   private readonly opening: ExchangeOpening;
+  private readonly admission: Admission;
   private readonly chooser: Chooser;
   private readonly deadlines: Deadlines;
   private readonly attemptsMax: number;
@@ -76,9 +76,10 @@ export class GatewayExchange implements ExchangeOwner {
   private hasEarned = false;
   private isRaced = false;
 
-  constructor(gateway: Gateway, opening: ExchangeOpening) {
+  constructor(gateway: Gateway, opening: ExchangeOpening, admission: Admission) {
     this.gateway = gateway;
     this.opening = opening;
+    this.admission = admission;
     const { serving } = gateway;
     this.firstModel = serving.models.get(opening.models[0] ?? '')?.config ?? null;
     this.deadlines = this.firstModel?.deadlines ?? DEFAULT_DEADLINES;
@@ -178,7 +179,7 @@ export class GatewayExchange implements ExchangeOwner {
     if (hedge === 'won' || hedge === 'lost') headers.push('x-banyan-hedge', hedge);
     const told = this.opening.request.isStream ? null : this.metadata(exchange);
     if (told !== null) headers.push('x-banyan-metadata', told);
-    for (const text of this.opening.admission.headers) headers.push(text);
+    for (const text of this.admission.headers) headers.push(text);
     return headers;
   }
 
@@ -213,7 +214,7 @@ export class GatewayExchange implements ExchangeOwner {
     const place = exchange.current?.place ?? null;
     const { receivedMs } = client;
     const contentMs = exchange.account.firstContentMs;
-    this.opening.admission.settle(exchange.usage, nowMs);
+    this.admission.settle(exchange.usage, nowMs);
     const record: ExchangeRecord = {
       requestId,
       operation: request.operation,

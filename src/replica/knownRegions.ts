@@ -29,16 +29,19 @@ const STATES: Readonly<Record<RegionHealth, RegionCandidate['state']>> = {
   down: 'down',
 };
 
+/** What is known of the others: a directory, or what another process of the node told of its own. */
+export type RegionSource = Pick<RegionDirectory, 'views'>;
+
 /** Makes the view over a directory. */
-export function createRegionView(directory: RegionDirectory): RegionView {
+export function createRegionView(directory: RegionSource): RegionView {
   return new PricedRegions(directory);
 }
 
 class PricedRegions implements RegionView {
-  readonly #directory: RegionDirectory;
+  readonly #directory: RegionSource;
   readonly #choosers = new Map<string, RegionChooser>();
 
-  constructor(directory: RegionDirectory) {
+  constructor(directory: RegionSource) {
     this.#directory = directory;
   }
 

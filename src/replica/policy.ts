@@ -5,14 +5,22 @@
  * towards a stored one, and the final comparison takes the same time wherever two hashes differ.
  */
 
+import { assert } from '../base/assert.ts';
 import { failure, type Failure } from '../base/errors.ts';
 import { headerValue } from '../base/headers.ts';
 import { ADMISSION_LIMITS } from '../base/limits.ts';
-import type { ClientRequest } from '../base/ports.ts';
+import type { ClientRequest, Clock } from '../base/ports.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { lowerPriority, parsePriority, type Priority } from '../routing/admission.ts';
+import {
+  isLimited,
+  LeasedKey,
+  type Credit,
+  type LeaseAnswer,
+  type LeaseAsk,
+} from '../routing/lease.ts';
 import { RateLimiter } from '../routing/rateLimit.ts';
 import type { KeyConfig } from './config.ts';
 
@@ -25,8 +33,19 @@ export interface Caller {
   readonly limiter: RateLimiter | null;
   /** Null: unlimited, or counted by the region that took the request. */
   readonly slots: KeySlots | null;
+  /** In a node of several processes: what this one may use; null: no limit, or one process. */
+  readonly lease: KeyLease | null;
   readonly priority: Priority;
 }
+
+/** The limits of a key as this process may use them. */
+export interface KeyLease {
+  readonly sha256: string;
+  readonly key: LeasedKey;
+}
+
+/** Asks the ledger of the node; the answer comes later (P1), always. */
+export type LeaseDesk = (ask: LeaseAsk, done: (answer: LeaseAnswer) => void) => void;
 
 /** Exchanges under way of one key. */
 export interface KeySlots {
@@ -57,8 +76,11 @@ const OUTPUT_TOKENS_ESTIMATE = 256;
 /** The keys of one node. */
 export class Policy {
   private keys: ReadonlyMap<string, { config: KeyConfig; caller: Caller }> = new Map();
+  /** Null: this process alone counts. */
+  private readonly desk: LeaseDesk | null;
 
-  constructor(keys: readonly KeyConfig[]) {
+  constructor(keys: readonly KeyConfig[], desk: LeaseDesk | null = null) {
+    this.desk = desk;
     this.replace(keys);
   }
 
@@ -71,10 +93,17 @@ export class Policy {
         before !== undefined &&
         before.config.requestsPerMinute === config.requestsPerMinute &&
         before.config.tokensPerMinute === config.tokensPerMinute;
-      const limiter = isSame ? before.caller.limiter : limiterOf(config);
-      const slots = slotsOf(config, before?.caller.slots ?? null);
       const { name, models, priority } = config;
-      const caller = { name, models, limiter, slots, priority };
+      const base = { name, models, priority };
+      const caller: Caller =
+        this.desk === null
+          ? {
+              ...base,
+              limiter: isSame ? before.caller.limiter : limiterOf(config),
+              slots: slotsOf(config, before?.caller.slots ?? null),
+              lease: null,
+            }
+          : { ...base, limiter: null, slots: null, lease: leaseOf(config, before?.caller) };
       next.set(config.sha256, { config, caller });
     }
     this.keys = next;
@@ -84,7 +113,9 @@ export class Policy {
   callerOf(request: ClientRequest): Result<Caller, Failure> {
     if (request.forwardedFrom !== null) {
       const name = headerValue(request.headers, 'x-banyan-key-name') ?? '';
-      return ok({ name, models: ALL_MODELS, limiter: null, slots: null, priority: 'interactive' });
+      const models = ALL_MODELS;
+      const priority = 'interactive';
+      return ok({ name, models, limiter: null, slots: null, lease: null, priority });
     }
     if (request.keyHash === null) return err(failure('missing_key'));
     const entry = this.keys.get(request.keyHash);
@@ -94,36 +125,104 @@ export class Policy {
     return ok(entry.caller);
   }
 
-  /** Counts `request` against the caller's rates, or refuses it with the time to wait. */
-  admit(caller: Caller, request: ParsedRequest, nowMs: number): Result<Admission, Refusal> {
-    const { limiter, slots } = caller;
-    if (slots !== null && slots.used >= slots.most) {
-      const detail = `The limit is ${slots.most}.`;
-      const { retryAfterMs } = ADMISSION_LIMITS;
-      const told = failure('too_many_requests', detail, { retryAfterMs });
-      return err({ failure: told, headers: NO_FIELDS });
-    }
+  /**
+   * Counts `request` against the caller's limits, or refuses it with the time to wait. Null: only the
+   * ledger of the node can say; `admitLater` asks it.
+   */
+  admit(caller: Caller, request: ParsedRequest, nowMs: number): Result<Admission, Refusal> | null {
+    const { limiter, slots, lease } = caller;
+    if (lease !== null) return admitLeased(lease.key, tokensOf(request), nowMs);
+    if (slots !== null && slots.used >= slots.most) return tooMany(slots.most, NO_FIELDS);
     if (limiter === null) return ok(slots === null ? UNLIMITED : takeSlot(slots));
-    const isGenerating = request.operation !== 'embeddings' && request.operation !== 'count_tokens';
-    const outputTokens = isGenerating ? (request.outputTokensMax ?? OUTPUT_TOKENS_ESTIMATE) : 0;
-    const reserved = limiter.reserve(request.promptTokensEstimate + outputTokens, nowMs);
+    const reserved = limiter.reserve(tokensOf(request), nowMs);
     const headers = limiter.headers(nowMs);
-    if (!reserved.ok) {
-      const { limited, retryAfterMs } = reserved.error;
-      const detail = `The limit of ${limited} per minute is used up.`;
-      return err({ failure: failure('rate_limited', detail, { retryAfterMs }), headers });
-    }
+    if (!reserved.ok) return overRate(reserved.error.limited, reserved.error.retryAfterMs, headers);
     const reservation = reserved.value;
     if (slots !== null) slots.used += 1;
     return ok({
       headers,
       settle: (usage, atMs) => {
         if (slots !== null) slots.used -= 1;
-        const tokens = usage === null ? 0 : usage.inputTokens + usage.outputTokens;
-        limiter.settle(reservation, tokens, atMs);
+        limiter.settle(reservation, usedTokens(usage), atMs);
       },
     });
   }
+
+  /** Asks the ledger for what `request` needs, and admits or refuses it as the answer says. */
+  admitLater(
+    caller: Caller,
+    request: ParsedRequest,
+    clock: Clock,
+    done: (result: Result<Admission, Refusal>) => void,
+  ): void {
+    const { lease } = caller;
+    assert(lease !== null && this.desk !== null, 'only a process that leases has to ask');
+    const tokens = tokensOf(request);
+    this.desk(lease.key.ask(lease.sha256, tokens), (answer) => {
+      const nowMs = clock.nowMs();
+      lease.key.answered(answer, nowMs);
+      const headers = lease.key.headers(nowMs);
+      if (answer.limited === 'slots') return done(tooMany(lease.key.limits.inFlightMax, headers));
+      if (answer.limited !== null) {
+        return done(overRate(answer.limited, answer.retryAfterMs, headers));
+      }
+      // A reload may have taken the limits away between the question and the answer.
+      done(admitLeased(lease.key, tokens, nowMs) ?? ok(UNLIMITED));
+    });
+  }
+
+  /** What is left of the leases of all keys, given back at each exchange of news. */
+  giveBack(): readonly (readonly [sha256: string, left: Credit])[] {
+    const all: (readonly [string, Credit])[] = [];
+    for (const { caller } of this.keys.values()) {
+      const left = caller.lease?.key.giveBack() ?? null;
+      if (caller.lease !== null && left !== null) all.push([caller.lease.sha256, left]);
+    }
+    return all;
+  }
+}
+
+function tokensOf(request: ParsedRequest): number {
+  const isGenerating = request.operation !== 'embeddings' && request.operation !== 'count_tokens';
+  const outputTokens = isGenerating ? (request.outputTokensMax ?? OUTPUT_TOKENS_ESTIMATE) : 0;
+  return request.promptTokensEstimate + outputTokens;
+}
+
+function usedTokens(usage: Usage | null): number {
+  return usage === null ? 0 : usage.inputTokens + usage.outputTokens;
+}
+
+function admitLeased(
+  key: LeasedKey,
+  tokens: number,
+  nowMs: number,
+): Result<Admission, Refusal> | null {
+  if (!key.take(tokens)) return null;
+  const hasSlot = key.limits.inFlightMax !== null;
+  let isSettled = false;
+  return ok({
+    headers: key.headers(nowMs),
+    settle: (usage) => {
+      if (isSettled) return;
+      isSettled = true;
+      key.settle(hasSlot, tokens, usedTokens(usage));
+    },
+  });
+}
+
+function tooMany(most: number | null, headers: readonly string[]): Result<Admission, Refusal> {
+  const { retryAfterMs } = ADMISSION_LIMITS;
+  const told = failure('too_many_requests', `The limit is ${most}.`, { retryAfterMs });
+  return err({ failure: told, headers });
+}
+
+function overRate(
+  limited: 'requests' | 'tokens',
+  retryAfterMs: number,
+  headers: readonly string[],
+): Result<Admission, Refusal> {
+  const detail = `The limit of ${limited} per minute is used up.`;
+  return err({ failure: failure('rate_limited', detail, { retryAfterMs }), headers });
 }
 
 /** May `caller` use `model`? A trailing `*` in the key's list stands for any rest. */
@@ -144,6 +243,16 @@ export function priorityOf(caller: Caller, request: ClientRequest): Priority | n
   if (word === null) return caller.priority;
   const asked = parsePriority(word);
   return asked === null ? null : lowerPriority(caller.priority, asked);
+}
+
+/** A key that stays keeps what it has leased and under way. */
+function leaseOf(config: KeyConfig, before: Caller | undefined): KeyLease | null {
+  const { sha256, requestsPerMinute, tokensPerMinute, inFlightMax } = config;
+  const limits = { requestsPerMinute, tokensPerMinute, inFlightMax };
+  if (!isLimited(limits)) return null;
+  const lease = before?.lease ?? { sha256, key: new LeasedKey(limits) };
+  lease.key.limits = limits;
+  return lease;
 }
 
 /** Exchanges under way go on counting when the configuration changes. */

@@ -8,7 +8,7 @@ import { assert } from '../base/assert.ts';
 import type { Adapter, AdapterTarget } from '../protocol/adapter.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import { adapterOf } from '../providers/registry.ts';
-import { HedgeBudget } from '../routing/hedge.ts';
+import { HEDGE_SAVED_MAX, HedgeBudget } from '../routing/hedge.ts';
 import { ModelRouter } from '../routing/router.ts';
 import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
 import type { Observer } from './observer.ts';
@@ -41,12 +41,13 @@ export interface Serving {
   readonly models: ReadonlyMap<string, ServingModel>;
 }
 
-/** Builds the serving state of `config`; `previous` hands on routers' health. */
+/** Builds the serving state; `previous` hands on health, `processes` of the node share budgets. */
 export function buildServing(
   config: NodeConfig,
   previous: Serving | null,
   nowMs: number,
   observer: Observer,
+  processes = 1,
 ): Serving {
   const targets = new Map<string, ServingTarget>();
   for (const target of config.targets) {
@@ -66,7 +67,7 @@ export function buildServing(
     const router = new ModelRouter(model.route, before?.router, nowMs, (event) =>
       observer.targetHealth(model.name, event.target, event.state, event.reason),
     );
-    const hedges = before?.hedges ?? new HedgeBudget(0);
+    const hedges = before?.hedges ?? new HedgeBudget(0, Math.ceil(HEDGE_SAVED_MAX / processes));
     hedges.setPercent(model.hedge?.budgetPercent ?? 0);
     models.set(model.name, { config: model, router, hedges, ways });
   }

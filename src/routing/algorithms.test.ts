@@ -40,7 +40,7 @@ function drive(
 function members(loads: readonly number[]): TargetState[] {
   return loads.map((inFlight, index) => {
     const state = new TargetState(targetName(`t${index}`), null);
-    state.inFlight = inFlight;
+    state.ownInFlight = inFlight;
     return state;
   });
 }
@@ -315,7 +315,7 @@ describe('least tokens', () => {
   test('the product decides: few tokens with many in flight lose to more tokens with none', () => {
     const [busy, queued] = members([9, 0]);
     assert.ok(busy !== undefined && queued !== undefined);
-    queued.queuedTokens = 500;
+    queued.ownQueuedTokens = 500;
     const algorithm = new ModelRouter(routeSpec(['x'])).algorithm;
     const list: Member[] = [busy, queued];
     const choice = algorithm.pick(request({ promptTokens: 100 }), list, 0, createPrng(1));

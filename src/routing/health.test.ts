@@ -240,3 +240,73 @@ describe('outliers', () => {
     assert.equal(outliersMax(4, 0), 0);
   });
 });
+
+describe('processes of one node', () => {
+  /** Each hears what the other has to tell. */
+  function exchange(one: TargetHealth, other: TargetHealth, nowMs: number): void {
+    const [ofOne, ofOther] = [one.takeNews(nowMs), other.takeNews(nowMs)];
+    if (ofOther !== null) one.hear(ofOther, SPEC, nowMs);
+    if (ofOne !== null) other.hear(ofOne, SPEC, nowMs);
+  }
+
+  test('H5: 3 failures here and 2 there take a target out in both, as 5 in one would', () => {
+    const [one, other] = [new TargetHealth(null), new TargetHealth(null)];
+    failTimes(one, 3, 0);
+    failTimes(other, 2, 0);
+    exchange(one, other, 0);
+    assert.equal(one.state(SPEC, 0), 'ejected');
+    assert.equal(other.state(SPEC, 0), 'ejected');
+  });
+
+  test('H5: failures of one with answers between them take it out in neither', () => {
+    const [one, other] = [new TargetHealth(null), new TargetHealth(null)];
+    for (let turn = 0; turn < 20; turn += 1) {
+      failTimes(one, 1, turn);
+      one.succeeded(turn);
+      exchange(one, other, turn);
+    }
+    assert.equal(other.consecutiveFailures, 0);
+    assert.equal(other.state(SPEC, 20), 'healthy');
+    assert.deepEqual(other.window(20), one.window(20));
+  });
+
+  test('an ejection and its end are heard, and for how long; it is told once, not on', () => {
+    const [one, other] = [new TargetHealth(null), new TargetHealth(null)];
+    failTimes(one, 5, 0);
+    exchange(one, other, 1_000);
+    assert.equal(other.state(SPEC, SPEC.ejectBaseMs - 1), 'ejected');
+    assert.equal(other.state(SPEC, SPEC.ejectBaseMs), 'half-open');
+    assert.equal(other.takeNews(1_000), null);
+    passTrials(one, SPEC.ejectBaseMs);
+    exchange(one, other, SPEC.ejectBaseMs);
+    assert.equal(other.state(SPEC, SPEC.ejectBaseMs), 'slow-start');
+  });
+
+  test('the second ejection in a row is twice as long wherever its trial failed', () => {
+    const [one, other] = [new TargetHealth(null), new TargetHealth(null)];
+    failTimes(one, 5, 0);
+    exchange(one, other, 0);
+    const againMs = SPEC.ejectBaseMs;
+    const round = other.began(againMs);
+    other.failed('connect', round, SPEC, againMs);
+    exchange(one, other, againMs);
+    assert.equal(one.openUntilMs(), againMs + 2 * SPEC.ejectBaseMs);
+    assert.equal(one.state(SPEC, againMs), 'unreachable');
+  });
+
+  test('a rest that a target asked for holds in all, and a newcomer hears of all of it', () => {
+    const [one, other] = [new TargetHealth(null), new TargetHealth(null)];
+    one.restFor(3_000, 0, true);
+    exchange(one, other, 500);
+    assert.deepEqual(other.rest(), { untilMs: 3_000, isTold: true });
+    assert.equal(other.isOverLimit(500), true);
+    one.probed(false, 600);
+    one.probed(false, 600);
+    const newcomer = new TargetHealth(null);
+    const standing = one.standing(600);
+    assert.ok(standing !== null);
+    newcomer.hear(standing, SPEC, 600);
+    assert.equal(newcomer.state(SPEC, 600), 'unreachable');
+    assert.equal(newcomer.rest().untilMs, 3_000);
+  });
+});

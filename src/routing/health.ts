@@ -11,6 +11,8 @@
  * H3: half-open takes at most `TRIALS_MAX` requests at a time.
  * H4: a stream that breaks after its first content is a failure like any other, and only a whole
  *     answer clears the count: a target that always dies in mid-stream does not stay.
+ * H5: processes of one node that tell each other their news (`takeNews`, `hear`) come to the same
+ *     verdict as one process that saw it all, as late as the news; H3 holds in each of them.
  * Held by `health.test.ts`.
  */
 
@@ -62,6 +64,30 @@ export type HealthState =
 /** Why a target failed. */
 export type FailurePhase = 'connect' | 'before-content' | 'mid-stream';
 
+/** What one process saw of a target since it told last, for the node's other processes. */
+export interface HealthNews {
+  /** Whole answers, and failures. */
+  readonly answered: number;
+  readonly failed: number;
+  /** Failures after the last of those answers. */
+  readonly trailing: number;
+  /** Of the last failure. */
+  readonly phase: FailurePhase;
+  /** It was taken out, for so long from now, ms; null: it was not. */
+  readonly openMs: number | null;
+  /** Ejections in a row, this one included. */
+  readonly ejections: number;
+  /** Its trials were answered: it is back. */
+  readonly isBack: boolean;
+  /** It asked for rest, for so long from now, ms; null: it did not. */
+  readonly restMs: number | null;
+  readonly isRestTold: boolean;
+  readonly isRestLimit: boolean;
+  /** Probes that failed in a row, for a process that begins; 0 in all other news. */
+  readonly probesFailed: number;
+  readonly reason: string;
+}
+
 /** Health of one target. */
 export class TargetHealth {
   #breaker: 'closed' | 'open' | 'half-open' = 'closed';
@@ -80,6 +106,13 @@ export class TargetHealth {
   #restIsTold = false;
   #rests = 0;
   #probeFailures = 0;
+  // Not told yet to the node's other processes.
+  #newAnswered = 0;
+  #newFailed = 0;
+  #newTrailing = 0;
+  #isOpenNew = false;
+  #isBackNew = false;
+  #isRestNew = false;
   readonly #answered = Array.from({ length: WINDOW_BUCKETS }, () => 0);
   readonly #failed = Array.from({ length: WINDOW_BUCKETS }, () => 0);
   #bucket = 0;
@@ -186,6 +219,8 @@ export class TargetHealth {
     this.#turn(nowMs);
     const slot = this.#bucket % WINDOW_BUCKETS;
     this.#answered[slot] = (this.#answered[slot] ?? 0) + 1;
+    this.#newAnswered += 1;
+    this.#newTrailing = 0;
     this.#consecutiveFailures = 0;
     this.#probeFailures = 0; // Traffic knows better than a probe.
   }
@@ -196,14 +231,15 @@ export class TargetHealth {
     const slot = this.#bucket % WINDOW_BUCKETS;
     this.#failed[slot] = (this.#failed[slot] ?? 0) + 1;
     this.#consecutiveFailures += 1;
+    this.#newFailed += 1;
+    this.#newTrailing += 1;
     if (this.#breaker === 'open') return; // A straggler, or a try in panic: judged already.
     this.#lastPhase = phase;
     if (this.#breaker === 'half-open') {
       if (round === this.#trialRound) this.#open(spec, nowMs, `a trial failed (${phase})`);
       return;
     }
-    if (this.#consecutiveFailures < spec.consecutiveFailuresMax) return;
-    this.#open(spec, nowMs, `${this.#consecutiveFailures} failures in a row (${phase})`);
+    this.#openAfterRow(spec, nowMs);
   }
 
   /** A stream of it stalled: it gets less work, but no row of failures ejects it. */
@@ -232,6 +268,95 @@ export class TargetHealth {
     this.#restIsTold = retryAfterMs !== null || (wasResting && this.#restIsTold);
     this.#restUntilMs = Math.max(this.#restUntilMs, nowMs + ms);
     this.#reason = `it asked for rest (${Math.round(ms)} ms)`;
+    this.#isRestNew = true;
+  }
+
+  /** What the node's other processes have not been told; null: nothing. */
+  takeNews(nowMs: number): HealthNews | null {
+    const hasEvents = this.#isOpenNew || this.#isBackNew || this.#isRestNew;
+    if (!hasEvents && this.#newAnswered === 0 && this.#newFailed === 0) return null;
+    const isOpen = this.#isOpenNew && this.#breaker === 'open';
+    const news: HealthNews = {
+      answered: this.#newAnswered,
+      failed: this.#newFailed,
+      trailing: this.#newTrailing,
+      phase: this.#lastPhase,
+      openMs: isOpen ? Math.max(0, this.#openUntilMs - nowMs) : null,
+      ejections: this.#ejections,
+      isBack: this.#isBackNew && this.#breaker === 'closed',
+      restMs: this.#isRestNew ? Math.max(0, this.#restUntilMs - nowMs) : null,
+      isRestTold: this.#restIsTold,
+      isRestLimit: this.#restIsLimit,
+      probesFailed: 0,
+      reason: this.#reason,
+    };
+    this.#newAnswered = this.#newFailed = this.#newTrailing = 0;
+    this.#isOpenNew = this.#isBackNew = this.#isRestNew = false;
+    return news;
+  }
+
+  /** What a process that begins has to know; null: nothing. */
+  standing(nowMs: number): HealthNews | null {
+    const isOpen = this.#breaker === 'open' && nowMs < this.#openUntilMs;
+    const isResting = nowMs < this.#restUntilMs;
+    if (!isOpen && !isResting && this.#probeFailures === 0) return null;
+    return {
+      answered: 0,
+      failed: 0,
+      trailing: 0,
+      phase: this.#lastPhase,
+      openMs: isOpen ? this.#openUntilMs - nowMs : null,
+      ejections: this.#ejections,
+      isBack: false,
+      restMs: isResting ? this.#restUntilMs - nowMs : null,
+      isRestTold: this.#restIsTold,
+      isRestLimit: this.#restIsLimit,
+      probesFailed: this.#probeFailures,
+      reason: this.#reason,
+    };
+  }
+
+  /** Takes what another process of the node saw (H5). It is not told on. */
+  hear(news: HealthNews, spec: HealthSpec, nowMs: number): void {
+    this.#turn(nowMs);
+    const slot = this.#bucket % WINDOW_BUCKETS;
+    this.#answered[slot] = (this.#answered[slot] ?? 0) + news.answered;
+    this.#failed[slot] = (this.#failed[slot] ?? 0) + news.failed;
+    if (news.failed > 0) this.#lastPhase = news.phase;
+    if (news.answered > 0) this.#probeFailures = 0;
+    this.#probeFailures = Math.max(this.#probeFailures, news.probesFailed);
+    this.#consecutiveFailures =
+      news.answered > 0 ? news.trailing : this.#consecutiveFailures + news.failed;
+    if (news.restMs !== null) this.#hearRest(news, news.restMs, nowMs);
+    if (news.isBack && this.#breaker !== 'closed') {
+      this.#close(nowMs, news.reason);
+      this.#isBackNew = false;
+    }
+    if (news.openMs !== null) this.#hearOpen(news, nowMs + news.openMs);
+    else if (this.#breaker === 'closed' && news.failed > 0) this.#openAfterRow(spec, nowMs);
+  }
+
+  #hearOpen(news: HealthNews, untilMs: number): void {
+    this.#lastPhase = news.phase;
+    this.#ejections = Math.max(this.#ejections, news.ejections);
+    if (this.#breaker === 'open') {
+      this.#openUntilMs = Math.max(this.#openUntilMs, untilMs);
+    } else {
+      this.#openUntil(untilMs, news.reason);
+    }
+  }
+
+  #hearRest(news: HealthNews, restMs: number, nowMs: number): void {
+    const isResting = nowMs < this.#restUntilMs;
+    this.#restIsLimit = news.isRestLimit;
+    this.#restIsTold = news.isRestTold || (isResting && this.#restIsTold);
+    this.#restUntilMs = Math.max(this.#restUntilMs, nowMs + restMs);
+    this.#reason = news.reason;
+  }
+
+  #openAfterRow(spec: HealthSpec, nowMs: number): void {
+    if (this.#consecutiveFailures < spec.consecutiveFailuresMax) return;
+    this.#open(spec, nowMs, `${this.#consecutiveFailures} failures in a row (${this.#lastPhase})`);
   }
 
   /** The result of an active probe. */
@@ -258,9 +383,14 @@ export class TargetHealth {
     }
     const ms = Math.min(spec.ejectMaxMs, spec.ejectBaseMs * 2 ** Math.min(this.#ejections, 30));
     this.#ejections += 1;
+    this.#openUntil(nowMs + ms, reason);
+    this.#isOpenNew = true;
+  }
+
+  #openUntil(untilMs: number, reason: string): void {
     this.#breaker = 'open';
     this.#trialRound += 1;
-    this.#openUntilMs = nowMs + ms;
+    this.#openUntilMs = untilMs;
     this.#trials = 0;
     this.#trialsAnswered = 0;
     this.#reason = reason;
@@ -270,6 +400,7 @@ export class TargetHealth {
     this.#breaker = 'closed';
     this.#closedSinceMs = nowMs;
     this.#slowStartMs = nowMs;
+    this.#isBackNew = true;
     this.#consecutiveFailures = 0;
     this.#trials = 0;
     this.#trialsAnswered = 0;

@@ -46,12 +46,15 @@ export function hedgeDelayMs(spec: HedgeSpec, firstTokens: Digest): number | nul
 export class HedgeBudget {
   #earned = 0;
   #perRequest = 0;
+  readonly #savedMax: number;
   /** Hedges taken since birth. */
   taken = 0;
   /** Hedges that were due and not made because the budget was spent. */
   suppressed = 0;
 
-  constructor(budgetPercent: number) {
+  /** `savedMax`: hedges that can be saved up; processes of one node share them. */
+  constructor(budgetPercent: number, savedMax: number = HEDGE_SAVED_MAX) {
+    this.#savedMax = savedMax;
     this.setPercent(budgetPercent);
   }
 
@@ -62,7 +65,7 @@ export class HedgeBudget {
 
   /** A request that could be hedged came. */
   onRequest(): void {
-    this.#earned = Math.min(this.#earned + this.#perRequest, HEDGE_SAVED_MAX * HEDGE_COST);
+    this.#earned = Math.min(this.#earned + this.#perRequest, this.#savedMax * HEDGE_COST);
   }
 
   /** Takes one hedge; false: the budget is spent. */

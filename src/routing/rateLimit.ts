@@ -118,6 +118,12 @@ export class RateLimiter {
     this.#tokens?.take(tokens - reservation.tokens, nowMs);
   }
 
+  /** Takes so much without asking; below 0 it is given back. A bucket never holds over its limit. */
+  adjust(requests: number, tokens: number, nowMs: number): void {
+    this.#requests?.take(requests, nowMs);
+    this.#tokens?.take(tokens, nowMs);
+  }
+
   /** Requests as clients see them; null: unlimited. */
   requests(nowMs: number): RateView | null {
     return this.#requests?.view(nowMs) ?? null;
@@ -130,11 +136,16 @@ export class RateLimiter {
 
   /** `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as OpenAI names and formats them. */
   headers(nowMs: number): HeaderList {
-    const fields: string[] = [];
-    pushView(fields, 'requests', this.requests(nowMs));
-    pushView(fields, 'tokens', this.tokens(nowMs));
-    return fields;
+    return rateFields(this.requests(nowMs), this.tokens(nowMs));
   }
+}
+
+/** The fields of two views; null: unlimited. */
+export function rateFields(requests: RateView | null, tokens: RateView | null): HeaderList {
+  const fields: string[] = [];
+  pushView(fields, 'requests', requests);
+  pushView(fields, 'tokens', tokens);
+  return fields;
 }
 
 function pushView(fields: string[], name: string, view: RateView | null): void {

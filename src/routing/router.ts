@@ -7,6 +7,7 @@
  * R3: with no healthy target the router panics rather than refuse: it picks a sick one and says
  *     so (`isPanic`), so that the caller can prefer another region.
  * R4: counters and health survive a reload for targets that stay.
+ * R5: what the node's other processes have under way counts in every choice, as they told it last.
  * Held by `router.test.ts`.
  */
 
@@ -26,6 +27,7 @@ import {
   type Entry,
   type EntryState,
 } from './eligibility.ts';
+import type { HealthNews } from './health.ts';
 import type { AttemptOutcome } from './outcome.ts';
 import { isOutlier, outliersMax } from './outliers.ts';
 import type { Pace } from './pace.ts';
@@ -197,8 +199,8 @@ export class ModelRouter {
     assert(entry !== undefined, 'an attempt goes to a target of this model');
     const { state } = entry;
     const trialRound = state.health.began(nowMs);
-    state.inFlight += 1;
-    state.queuedTokens += promptTokens;
+    state.ownInFlight += 1;
+    state.ownQueuedTokens += promptTokens;
     this.#tell(state, nowMs);
     return {
       state,
@@ -232,8 +234,8 @@ export class ModelRouter {
     if (outcome.kind === 'answered') this.firstContent(token, nowMs);
     token.isFinished = true;
     const { state } = token;
-    state.inFlight -= 1;
-    assert(state.inFlight >= 0, 'what ends was started');
+    state.ownInFlight -= 1;
+    assert(state.ownInFlight >= 0, 'what ends was started');
     if (!token.hasContent) state.unqueue(token.promptTokens);
     if (token.trialRound > 0) state.health.trialEnded(token.trialRound);
     this.#judge(token, outcome, nowMs);
@@ -370,6 +372,46 @@ export class ModelRouter {
     state.isHeld = isHeld;
     this.#tell(state, nowMs);
     return true;
+  }
+
+  /** What this process has under way at each target, for the node's other processes. */
+  eachLoad(visit: (target: TargetName, inFlight: number, queuedTokens: number) => void): void {
+    for (const { state } of this.#entries) {
+      visit(state.target, state.ownInFlight, state.ownQueuedTokens);
+    }
+  }
+
+  /** What the node's other processes have under way there (R5). Unknown targets are ignored. */
+  setElsewhere(target: TargetName, inFlight: number, queuedTokens: number): void {
+    const state = this.stateOf(target);
+    if (state === undefined) return;
+    state.elsewhereInFlight = inFlight;
+    state.elsewhereQueuedTokens = queuedTokens;
+  }
+
+  /** What this process has learned of the targets' health since it was asked last. */
+  eachNews(visit: (target: TargetName, news: HealthNews) => void, nowMs: number): void {
+    for (const { state } of this.#entries) {
+      const news = state.health.takeNews(nowMs);
+      if (news !== null) visit(state.target, news);
+    }
+  }
+
+  /** What a process of the node that begins has to know of the targets. */
+  eachStanding(visit: (target: TargetName, news: HealthNews) => void, nowMs: number): void {
+    for (const { state } of this.#entries) {
+      const news = state.health.standing(nowMs);
+      if (news !== null) visit(state.target, news);
+    }
+  }
+
+  /** What another process of the node has learned. Unknown targets are ignored. */
+  hearNews(target: TargetName, news: HealthNews, nowMs: number): void {
+    const state = this.stateOf(target);
+    if (state === undefined) return;
+    state.health.hear(news, this.spec.health, nowMs);
+    if (news.failed > 0) this.#judgeOutlier(state, nowMs);
+    this.#tell(state, nowMs);
   }
 
   #weigh(route: RouteTarget, state: TargetState, nowMs: number): void {

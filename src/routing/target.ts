@@ -24,8 +24,12 @@ export class TargetState implements Member {
   /** Configured; written by the router before each pick, as is `weight`. */
   baseWeight = 1;
   weight = 1;
-  inFlight = 0;
-  queuedTokens = 0;
+  /** Of this process: attempts under way, and prompt tokens whose first content has not come. */
+  ownInFlight = 0;
+  ownQueuedTokens = 0;
+  /** The same of the node's other processes, as they told last; 0 where there is none. */
+  elsewhereInFlight = 0;
+  elsewhereQueuedTokens = 0;
   roundRobinCredit = 0;
   prefillTokensPerMs: number | null = null;
   /** Mean time to first content, ms; null before the first. */
@@ -41,6 +45,14 @@ export class TargetState implements Member {
     this.health = new TargetHealth(joinedMs);
   }
 
+  get inFlight(): number {
+    return this.ownInFlight + this.elsewhereInFlight;
+  }
+
+  get queuedTokens(): number {
+    return this.ownQueuedTokens + this.elsewhereQueuedTokens;
+  }
+
   /** Learns from a first content after `ttftMs` with `tokensAhead` to prefill, its own included. */
   learn(ttftMs: number, tokensAhead: number, nowMs: number): void {
     this.ttft.observe(ttftMs, nowMs);
@@ -52,8 +64,8 @@ export class TargetState implements Member {
 
   /** Takes tokens off the queue; the counters never go below 0. */
   unqueue(tokens: number): void {
-    this.queuedTokens -= tokens;
-    assert(this.queuedTokens >= 0, 'what leaves the queue was put there');
+    this.ownQueuedTokens -= tokens;
+    assert(this.ownQueuedTokens >= 0, 'what leaves the queue was put there');
   }
 }
 

@@ -37,6 +37,10 @@ export interface NodeSpec {
   readonly limits?: object;
   readonly demo?: object;
   readonly tracing?: object;
+  /** Absent: one process. */
+  readonly workers?: number;
+  /** Where the public API listens; absent: a free port. */
+  readonly api?: string;
   readonly retryBudgetPercent?: number;
   /** In a process group of its own: Ctrl-C at the terminal does not reach it. */
   readonly isDetached?: boolean;
@@ -126,8 +130,9 @@ function renderConfig(spec: NodeSpec, peers: object | null): string {
   const keys = spec.keys ?? [{ name: 'test', sha256: keyHash(TEST_KEY) }];
   const file = {
     region,
-    listen: { api: '127.0.0.1:0', admin: '127.0.0.1:0' },
+    listen: { api: spec.api ?? '127.0.0.1:0', admin: '127.0.0.1:0' },
     ...(peers === null ? {} : { peers }),
+    workers: spec.workers ?? 1,
     keys,
     targets,
     models,

@@ -7,6 +7,8 @@ import type { ConfigWords } from '../../src/main/config/reference.ts';
 
 export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'the failure domain that this node is in': '节点所在的故障域',
+  'processes that serve the public API, on Linux; auto: one a core, 8 at most':
+    '承接公开 API 的进程数（Linux）；auto：每核一个，最多 8 个',
   'absent: the region and -1': '不写：区域名加 -1',
   'relative to the configuration file': '相对于配置文件',
   'the public API': '公共接口',

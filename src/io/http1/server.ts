@@ -49,8 +49,11 @@ export interface HttpServerStats extends Readonly<ServerCounts> {
 }
 
 export interface HttpServer {
-  /** Begins to accept. Port 0 takes a free one; a failure (address in use …) is Node's error. */
-  listen(host: string, port: number): Promise<Result<AddressInfo, Error>>;
+  /**
+   * Begins to accept. Port 0 takes a free one; a failure (address in use …) is Node's error.
+   * `isShared`: other processes of ours listen there too, and the kernel deals connections out.
+   */
+  listen(host: string, port: number, isShared?: boolean): Promise<Result<AddressInfo, Error>>;
   /**
    * Stops accepting, lets requests under way finish (their connections close) and breaks off what is
    * left after `graceMs`. Resolves once every connection is gone.
@@ -210,11 +213,11 @@ class Listener implements HttpServer {
     else this.#perAddress.set(remote, ofAddress);
   }
 
-  listen(host: string, port: number): Promise<Result<AddressInfo, Error>> {
+  listen(host: string, port: number, isShared = false): Promise<Result<AddressInfo, Error>> {
     return new Promise((resolve) => {
       const failed = (cause: Error): void => resolve(err(cause));
       this.#server.once('error', failed);
-      this.#server.listen({ host, port, backlog: 4096 }, () => {
+      this.#server.listen({ host, port, backlog: 4096, reusePort: isShared }, () => {
         this.#server.off('error', failed);
         const address = this.#server.address();
         assert(address !== null && typeof address === 'object', 'a TCP listener has an address');

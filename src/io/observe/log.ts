@@ -32,6 +32,8 @@ export interface Log {
 /** A log with its owner's side. */
 export interface LogOwner extends Log {
   setLevel(level: LogLevel): void;
+  /** Whole lines of another process of the node, as they are. */
+  pass(lines: string): void;
   /** Lines lost because the reader of our output was too slow. */
   dropped(): number;
   /** Writes what is still held, for the end of the process. */
@@ -102,6 +104,7 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
       const head = `{"level":"info","time":"${time.text()}",${prefix}"event":"${event}",`;
       destination.write(`${head}${fields}}\n`);
     },
+    pass: (lines) => void destination.write(lines),
     setLevel: (next) => {
       logger.level = next;
     },

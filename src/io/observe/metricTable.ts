@@ -192,6 +192,11 @@ export const METRICS = {
     ['result'],
   ),
   banyan_trace_queue_spans: gauge('Spans that wait for the collector.'),
+  banyan_workers: gauge('Worker processes that serve; 0 where the node is one process.'),
+  banyan_worker_restarts_total: counter('Worker processes that ended by themselves or hung.'),
+  banyan_worker_exchanges_lost_total: counter(
+    'Requests that were under way in a worker process when it ended.',
+  ),
   banyan_log_lines_dropped_total: counter('Log lines lost because nobody took them in time.'),
   banyan_metric_series_merged_total: counter(
     'Times that a new label value was counted as "other" because a metric had its limit of series.',

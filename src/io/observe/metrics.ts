@@ -10,8 +10,10 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Metric } from 'prom-client';
 
 import type { AttemptRecord, ExchangeRecord, Observer } from '../../replica/observer.ts';
+import { metricSamples, type MetricSamples } from './mergedMetrics.ts';
 import { METRICS, type MetricName, type MetricSpec } from './metricTable.ts';
 import type { OtlpCounts } from './otlp.ts';
+import { isSameAttempt, isSameExchange } from './sameSeries.ts';
 import { Family, HistogramSeries, NumberSeries, OTHER } from './series.ts';
 
 /** Another region, as seen when somebody scrapes. */
@@ -56,14 +58,23 @@ export interface Metrics extends Observer {
   /** A request was refused before the gateway saw it. */
   httpRefused(code: string): void;
   reloaded(result: 'applied' | 'refused'): void;
+  /** Worker processes that serve; asked at every scrape. */
+  setWorkers(count: () => number): void;
+  /** A worker ended and took `exchanges` with it. */
+  workerLost(exchanges: number): void;
   /** Log lines lost so far; asked at every scrape. */
   setLogDropped(count: () => number): void;
   /** What became of spans so far; asked at every scrape. Absent: none are made. */
   setSpans(sample: () => SpanSample): void;
   inFlight(): number;
+  /** The same as `render`, not as text. */
+  samples(): Promise<MetricSamples>;
   /** The text for Prometheus, and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
+
+/** Gauges of which several processes show the largest, not the sum. */
+const LARGEST: ReadonlySet<string> = new Set(['banyan_loop_lag_seconds', 'banyan_shed_pressure']);
 
 /** `gen_ai.operation.name` for our operations. */
 const OPERATION_NAMES: Readonly<Record<string, string>> = {
@@ -106,30 +117,6 @@ interface KeySeries {
   readonly outputTokens: NumberSeries;
 }
 
-/** Do both add to the same series? */
-function isSameExchange(one: ExchangeRecord, other: ExchangeRecord): boolean {
-  return (
-    one.operation === other.operation &&
-    one.providerKind === other.providerKind &&
-    one.model === other.model &&
-    one.modelServed === other.modelServed &&
-    one.end === other.end &&
-    one.status === other.status &&
-    one.errorCode === other.errorCode
-  );
-}
-
-function isSameAttempt(one: AttemptRecord, other: AttemptRecord): boolean {
-  return (
-    one.providerKind === other.providerKind &&
-    one.model === other.model &&
-    one.target === other.target &&
-    one.region === other.region &&
-    one.end === other.end &&
-    one.reason === other.reason
-  );
-}
-
 /** Makes the metrics of one node. `withProcess: false` leaves out those of the process, for tests. */
 export function createMetrics(build: BuildInfo, withProcess = true): Metrics {
   return new NodeMetrics(build, withProcess);
@@ -167,6 +154,7 @@ class NodeMetrics implements Metrics {
   #spans: (() => SpanSample) | null = null;
   #logDropped: () => number = () => 0;
   #connections: () => number = () => 0;
+  #workers: () => number = () => 0;
 
   constructor(build: BuildInfo, withProcess: boolean) {
     const merged = METRICS.banyan_metric_series_merged_total;
@@ -228,6 +216,15 @@ class NodeMetrics implements Metrics {
 
   reloaded(result: 'applied' | 'refused'): void {
     this.#number('banyan_config_reloads_total').get(result).value += 1;
+  }
+
+  setWorkers(count: () => number): void {
+    this.#workers = count;
+  }
+
+  workerLost(exchanges: number): void {
+    this.#number('banyan_worker_restarts_total').get().value += 1;
+    this.#number('banyan_worker_exchanges_lost_total').get().value += exchanges;
   }
 
   inFlight(): number {
@@ -310,7 +307,19 @@ class NodeMetrics implements Metrics {
     this.#pressure.value = pressure;
   }
 
+  async samples(): Promise<MetricSamples> {
+    this.#sample();
+    return metricSamples(this.#registry);
+  }
+
   async render(): Promise<{ readonly contentType: string; readonly text: string }> {
+    this.#sample();
+    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+
+  /** Asks for what is known only when somebody looks. */
+  #sample(): void {
+    this.#number('banyan_workers').get().value = this.#workers();
     this.#number('banyan_log_lines_dropped_total').get().value = this.#logDropped();
     this.#number('banyan_http_connections').get().value = this.#connections();
     if (this.#spans !== null) this.#renderSpans(this.#spans());
@@ -323,7 +332,6 @@ class NodeMetrics implements Metrics {
       if (sample.rttMs !== null) rtt.get(sample.region).value = sample.rttMs / 1000;
       if (sample.phi !== null) phi.get(sample.region).value = sample.phi;
     }
-    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
   }
 
   #renderSpans({ counts, queuedSpans }: SpanSample): void {
@@ -462,10 +470,11 @@ class NodeMetrics implements Metrics {
 
   #register(family: Family<NumberSeries> | Family<HistogramSeries>): void {
     const { name, spec } = family;
+    const { help, type } = spec;
+    const aggregator = LARGEST.has(name) ? 'max' : 'sum';
     const metric = {
       name,
-      get: () =>
-        Promise.resolve({ name, help: spec.help, type: spec.type, values: family.samples() }),
+      get: () => Promise.resolve({ name, help, type, aggregator, values: family.samples() }),
     };
     // The registry asks a metric for its name and for `get()` only; its type wants prom-client's
     // own classes, whose histograms cannot be filled from numbers counted elsewhere.

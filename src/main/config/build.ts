@@ -86,6 +86,8 @@ export interface ShellConfig {
   readonly origins: readonly OriginShell[];
   /** Null: no spans are made. */
   readonly tracing: TracingShell | null;
+  /** Worker processes. */
+  readonly workers: number | 'auto';
   readonly logLevel: LogLevel;
   readonly drainMs: number;
   readonly hasFaults: boolean;
@@ -148,6 +150,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     llamas: file.targets.flatMap((target) => (target.kind === 'llama' ? [llama(target, at)] : [])),
     origins: origins(file, at),
     tracing: file.tracing === undefined ? null : tracing(file.tracing.otlp, at),
+    workers: file.workers,
     logLevel: file.log.level,
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,

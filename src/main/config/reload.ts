@@ -52,6 +52,7 @@ export function restartFields(current: LoadedConfig, next: LoadedConfig): readon
       'listen.admin': shell.admin,
       peers: shell.peers,
       tracing: shell.tracing === null ? null : { ...shell.tracing, sampleRatio: 0 },
+      workers: shell.workers,
       'demo.faults': shell.hasFaults,
     };
   };

@@ -13,6 +13,7 @@ import {
   HTTP_LIMITS,
 } from '../../base/limits.ts';
 import { TRACE_LIMITS } from '../../base/traceLimits.ts';
+import { WORKER_LIMITS } from '../../base/workerLimits.ts';
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
 import { PRIORITIES } from '../../routing/admission.ts';
@@ -352,6 +353,10 @@ export const configSchema = mapping({
   node: label.optional().describe('absent: the region and -1'),
   dataDir: text().default('data').describe('relative to the configuration file'),
   listen: listen.prefault({}),
+  workers: z
+    .union([z.literal('auto'), whole(1, WORKER_LIMITS.countMax)])
+    .default('auto')
+    .describe('processes that serve the public API, on Linux; auto: one a core, 8 at most'),
   peers: peers.optional().describe('the other regions; absent: this one stands alone'),
   keys: z.array(keySchema).max(CONFIG_LIMITS.keysMax).default([]).describe('API keys of clients'),
   targets: z.array(targetSchema).max(CONFIG_LIMITS.targetsMax).default([]),

@@ -86,6 +86,8 @@ export function nodeConfigText(plan: UpPlan, node: RegionPlan): string {
   const config = {
     region: node.region,
     dataDir: 'data',
+    // Three regions share one machine, and what they show is the regions.
+    workers: 1,
     listen: { api: `127.0.0.1:${node.apiPort}`, admin: `127.0.0.1:${node.adminPort}` },
     ...(others.length === 0 ? {} : { peers: peersConfig(plan, node, others) }),
     keys: [{ name: 'demo', sha256: createHash('sha256').update(DEMO_KEY).digest('hex') }],
