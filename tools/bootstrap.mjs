@@ -25,6 +25,7 @@ const COMMANDS = {
   generate: { dev: true, script: 'tools/generate.ts', args: [] },
   format: { dev: true, script: 'tools/check.ts', args: ['--fix'] },
   'bench:http': { dev: true, script: 'bench/http/main.ts', args: [] },
+  'bench:consensus': { dev: true, script: 'bench/consensus/main.ts', args: [] },
   soak: { dev: true, script: 'test/soak/soak.ts', args: [] },
   kills: { dev: true, script: 'test/e2e/continuation.test.ts', args: [] },
   fuzz: { dev: true, script: 'test/fuzz/fuzz.ts', args: [] },

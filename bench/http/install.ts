@@ -16,10 +16,10 @@ const PORTKEY_VERSION = '1.15.2';
 const HONO_SERVER_VERSION = '1.13.8';
 const LITELLM_PACKAGE = 'litellm[proxy]';
 
-/** Compiles `bench/http/native/NAME.c` unless that is done; returns the program. */
-export function buildNative(root: string, cache: string, name: string): string {
-  const source = join(root, 'bench', 'http', 'native', `${name}.c`);
-  const program = join(cache, 'native', name);
+/** Compiles `bench/AREA/native/NAME.c` unless that is done; returns the program. */
+export function buildNative(root: string, cache: string, area: string, name: string): string {
+  const source = join(root, 'bench', area, 'native', `${name}.c`);
+  const program = join(cache, 'native', `${area}-${name}`);
   if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return program;
   mkdirSync(join(cache, 'native'), { recursive: true });
   const args = ['-O2', '-Wall', '-Wextra', '-std=gnu11', '-o', program, source];
@@ -33,14 +33,19 @@ export function buildNative(root: string, cache: string, name: string): string {
 }
 
 /** A Debian package's program, installed through apt where it is missing and we may. */
-export function findDebian(name: string, versionArg: string, say: Say): Found {
+export function findDebian(
+  name: string,
+  versionArg: string,
+  say: Say,
+  debianPackage: string = name,
+): Found {
   const version = versionOf(name, [versionArg]);
   if (version !== null) return { ok: true, path: name, version };
   if (process.getuid?.() !== 0) {
-    return { ok: false, reason: `not installed (apt-get install ${name})` };
+    return { ok: false, reason: `not installed (apt-get install ${debianPackage})` };
   }
-  say(`installing ${name} with apt-get`);
-  const args = ['install', '-y', '--no-install-recommends', name];
+  say(`installing ${debianPackage} with apt-get`);
+  const args = ['install', '-y', '--no-install-recommends', debianPackage];
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   const run = spawnSync('apt-get', args, { encoding: 'utf8', env });
   const installed = versionOf(name, [versionArg]);

@@ -104,7 +104,7 @@ function findSystems(
 async function startUpstream(cache: string, cores: readonly number[]): Promise<readonly number[]> {
   const ports: number[] = [];
   while (ports.length < TARGETS) ports.push(await freePort());
-  const file = buildNative(ROOT, cache, 'upstream');
+  const file = buildNative(ROOT, cache, 'http', 'upstream');
   const child = startPinned({ file, args: ports.map(String), cores }, ['ignore', 'pipe', 2]);
   await new Promise<void>((done, failed) => {
     child.stdout?.once('data', () => done());
@@ -140,7 +140,7 @@ async function main(): Promise<void> {
   mkdirSync(join(cache, 'run'), { recursive: true });
   const cores = planCores();
   pinDriver(cores);
-  const program = buildNative(ROOT, cache, 'load');
+  const program = buildNative(ROOT, cache, 'http', 'load');
   const { systems, skipped } = findSystems(options, cache);
   const upstreamPorts = await startUpstream(cache, cores.upstream);
   const bench: Bench = { cache, program, cores, upstreamPorts, seconds: options.seconds };

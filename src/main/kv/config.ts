@@ -6,7 +6,7 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 
 import { GROUP_LIMITS } from '../../base/groupLimits.ts';
-import { RAFT_LIMITS, STORAGE_LIMITS } from '../../base/limits.ts';
+import { RAFT_LIMITS, REGION_LIMITS, STORAGE_LIMITS } from '../../base/limits.ts';
 import { LABEL } from '../../base/names.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { parseAddress, type Address } from '../config/address.ts';
@@ -28,6 +28,8 @@ const member = z.strictObject({
   address,
   priority: whole(0, RAFT_LIMITS.priorityMax).default(1),
   isWitness: z.boolean().default(false),
+  /** An artificial round trip to this member, ms: half of it is waited here, half there. */
+  delayMs: whole(0, REGION_LIMITS.rttMsMax).default(0),
   /** Of the cluster from its beginning; others are added while it runs. */
   isInitial: z.boolean().default(true),
 });

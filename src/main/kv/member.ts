@@ -204,7 +204,7 @@ function hubConfig(config: KvConfig) {
     cluster: config.cluster,
     region: own?.region ?? '',
     node: `node-${config.id}`,
-    peers: others(config).map(({ region, address }) => ({ region, ...address, delayMs: 0 })),
+    peers: others(config).map(({ region, address, delayMs }) => ({ region, ...address, delayMs })),
   };
 }
 
