@@ -19,6 +19,7 @@ import {
   rename,
   unlink,
   write,
+  writeSync,
 } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { assert } from '../../base/assert.ts';
@@ -33,6 +34,9 @@ import type {
 } from '../../base/disk.ts';
 import { err, ok } from '../../base/result.ts';
 import { takeFolderLock } from './folderLock.ts';
+
+/** A write of so many bytes is done at once, on this thread. */
+const INLINE_BYTES_MAX = 64 * 1024;
 
 const KINDS: Readonly<Record<string, DiskErrorKind>> = {
   ENOSPC: 'full',
@@ -193,7 +197,12 @@ class NodeFile implements DiskFile {
 
   write(offset: number, bytes: Uint8Array, done: DiskDone<null>): void {
     this.#add('write', done, (then) => {
-      writeWhole(this.#descriptor, bytes, 0, offset, (cause) => then(cause, null));
+      if (bytes.length > INLINE_BYTES_MAX) {
+        writeWhole(this.#descriptor, bytes, 0, offset, (cause) => then(cause, null));
+      } else {
+        const cause = writeNow(this.#descriptor, bytes, offset);
+        process.nextTick(() => then(cause, null));
+      }
     });
   }
 
@@ -245,6 +254,24 @@ class NodeFile implements DiskFile {
         done(isNone(cause) ? ok(value) : err(diskError(operation, this.path, cause)));
       });
     });
+  }
+}
+
+/**
+ * Writes all of a few bytes before it returns; null, or why not. It takes them into memory, which
+ * costs microseconds; the way to the thread pool and back costs more. Only `sync` waits for the disk.
+ */
+function writeNow(descriptor: number, bytes: Uint8Array, offset: number): unknown {
+  try {
+    let from = 0;
+    while (from < bytes.length) {
+      const count = writeSync(descriptor, bytes, from, bytes.length - from, offset + from);
+      if (count === 0) return new Error('the system wrote nothing and gave no reason');
+      from += count;
+    }
+    return null;
+  } catch (cause) {
+    return cause; // It becomes a `DiskError` where the others do.
   }
 }
 
