@@ -1,17 +1,30 @@
-/** A writer and a bounds-checked reader of the cores' own fixed byte layouts. */
+/** A writer and a bounds-checked reader of the cores' own fixed byte layouts. @hot */
 
-import { decodeUtf8Strict, encodeUtf8 } from './bytes.ts';
+import { decodeUtf8Strict, EMPTY_BYTES, encodeUtf8 } from './bytes.ts';
 
 const TWO_32 = 0x1_0000_0000;
 
+/**
+ * Buffers of writers that are finished, for the next ones: a new one for each message costs more than
+ * writing it. More than one, because writers are nested.
+ */
+const spare: Uint8Array[] = [];
+const SPARE_MAX = 8;
+const SPARE_BYTES = 4 * 1024;
+
 /** Appends to a buffer that grows. Integers are little-endian. */
 export class ByteWriter {
-  #bytes = new Uint8Array(256);
+  #bytes = spare.pop() ?? new Uint8Array(SPARE_BYTES);
   #length = 0;
 
-  /** What was written, a copy. */
+  /** What was written, a copy. The writer begins anew. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    const bytes = this.#bytes;
+    const copy = bytes.slice(0, this.#length);
+    if (bytes.length === SPARE_BYTES && spare.length < SPARE_MAX) spare.push(bytes);
+    this.#bytes = EMPTY_BYTES;
+    this.#length = 0;
+    return copy;
   }
 
   u8(value: number): this {
@@ -21,16 +34,23 @@ export class ByteWriter {
   }
 
   u16(value: number): this {
-    return this.u8(value & 0xff).u8(value >>> 8);
+    const at = this.#grow(2);
+    this.#bytes[at] = value;
+    this.#bytes[at + 1] = value >>> 8;
+    return this;
   }
 
   u32(value: number): this {
-    return this.u16(value & 0xffff).u16(value >>> 16);
+    this.#put32(this.#grow(4), value);
+    return this;
   }
 
   /** A safe integer in 8 bytes. */
   u64(value: number): this {
-    return this.u32((value % TWO_32) >>> 0).u32(Math.floor(value / TWO_32));
+    const at = this.#grow(8);
+    this.#put32(at, (value % TWO_32) >>> 0);
+    this.#put32(at + 4, Math.floor(value / TWO_32));
+    return this;
   }
 
   bool(value: boolean): this {
@@ -46,13 +66,34 @@ export class ByteWriter {
   }
 
   text(text: string): this {
-    return this.blob(encodeUtf8(text));
+    const { length } = text;
+    const at = this.#grow(4 + length);
+    const bytes = this.#bytes;
+    // Names and keys are ASCII nearly always: no call into the system's encoder for them.
+    for (let index = 0; index < length; index += 1) {
+      const code = text.charCodeAt(index);
+      if (code >= 0x80) {
+        this.#length = at;
+        return this.blob(encodeUtf8(text));
+      }
+      bytes[at + 4 + index] = code;
+    }
+    this.#put32(at, length);
+    return this;
   }
 
   list<T>(items: readonly T[], write: (item: T) => void): this {
     this.u32(items.length);
     for (const item of items) write(item);
     return this;
+  }
+
+  #put32(at: number, value: number): void {
+    const bytes = this.#bytes;
+    bytes[at] = value;
+    bytes[at + 1] = value >>> 8;
+    bytes[at + 2] = value >>> 16;
+    bytes[at + 3] = value >>> 24;
   }
 
   #grow(count: number): number {
@@ -90,23 +131,23 @@ export class ByteReader {
   }
 
   u8(): number {
-    if (this.left < 1) {
-      this.isBad = true;
-      return 0;
-    }
-    const value = this.#bytes[this.#at] ?? 0;
-    this.#at += 1;
-    return value;
+    const at = this.#take(1);
+    return at < 0 ? 0 : (this.#bytes[at] ?? 0);
   }
 
   u16(): number {
-    const low = this.u8();
-    return low + this.u8() * 0x100;
+    const at = this.#take(2);
+    if (at < 0) return 0;
+    const bytes = this.#bytes;
+    return (bytes[at] ?? 0) + (bytes[at + 1] ?? 0) * 0x100;
   }
 
   u32(): number {
-    const low = this.u16();
-    return low + this.u16() * 0x1_0000;
+    const at = this.#take(4);
+    if (at < 0) return 0;
+    const bytes = this.#bytes;
+    const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16);
+    return low + (bytes[at + 3] ?? 0) * 0x100_0000;
   }
 
   u64(): number {
@@ -146,5 +187,16 @@ export class ByteReader {
     if (count > countMax) this.isBad = true;
     while (!this.isBad && items.length < count) items.push(read());
     return items;
+  }
+
+  /** Where the next `count` bytes stand; -1: there are not so many. */
+  #take(count: number): number {
+    const at = this.#at;
+    if (count > this.#bytes.length - at) {
+      this.isBad = true;
+      return -1;
+    }
+    this.#at = at + count;
+    return at;
   }
 }
