@@ -567,6 +567,26 @@ test('a member that stops gives its folder back and says nothing more', () => {
   world.until(() => back.status().leader !== 0);
 });
 
+test('a member whose disk is full stops when it is told to', () => {
+  const world = three();
+  const leader = world.leader();
+  const { id } = leader.status();
+  const { disk, disks } = world.node(id);
+  disk.faults.capacityBytes = disk.usedBytes();
+  const value = new Uint8Array(2_000);
+  const payload = encodeKvCommand({ kind: 'put', key: 'a', value });
+  // More at once than what is left of the log has room for: it waits for space.
+  for (let sent = 0; sent < 100; sent += 1) leader.propose(payload, () => {});
+  world.until(() => disks.includes('full'));
+  let isStopped = false;
+  leader.stop(() => (isStopped = true));
+  world.until(() => isStopped);
+  disk.faults.capacityBytes = Number.MAX_SAFE_INTEGER;
+  world.node(id).group = null;
+  const back = world.open(id, 'open');
+  world.until(() => back.status().applied === world.leader().status().applied);
+});
+
 test('hashes of the state are compared, and one that differs is told', () => {
   const world = three();
   const leader = world.leader();

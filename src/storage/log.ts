@@ -130,9 +130,10 @@ export class DurableLog {
     this.#wakeUp();
   }
 
-  /** Finishes what was asked, then gives the folder back. */
+  /** Finishes what was asked, as far as there is space for it, then gives the folder back. */
   close(done: () => void): void {
     this.#isClosing = true;
+    this.#wakeUp();
     const finish = (): void => {
       if (this.#isBusy || this.#isPreparing || this.#isSnapshotting) {
         this.#waiting.push(finish);
@@ -307,7 +308,7 @@ export class DurableLog {
       if (this.#stateNow() === 'full') yield* this.#releaseReserve();
       this.prepareNext();
       // Waits for space as long as it takes: nothing is acknowledged meanwhile.
-      while (this.#next === null && this.#stateNow() !== 'failed') yield* this.#untilWoken();
+      while (this.#next === null && !this.#isGivingUp()) yield* this.#untilWoken();
     }
     const next = this.#next;
     if (next === null) return { kind: 'io', detail: 'no further segment could be made' };
@@ -319,6 +320,11 @@ export class DurableLog {
     this.#writer.openFresh(next.bytes, next.number, this.#identity);
     this.prepareNext();
     return null;
+  }
+
+  /** Space is not waited for any longer: what needed it was never acknowledged. */
+  #isGivingUp(): boolean {
+    return this.#state === 'failed' || (this.#isClosing && this.#state === 'full');
   }
 
   #stateNow(): LogDiskState {
@@ -346,8 +352,8 @@ export class DurableLog {
       if (written.error.kind !== 'full') return written.error;
       this.#enter('full', written.error.detail);
       if (yield* this.#releaseReserve()) continue;
-      yield* this.#untilWoken();
-      if (this.#stateNow() === 'failed') return written.error;
+      if (!this.#isGivingUp()) yield* this.#untilWoken();
+      if (this.#isGivingUp()) return written.error;
     }
   }
 
