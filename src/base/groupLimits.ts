@@ -10,6 +10,8 @@ const MIB = 1024 * KIB;
 export const GROUP_LIMITS = {
   /** The log says that all so far is durable once nothing was written for so long, ms. */
   settleMs: 500,
+  /** What stands around one entry in a segment of its own. */
+  segmentOverheadBytes: 1 * KIB,
   /** A full disk is asked for space again after this, ms. */
   spaceRetryMs: 1_000,
   /** Replies kept for requests whose place in the log is learnt after it was applied. */

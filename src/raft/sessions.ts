@@ -29,6 +29,18 @@ export interface StateMachine {
 export interface SessionMachine extends StateMachine {
   /** CRC-32C of the sessions and their replies alone: the hash of `inner` is its own matter. */
   sessionsHash(): number;
+  /** What has happened to sessions since the last call, for a host that keeps them one by one. */
+  takeChanges(): SessionChanges;
+  /** Takes back what was kept: encoded sessions, the oldest use first. False: they are none. */
+  adopt(encoded: readonly Uint8Array[]): boolean;
+}
+
+export interface SessionChanges {
+  /** All before are gone: `used` holds every session. */
+  readonly isWhole: boolean;
+  readonly ended: readonly number[];
+  /** In order of use, each later than all that are not here. */
+  readonly used: readonly { readonly id: number; readonly encoded: Uint8Array }[];
 }
 
 export interface SessionLimits {
@@ -93,76 +105,136 @@ interface Session {
 export function createSessionMachine(
   inner: StateMachine,
   limits: SessionLimits = RAFT_LIMITS,
+  /** Whether `takeChanges` is going to be asked. */
+  isTracked = false,
 ): SessionMachine {
+  return new Sessions(inner, limits, isTracked);
+}
+
+class Sessions implements SessionMachine {
+  readonly #inner: StateMachine;
+  readonly #limits: SessionLimits;
+  readonly #isTracked: boolean;
   /** In order of last use, the oldest first. */
-  let sessions = new Map<number, Session>();
+  #sessions = new Map<number, Session>();
+  /** Used or ended since the changes were taken, in order of last use. */
+  #touched = new Set<number>();
+  #isWhole = false;
 
-  function expire(timeMs: number): void {
-    for (const [id, session] of sessions) {
-      const isIdle = timeMs - session.usedMs > limits.sessionIdleMs;
-      if (!isIdle && sessions.size <= limits.sessionsMax) return;
-      sessions.delete(id);
+  constructor(inner: StateMachine, limits: SessionLimits, isTracked: boolean) {
+    this.#inner = inner;
+    this.#limits = limits;
+    this.#isTracked = isTracked;
+  }
+
+  apply(index: Index, timeMs: number, data: Uint8Array): Uint8Array {
+    this.#expire(timeMs);
+    const command = decodeSessionCommand(data);
+    const reply = command === null ? MALFORMED : this.#run(command, index, timeMs);
+    return encodeSessionReply(reply);
+  }
+
+  snapshot(): Uint8Array {
+    return writeSessions(this.#sessions).blob(this.#inner.snapshot()).finish();
+  }
+
+  sessionsHash(): number {
+    return crc32c(writeSessions(this.#sessions).finish());
+  }
+
+  restore(data: Uint8Array): boolean {
+    const reader = new ByteReader(data);
+    const { sessionsMax } = this.#limits;
+    const list = reader.list(sessionsMax, () => readSession(reader, this.#limits));
+    const rest = reader.blob(RAFT_LIMITS.snapshotBytesMax);
+    if (!reader.isDone()) return false;
+    this.#sessions = new Map(list.map((session) => [session.id, session]));
+    this.#isWhole = true;
+    return this.#inner.restore(rest);
+  }
+
+  takeChanges(): SessionChanges {
+    const touched = [...this.#touched];
+    const ids = this.#isWhole ? [...this.#sessions.keys()] : touched;
+    const changes = {
+      isWhole: this.#isWhole,
+      ended: touched.filter((id) => !this.#sessions.has(id)),
+      used: ids.flatMap((id) => {
+        const session = this.#sessions.get(id);
+        return session === undefined ? [] : [{ id, encoded: encodeSession(session) }];
+      }),
+    };
+    this.#touched = new Set();
+    this.#isWhole = false;
+    return changes;
+  }
+
+  adopt(encoded: readonly Uint8Array[]): boolean {
+    this.#sessions = new Map();
+    return encoded.every((bytes) => {
+      const reader = new ByteReader(bytes);
+      const session = readSession(reader, this.#limits);
+      this.#sessions.set(session.id, session);
+      return reader.isDone();
+    });
+  }
+
+  #run(command: SessionCommand, index: Index, timeMs: number): SessionReply {
+    if (command.kind === 'call') return this.#call(command, index, timeMs);
+    if (command.kind === 'plain') return done(this.#inner.apply(index, timeMs, command.payload));
+    if (command.kind === 'close') {
+      return this.#remove(command.session) ? { kind: 'closed' } : { kind: 'expired' };
     }
+    this.#use({ id: index, usedMs: timeMs, firstUnacked: 1, replies: new Map() }, timeMs);
+    this.#expire(timeMs);
+    return { kind: 'opened', session: index };
   }
 
-  function use(session: Session, timeMs: number): void {
-    session.usedMs = timeMs;
-    sessions.delete(session.id);
-    sessions.set(session.id, session);
-  }
-
-  function call(
+  #call(
     command: Extract<SessionCommand, { readonly kind: 'call' }>,
     index: Index,
     timeMs: number,
   ): SessionReply {
-    const session = sessions.get(command.session);
+    const session = this.#sessions.get(command.session);
     if (session === undefined) return { kind: 'expired' };
-    use(session, timeMs);
+    this.#use(session, timeMs);
     forgetBelow(session, command.firstUnacked);
     if (command.seq < session.firstUnacked) return { kind: 'forgotten' };
     const kept = session.replies.get(command.seq);
     if (kept !== undefined) return kept === null ? { kind: 'tooLong' } : done(kept);
-    if (command.seq - session.firstUnacked >= limits.sessionCallsMax) return { kind: 'window' };
-    const payload = inner.apply(index, timeMs, command.payload);
-    const isTooLong = payload.length > limits.sessionReplyBytesMax;
-    session.replies.set(command.seq, isTooLong ? null : payload);
+    const { sessionCallsMax, sessionReplyBytesMax } = this.#limits;
+    if (command.seq - session.firstUnacked >= sessionCallsMax) return { kind: 'window' };
+    const payload = this.#inner.apply(index, timeMs, command.payload);
+    session.replies.set(command.seq, payload.length > sessionReplyBytesMax ? null : payload);
     return done(payload);
   }
 
-  function run(command: SessionCommand, index: Index, timeMs: number): SessionReply {
-    if (command.kind === 'call') return call(command, index, timeMs);
-    if (command.kind === 'plain') return done(inner.apply(index, timeMs, command.payload));
-    if (command.kind === 'close') {
-      return sessions.delete(command.session) ? { kind: 'closed' } : { kind: 'expired' };
+  #expire(timeMs: number): void {
+    const { sessionIdleMs, sessionsMax } = this.#limits;
+    for (const [id, session] of this.#sessions) {
+      const isIdle = timeMs - session.usedMs > sessionIdleMs;
+      if (!isIdle && this.#sessions.size <= sessionsMax) return;
+      this.#remove(id);
     }
-    sessions.set(index, { id: index, usedMs: timeMs, firstUnacked: 1, replies: new Map() });
-    expire(timeMs);
-    return { kind: 'opened', session: index };
   }
 
-  return {
-    apply(index, timeMs, data) {
-      expire(timeMs);
-      const command = decodeSessionCommand(data);
-      const reply = command === null ? MALFORMED : run(command, index, timeMs);
-      return encodeSessionReply(reply);
-    },
-    snapshot() {
-      return writeSessions(sessions).blob(inner.snapshot()).finish();
-    },
-    sessionsHash() {
-      return crc32c(writeSessions(sessions).finish());
-    },
-    restore(data) {
-      const reader = new ByteReader(data);
-      const list = reader.list(limits.sessionsMax, () => readSession(reader, limits));
-      const rest = reader.blob(RAFT_LIMITS.snapshotBytesMax);
-      if (!reader.isDone()) return false;
-      sessions = new Map(list.map((session) => [session.id, session]));
-      return inner.restore(rest);
-    },
-  };
+  #use(session: Session, timeMs: number): void {
+    session.usedMs = timeMs;
+    this.#sessions.delete(session.id);
+    this.#sessions.set(session.id, session);
+    this.#touch(session.id);
+  }
+
+  #remove(id: number): boolean {
+    this.#touch(id);
+    return this.#sessions.delete(id);
+  }
+
+  #touch(id: number): void {
+    if (!this.#isTracked) return;
+    this.#touched.delete(id);
+    this.#touched.add(id);
+  }
 }
 
 const MALFORMED: SessionReply = { kind: 'malformed' };
@@ -182,6 +254,12 @@ function forgetBelow(session: Session, firstUnacked: number): void {
 function writeSessions(sessions: ReadonlyMap<number, Session>): ByteWriter {
   const writer = new ByteWriter();
   return writer.list([...sessions.values()], (session) => writeSession(writer, session));
+}
+
+function encodeSession(session: Session): Uint8Array {
+  const writer = new ByteWriter();
+  writeSession(writer, session);
+  return writer.finish();
 }
 
 function writeSession(writer: ByteWriter, session: Session): void {

@@ -18,12 +18,15 @@ import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');
 const READY_MS = 20_000;
+const DAY_MS = 86_400_000;
 const LOG_CHARS_KEPT = 1_000_000;
 
 export interface KvClusterOptions {
   /** Members of the beginning; one more stands by, to be added. */
   readonly count?: number;
   readonly config?: object;
+  /** What one member's file says besides. */
+  readonly configOf?: (id: number) => object;
   readonly hasTls?: boolean;
   /** The data folder of a member, where a test wants another place. */
   readonly dataOf?: (id: number) => string | null;
@@ -284,6 +287,7 @@ export async function createKvCluster(options: KvClusterOptions = {}): Promise<K
       heartbeatMs: 100,
       electionMs: 800,
       ...options.config,
+      ...options.configOf?.(id),
     };
     await mkdir(dirname(data), { recursive: true });
     await writeFile(configFile, `${JSON.stringify(config, null, 2)}\n`);
@@ -304,9 +308,10 @@ async function makeCerts(dir: string, ids: readonly number[]): Promise<void> {
     dir,
     cluster: 'kv-test',
     nodes: ids.map((id) => ({ region: `r${id}`, node: `node-${id}` })),
-    days: 2,
+    days: 20,
     isForced: false,
-    wallMs: Date.now(),
+    // Valid for members whose clocks are days behind or ahead.
+    wallMs: Date.now() - 10 * DAY_MS,
   });
   assert.ok(made.ok, JSON.stringify(made));
 }

@@ -18,6 +18,8 @@ const address = z.string().transform((text, context): Address => {
   return z.NEVER;
 });
 const label = z.string().regex(LABEL, 'must be lower-case letters, digits and inner hyphens');
+/** The limits of keys and values keep a command far below it. */
+const SEGMENT_BYTES_MIN = 256 * 1_024;
 const whole = (min: number, max: number) => z.int().min(min).max(max);
 
 const member = z.strictObject({
@@ -46,10 +48,12 @@ const schema = z
     /** PEM files, relative to this file; null: links without protection, loopback only. */
     tls: z.strictObject({ ca: z.string(), cert: z.string(), key: z.string() }).nullable(),
     members: z.array(member).min(1).max(RAFT_LIMITS.membersMax),
-    state: z.enum(['memory']).default('memory'),
+    /** Where the applied state lives; in memory it is made again at each start. */
+    state: z.enum(['memory', 'sqlite']).default('memory'),
     heartbeatMs: whole(1, 10_000).default(RAFT_LIMITS.heartbeatMs),
     electionMs: whole(10, RAFT_LIMITS.electionMsMax).default(RAFT_LIMITS.electionMs),
-    segmentBytes: whole(STORAGE_LIMITS.segmentBytesMin, STORAGE_LIMITS.segmentBytesMax)
+    /** The same for all members: the largest command fits into one. */
+    segmentBytes: whole(SEGMENT_BYTES_MIN, STORAGE_LIMITS.segmentBytesMax)
       .multipleOf(512)
       .default(STORAGE_LIMITS.segmentBytes),
     snapshotEntries: whole(1, 10_000_000).default(GROUP_LIMITS.snapshotEntries),

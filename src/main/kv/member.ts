@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 
 import { GROUP_LIMITS } from '../../base/groupLimits.ts';
+import { RAFT_LIMITS } from '../../base/limits.ts';
 import type { ClientReply, RequestHandler } from '../../base/ports.ts';
 import { createPrng } from '../../base/prng.ts';
 import { err, ok, type Result } from '../../base/result.ts';
@@ -17,7 +18,6 @@ import type { PeerTls } from '../../io/peer/identity.ts';
 import { raftOptions } from '../../raft/start.ts';
 import type { Member } from '../../raft/types.ts';
 import { GroupAdmin } from '../../replica/group/admin.ts';
-import { createMemoryMachine } from '../../replica/group/memoryMachine.ts';
 import { openGroup } from '../../replica/group/open.ts';
 import { GroupStreams } from '../../replica/group/streams.ts';
 import type {
@@ -28,10 +28,10 @@ import type {
   GroupOptions,
   GroupTransport,
 } from '../../replica/group/types.ts';
-import { KvMachine } from '../../replica/kv/machine.ts';
-import { createMemoryStore } from '../../replica/kv/memoryStore.ts';
+import type { KvMachine } from '../../replica/kv/machine.ts';
 import { KvService } from '../../replica/kv/service.ts';
 import type { KvConfig } from './config.ts';
+import { memoryState, openState } from './state.ts';
 
 /** The log's folder inside the data folder. */
 const LOG_FOLDER = 'log';
@@ -49,7 +49,7 @@ const NO_EVENTS: GroupEvents = { status: () => {}, alarm: () => {}, disk: () => 
 /** Makes the data folder of a new member; an error says why it may not. */
 export async function initKv(config: KvConfig): Promise<Result<null, string>> {
   await mkdir(config.data, { recursive: true, mode: 0o700 });
-  const opened = await open(config, 'create', NOBODY, NO_EVENTS, machineOf().machine);
+  const opened = await open(config, 'create', NOBODY, NO_EVENTS, memoryState().machine);
   if (!opened.ok) return err(sentenceOf(opened.error));
   await new Promise<void>((resolve) => opened.value.stop(resolve));
   return ok(null);
@@ -63,7 +63,9 @@ export async function startKv(
 ): Promise<Result<RunningKv, string>> {
   const clock = createClock();
   const timers = createTimers();
-  const { kv, machine } = machineOf();
+  const state = openState(config, log);
+  if (!state.ok) return state;
+  const { kv, machine } = state.value;
   let streams: GroupStreams | null = null;
   const transport: GroupTransport = { send: (to, bytes) => streams?.send(to, bytes) };
   const events: GroupEvents = {
@@ -75,9 +77,15 @@ export async function startKv(
     },
   };
   const opened = await open(config, 'open', transport, events, machine);
-  if (!opened.ok) return err(sentenceOf(opened.error));
+  if (!opened.ok) {
+    state.value.close();
+    return err(sentenceOf(opened.error));
+  }
   const group = opened.value;
-  const stopGroup = (): Promise<void> => new Promise((resolve) => group.stop(resolve));
+  const stopGroup = async (): Promise<void> => {
+    await new Promise<void>((resolve) => group.stop(resolve));
+    state.value.close();
+  };
   const hub = createPeerHub({
     config: hubConfig(config),
     tls: await tlsOf(config),
@@ -97,7 +105,9 @@ export async function startKv(
     await stopGroup();
     return err(listening.error);
   }
-  const api = createHttpServer({ clock, handler: clientHandler(config, group, kv, streams, hub) });
+  const handler = clientHandler(config, group, kv, streams, hub);
+  const limits = { requestBodyBytesMax: RAFT_LIMITS.entryBytesMax };
+  const api = createHttpServer({ clock, handler, limits });
   const bound = await api.listen(config.api.host, config.api.port);
   if (!bound.ok) {
     await hub.close(0);
@@ -137,11 +147,6 @@ function linkObserver(log: Log, up: (region: string) => void): PeerObserver {
 
 function prng() {
   return createPrng(randomBytes(4).readUInt32LE());
-}
-
-function machineOf(): { readonly kv: KvMachine; readonly machine: GroupMachine } {
-  const kv = new KvMachine(createMemoryStore());
-  return { kv, machine: createMemoryMachine(kv) };
 }
 
 function open(

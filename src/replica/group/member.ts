@@ -12,6 +12,7 @@
  * @hot
  */
 
+import { DatabaseError } from '../../base/database.ts';
 import type { TimerHandle } from '../../base/ports.ts';
 import { GROUP_LIMITS } from '../../base/groupLimits.ts';
 import { err, ok } from '../../base/result.ts';
@@ -69,6 +70,8 @@ export class Replicator implements GroupMember, LogEvents {
   readonly #node: RaftNode;
   readonly #log: DurableLog;
   readonly #persistsBefore: number;
+  /** What an entry may have, bytes: it must fit into a segment of the log. */
+  readonly #entryBytesMax: number;
 
   // What the next turn feeds.
   #messages: Message[] = [];
@@ -98,7 +101,7 @@ export class Replicator implements GroupMember, LogEvents {
   /** It could not take a snapshot: its state is undefined. */
   #isMachineLost = false;
   #told: { readonly role: Role; readonly term: number; readonly leader: NodeId } | null = null;
-  #drops = { malformed: 0, misaddressed: 0 };
+  #drops = { malformed: 0, misaddressed: 0, unstorable: 0 };
 
   #isTurnDue = false;
   #isStopped = false;
@@ -122,6 +125,7 @@ export class Replicator implements GroupMember, LogEvents {
     this.#node = start.node;
     this.#log = start.log;
     this.#persistsBefore = start.persistsBefore;
+    this.#entryBytesMax = options.segmentBytes - GROUP_LIMITS.segmentOverheadBytes;
     this.#applied = start.applied;
     this.#snapshotIndex = start.snapshotIndex;
     this.#diskState = start.diskState;
@@ -133,6 +137,8 @@ export class Replicator implements GroupMember, LogEvents {
     const message = decodeMessage(bytes);
     if (message === null) {
       this.#drops.malformed += 1;
+    } else if (!this.#canKeep(message)) {
+      this.#drops.unstorable += 1;
     } else if (message.from !== from || message.to !== this.#options.raft.id) {
       this.#drops.misaddressed += 1;
     } else {
@@ -141,7 +147,19 @@ export class Replicator implements GroupMember, LogEvents {
     }
   }
 
+  #canKeep(message: Message): boolean {
+    const isTooLarge = ({ data }: { readonly data: Uint8Array }): boolean =>
+      data.length > this.#entryBytesMax;
+    if (message.kind === 'append') return !message.entries.some(isTooLarge);
+    return message.kind !== 'forward' || !message.proposals.some(isTooLarge);
+  }
+
   propose(data: Uint8Array, done: GroupDone<Uint8Array>): void {
+    if (data.length > this.#entryBytesMax) {
+      const { leader } = this.#node.status();
+      this.#ports.timers.after(0, () => done(err({ error: 'too-large', leader })));
+      return;
+    }
     const id = this.#ask((reply) => {
       if (reply.kind === 'failed') {
         done(err({ error: reply.error, leader: reply.leader }));
@@ -321,7 +339,7 @@ export class Replicator implements GroupMember, LogEvents {
       if (afterSeq > this.#durableFed) this.#held.push({ seq: afterSeq, messages: afterFsync });
       else for (const message of afterFsync) this.#send(message);
     }
-    for (const item of output.apply) this.#apply(item);
+    for (const item of output.apply) this.#applyOrGiveUp(item);
     for (const reply of output.reply) this.#answer(reply);
     if (this.#answers.size === 0) this.#results.clear();
   }
@@ -341,9 +359,19 @@ export class Replicator implements GroupMember, LogEvents {
     if (count > 0) this.#held.splice(0, count);
   }
 
+  #applyOrGiveUp(item: ApplyItem): void {
+    if (this.#isMachineLost) return;
+    try {
+      this.#apply(item);
+    } catch (cause) {
+      if (!(cause instanceof DatabaseError)) throw cause;
+      this.#isMachineLost = true;
+      this.disk('failed', `the state machine's database: ${cause.message}`);
+    }
+  }
+
   /** H6. */
   #apply(item: ApplyItem): void {
-    if (this.#isMachineLost) return;
     const { machine } = this;
     const { checkpointEntries } = this.#options;
     if (item.kind === 'restore') {

@@ -8,7 +8,9 @@ export function createMemoryMachine(
 ): GroupMachine {
   const machine = createSessionMachine(inner);
   return {
-    ...machine,
+    apply: (index, timeMs, data) => machine.apply(index, timeMs, data),
+    snapshot: () => machine.snapshot(),
+    restore: (data) => machine.restore(data),
     hash: () => (machine.sessionsHash() ^ inner.hash()) >>> 0,
     durableIndex: () => 0,
     settle: () => {},

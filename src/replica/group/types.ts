@@ -52,6 +52,7 @@ export interface GroupOptions {
   readonly mode: LogOptions['mode'];
   /** The first members of a new cluster, the same for all; null for a node that will be added. */
   readonly bootstrap: readonly Member[] | null;
+  /** The same for all members: no entry can be larger. */
   readonly segmentBytes: number;
   /** Hash the state every so many entries, the same for all members. */
   readonly checkpointEntries: number;
@@ -90,6 +91,8 @@ export interface GroupDrops {
   readonly malformed: number;
   /** The message names another sender than the transport, or is for another node. */
   readonly misaddressed: number;
+  /** An entry is larger than a segment of this log: members must have equal ones. */
+  readonly unstorable: number;
 }
 
 export interface GroupMember {

@@ -206,7 +206,8 @@ function answerEmpty(reply: ClientReply, status: number, headers: HeaderList): v
 
 function refuseByGroup(reply: ClientReply, { error, leader }: GroupRefusal): void {
   const { definite, sentence } = RAFT_ERRORS[error];
-  answerJson(reply, definite ? 503 : 504, { error, definite, leader, detail: sentence });
+  const status = error === 'too-large' ? 413 : definite ? 503 : 504;
+  answerJson(reply, status, { error, definite, leader, detail: sentence });
 }
 
 function refuse(reply: ClientReply, status: number, error: string): void {
