@@ -16,6 +16,7 @@ import { assert } from '../base/assert.ts';
 import { failure, failureStatus, type ErrorCode, type Failure } from '../base/errors.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientEvents, ClientReply, TimerHandle } from '../base/ports.ts';
+import type { RosterEntry } from '../base/roster.ts';
 import type { ParsedRequest, UnaryAnswer } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { addUsage } from '../protocol/resume.ts';
@@ -40,7 +41,8 @@ import {
 } from './verdict.ts';
 
 /** One exchange. Handed to the client's transport as its `ClientEvents`. */
-export class Exchange implements ClientEvents, AttemptSink, Watched {
+export class Exchange implements ClientEvents, AttemptSink, Watched, RosterEntry {
+  rosterIndex = -1;
   readonly info: ExchangeInfo;
   readonly request: ParsedRequest;
   readonly client: ClientSide;

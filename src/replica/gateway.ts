@@ -22,6 +22,7 @@ import type {
   Upstream,
 } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
+import { Roster } from '../base/roster.ts';
 import { traceFields } from '../base/traceContext.ts';
 import type { Result } from '../base/result.ts';
 import { sendFailure } from '../exchange/clientSide.ts';
@@ -99,7 +100,7 @@ export class Gateway implements RequestHandler, NodeLoad {
   readonly policy: Policy;
   serving: Serving;
   private readonly parts: GatewayParts;
-  private readonly live: Set<Exchange> = new Set();
+  private readonly live: Roster<Exchange> = new Roster();
   private readonly budget: RetryBudget;
   private readonly gate: AdmissionGate;
   /** Null: the node is this process alone. */
@@ -187,7 +188,7 @@ export class Gateway implements RequestHandler, NodeLoad {
 
   /** Breaks off what is still under way; each client is told in its dialect. */
   abortAll(): void {
-    for (const exchange of this.live) exchange.shutDown();
+    for (const exchange of this.live.all()) exchange.shutDown();
   }
 
   /** What the node's other processes are told now; null: there are none. */
@@ -221,7 +222,7 @@ export class Gateway implements RequestHandler, NodeLoad {
 
   /** A place is known to be gone: exchanges that wait for it move on at once. */
   placeLost(kind: 'target' | 'region', name: string): void {
-    for (const exchange of this.live) exchange.placeLost(kind, name);
+    for (const exchange of this.live.all()) exchange.placeLost(kind, name);
   }
 
   handle(request: ClientRequest, reply: ClientReply): ClientEvents {
