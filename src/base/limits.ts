@@ -25,6 +25,8 @@ export const HTTP_LIMITS = {
   trailerBytesMax: 8 * KIB,
   connectionsMax: 20_000,
   connectionsPerAddressMax: 10_000,
+  /** Listening sockets that share one port: connections that a turn of the event loop can accept. */
+  listeningSockets: 64,
   /** From the first byte of a request to the end of its header section, ms. */
   headerReadMs: 10_000,
   /** From the end of the header section to the end of the body, ms. */

@@ -17,6 +17,7 @@ import type { Clock, RequestHandler } from '../../base/ports.ts';
 import { Connection, type ListenerContext, type ServerCounts } from './connection.ts';
 import { DateLine } from './fields.ts';
 import { httpLimits, type HttpLimits } from './limits.ts';
+import { listenWide } from './listening.ts';
 import { adoptSocket, feedByData } from './sockets.ts';
 
 /** Certificate chain and private key, PEM. */
@@ -75,6 +76,8 @@ class Listener implements HttpServer {
   readonly #context: ListenerContext;
   readonly #server: Server;
   readonly #tls: TlsServer | null;
+  /** Further listening sockets of the same address. */
+  readonly #more: Server[] = [];
   readonly #connections = new Set<Connection>();
   readonly #perAddress = new Map<string, number>();
   /** Connections over the limit that are being told so. */
@@ -101,9 +104,22 @@ class Listener implements HttpServer {
     const identity = options.tls ?? null;
     this.#tls = identity === null ? null : this.#secureServer(identity);
     this.#server = this.#tls ?? this.#plainServer();
-    this.#server.on('error', () => {
+    this.#countFailures(this.#server);
+  }
+
+  #countFailures(server: Server): Server {
+    return server.on('error', () => {
       this.#connectionsRefused += 1; // Accepting failed (EMFILE); the listener itself lives on.
     });
+  }
+
+  /** A server that only accepts: a TLS one has its certificate and its tickets once. */
+  #anotherServer(): Server {
+    const tls = this.#tls;
+    if (tls === null) return this.#countFailures(this.#plainServer());
+    return this.#countFailures(
+      new Server({ noDelay: true }, (raw) => void tls.emit('connection', raw)),
+    );
   }
 
   #plainServer(): Server {
@@ -213,19 +229,18 @@ class Listener implements HttpServer {
     else this.#perAddress.set(remote, ofAddress);
   }
 
-  listen(host: string, port: number, isShared = false): Promise<Result<AddressInfo, Error>> {
-    return new Promise((resolve) => {
-      const failed = (cause: Error): void => resolve(err(cause));
-      this.#server.once('error', failed);
-      this.#server.listen({ host, port, backlog: 4096, reusePort: isShared }, () => {
-        this.#server.off('error', failed);
-        const address = this.#server.address();
-        assert(address !== null && typeof address === 'object', 'a TCP listener has an address');
-        this.#sweepTimer = setInterval(() => this.#sweep(), this.#context.limits.sweepMs);
-        this.#sweepTimer.unref();
-        resolve(ok(address));
-      });
-    });
+  async listen(
+    host: string,
+    port: number,
+    isShared = false,
+  ): Promise<Result<AddressInfo, Error>> {
+    const { listeningSockets: sockets, sweepMs } = this.#context.limits;
+    const plan = { host, port, isShared, sockets };
+    const bound = await listenWide(this.#server, () => this.#anotherServer(), this.#more, plan);
+    if (!bound.ok) return bound;
+    this.#sweepTimer = setInterval(() => this.#sweep(), sweepMs);
+    this.#sweepTimer.unref();
+    return bound;
   }
 
   #sweep(): void {
@@ -236,6 +251,7 @@ class Listener implements HttpServer {
   close(graceMs: number): Promise<void> {
     this.#context.isClosing = true;
     this.#server.close();
+    for (const server of this.#more) server.close();
     return new Promise((resolve) => {
       const grace = setTimeout(() => {
         for (const connection of this.#connections) connection.breakOff();
