@@ -111,13 +111,13 @@ export class BytePattern {
     }
   }
 
-  /** First index in `haystack` at or after `from`, or -1. */
-  indexIn(haystack: Uint8Array, from = 0): number {
+  /** First index in `haystack` at or after `from`, or -1; all of it lies before `to`. */
+  indexIn(haystack: Uint8Array, from = 0, to = haystack.length): number {
     const needle = this.#needle;
     const skips = this.#skips;
     const last = needle.length - 1;
     let end = from + last;
-    while (end < haystack.length) {
+    while (end < to) {
       const byte = haystack[end] ?? 0;
       let back = 0;
       while (back <= last && haystack[end - back] === needle[last - back]) back += 1;

@@ -32,7 +32,7 @@ import {
   type SentAnswer,
 } from '../protocol/resume.ts';
 import { ResumedReader } from '../protocol/resumedReader.ts';
-import { EventStore } from './eventStore.ts';
+import { EventStore, viewOf } from './eventStore.ts';
 import { keyOf, type Place } from './place.ts';
 
 /** What a cut means. */
@@ -83,6 +83,8 @@ export class Continuation {
   private isRepeated = false;
   private isHolding = false;
   private isOverLimit = false;
+  /** The name of a tool call's member stands in events that tell of none: all are searched whole. */
+  private isNameUsual = false;
   private sent: SentAnswer | null = null;
   private readonly total: { bytes: number; readonly bytesMax: number };
   /** Of the total, what is this answer's. */
@@ -129,30 +131,53 @@ export class Continuation {
       this.hold(bytes);
       return this.isOverLimit ? this.release() : EMPTY_BYTES;
     }
-    const mark = this.toolMark(bytes);
-    if (mark === -1) {
-      this.keep(bytes);
-      return bytes;
-    }
+    const mark = this.keepUntilMark(bytes);
+    if (mark === -1) return bytes;
     // From the start of the event that tells of the call.
     const start = eventStart(bytes, mark);
     this.isHolding = true;
-    const before = bytes.subarray(0, start);
-    this.keep(before);
     this.hold(bytes.subarray(start));
-    if (!this.isOverLimit) return before;
+    if (!this.isOverLimit) return bytes.subarray(0, start);
     this.dropHeld(); // Nothing is held past the limit, or it would come after what follows it.
     return bytes;
   }
 
-  /** Where an event tells of a tool call; -1: nowhere. Servers space their JSON as they like. */
-  private toolMark(bytes: Uint8Array): number {
-    if (this.request.dialect === 'anthropic') return ANTHROPIC_TOOL.indexIn(bytes);
-    let at = OPENAI_TOOL.indexIn(bytes);
+  /** Keeps events up to the one that tells of a tool call; returns where it does, -1: none does. */
+  private keepUntilMark(bytes: Uint8Array): number {
+    const { kept } = this;
+    const heldBefore = kept.bytesHeld;
+    const view = viewOf(bytes);
+    let mark = -1;
+    let at = 0;
+    while (at < bytes.length) {
+      const end = kept.look(bytes, view, at);
+      mark = this.toolMark(bytes, at, end);
+      if (mark !== -1) break;
+      kept.take(bytes);
+      at = end;
+    }
+    // Where events end in CRLF the store takes several for one.
+    const start = mark === -1 ? at : eventStart(bytes, mark);
+    if (start > at) kept.add(bytes.subarray(at, start));
+    this.settle(kept, heldBefore);
+    return mark;
+  }
+
+  /**
+   * Where the event that was looked at tells of a tool call; -1: nowhere. Servers space their JSON as
+   * they like. What it has in common with an earlier event was searched there.
+   */
+  private toolMark(bytes: Uint8Array, start: number, end: number): number {
+    const isAnthropic = this.request.dialect === 'anthropic';
+    const pattern = isAnthropic ? ANTHROPIC_TOOL : OPENAI_TOOL;
+    const reach = this.isNameUsual ? bytes.length : pattern.length - 1;
+    const to = Math.min(end, this.kept.freshEnd + reach);
+    let at = pattern.indexIn(bytes, Math.max(start, this.kept.freshStart - reach), to);
     while (at !== -1) {
-      const after = at + OPENAI_TOOL.length;
-      if (hasElement(bytes, after)) return at;
-      at = OPENAI_TOOL.indexIn(bytes, after);
+      const after = at + pattern.length;
+      if (isAnthropic || hasElement(bytes, after)) return at;
+      this.isNameUsual = true;
+      at = pattern.indexIn(bytes, after, to);
     }
     return -1;
   }
@@ -224,18 +249,15 @@ export class Continuation {
     this.total.bytes += bytes;
   }
 
-  private keep(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.put(this.kept, bytes);
-  }
-
   private hold(bytes: Uint8Array): void {
-    this.put(this.held, bytes);
+    const heldBefore = this.held.bytesHeld;
+    this.held.add(bytes);
+    this.settle(this.held, heldBefore);
   }
 
-  private put(store: EventStore, bytes: Uint8Array): void {
-    const before = store.bytesHeld;
-    store.add(bytes);
-    this.account(store.bytesHeld - before);
+  /** Counts what `store` has grown by; past a limit nothing is kept any more. */
+  private settle(store: EventStore, heldBefore: number): void {
+    this.account(store.bytesHeld - heldBefore);
     const { continuationBytesMax, continuationEventBytesMax } = EXCHANGE_LIMITS;
     const isKept =
       store.bytesHeld <= continuationBytesMax &&

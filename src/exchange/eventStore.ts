@@ -18,6 +18,7 @@ const CHANGED = 240;
 const LITERAL = 241;
 const BYTES_INITIAL = 512;
 const LF = 0x0a;
+const EMPTY_VIEW = new DataView(EMPTY_BYTES.buffer);
 /** A difference up to this long is taken for the text alone: the template fits. */
 const FIT_BYTES_MAX = 8;
 /** Templates are tried until one fits, but not for ever: texts may be long. */
@@ -34,6 +35,15 @@ export class EventStore {
   /** Where events usually begin and end to differ from the template. */
   #prefix = 0;
   #suffix = 0;
+  /** The template's bytes by words. */
+  #templateView: DataView = EMPTY_VIEW;
+  /** The event that was looked at: its place in the piece, and whether it differs as usual. */
+  #start = 0;
+  #stop = 0;
+  #isAsUsual = false;
+  #isLiteral = false;
+  #middlePrefix = 0;
+  #middleSuffix = 0;
 
   /** Memory held, bytes. */
   get bytesHeld(): number {
@@ -42,13 +52,54 @@ export class EventStore {
 
   /** Adds a piece of one or more whole events; it is copied. */
   add(piece: Uint8Array): void {
-    this.length += piece.length;
+    const view = viewOf(piece);
     let start = 0;
     while (start < piece.length) {
-      const end = eventEnd(piece, start);
-      this.#addEvent(piece, start, end);
-      start = end;
+      start = this.look(piece, view, start);
+      this.take(piece);
     }
+  }
+
+  /**
+   * Looks at the event that begins at `start`; returns its end. `take` adds it, `freshStart` and
+   * `freshEnd` tell what of it is new. `view` is `viewOf(piece)`.
+   */
+  look(piece: Uint8Array, view: DataView, start: number): number {
+    this.#start = start;
+    const prefix = this.#prefix;
+    const suffix = this.#suffix;
+    const isSettled = prefix > 0 && this.#tried >= TEMPLATES_TRIED_MAX;
+    if (isSettled && isSame(view, start, this.#templateView, 0, prefix)) {
+      const end = eventEnd(view, start + prefix);
+      const usual = end - start - prefix - suffix;
+      const from = this.#template.length - suffix;
+      if (
+        usual >= 0 &&
+        usual < CHANGED &&
+        usual <= prefix + suffix &&
+        isSame(view, end - suffix, this.#templateView, from, suffix)
+      ) {
+        this.#stop = end;
+        this.#isAsUsual = true;
+        this.#isLiteral = false;
+        return end;
+      }
+    }
+    this.#stop = eventEnd(view, start);
+    this.#compare(piece, start, this.#stop);
+    return this.#stop;
+  }
+
+  /** Where the event looked at begins to differ from an earlier one, which is its template. */
+  get freshStart(): number {
+    if (this.#isLiteral) return this.#start;
+    return this.#start + (this.#isAsUsual ? this.#prefix : this.#middlePrefix);
+  }
+
+  /** Where it ends to differ. */
+  get freshEnd(): number {
+    if (this.#isLiteral) return this.#stop;
+    return this.#stop - (this.#isAsUsual ? this.#suffix : this.#middleSuffix);
   }
 
   /** All events. */
@@ -96,12 +147,14 @@ export class EventStore {
     this.#buffer = EMPTY_BYTES;
     this.#end = 0;
     this.#template = EMPTY_BYTES;
+    this.#templateView = EMPTY_VIEW;
     this.#tried = 0;
     this.#prefix = 0;
     this.#suffix = 0;
   }
 
-  #addEvent(piece: Uint8Array, start: number, end: number): void {
+  /** How the event differs from the template, byte by byte. */
+  #compare(piece: Uint8Array, start: number, end: number): void {
     const template = this.#template;
     const most = Math.min(template.length, end - start);
     let prefix = 0;
@@ -112,26 +165,39 @@ export class EventStore {
     while (suffix < rest && piece[end - 1 - suffix] === template[last - suffix]) suffix += 1;
     const differs = end - start - prefix - suffix;
     const isTried = this.#tried >= TEMPLATES_TRIED_MAX || differs <= FIT_BYTES_MAX;
-    if (!isTried || prefix + suffix < (end - start) / 2) {
+    this.#isLiteral = !isTried || prefix + suffix < (end - start) / 2;
+    this.#middlePrefix = prefix;
+    this.#middleSuffix = suffix;
+    const usual = end - start - this.#prefix - this.#suffix;
+    // Texts often begin or end alike by chance: what is alike beyond the usual is text, too.
+    const isWithin = prefix >= this.#prefix && suffix >= this.#suffix && this.#prefix > 0;
+    this.#isAsUsual = !this.#isLiteral && isWithin && usual < CHANGED && usual >= 0;
+    if (!this.#isLiteral && differs <= FIT_BYTES_MAX) this.#tried = TEMPLATES_TRIED_MAX;
+  }
+
+  /** Adds the event that was looked at last. */
+  take(piece: Uint8Array): void {
+    const start = this.#start;
+    const end = this.#stop;
+    this.length += end - start;
+    if (this.#isLiteral) {
       this.#addLiteral(piece, start, end);
       return;
     }
-    this.#tried = differs <= FIT_BYTES_MAX ? TEMPLATES_TRIED_MAX : this.#tried;
-    const isUsual = prefix >= this.#prefix && suffix >= this.#suffix && this.#prefix > 0;
-    const usual = end - start - this.#prefix - this.#suffix;
-    // Texts often begin or end alike by chance: what is alike beyond the usual is text, too.
-    if (isUsual && usual < CHANGED && usual >= 0) {
+    if (this.#isAsUsual) {
+      const usual = end - start - this.#prefix - this.#suffix;
       this.#room(1 + usual);
       this.#buffer[this.#end] = usual;
       this.#end += 1;
     } else {
-      this.#prefix = prefix;
-      this.#suffix = suffix;
+      this.#prefix = this.#middlePrefix;
+      this.#suffix = this.#middleSuffix;
+      const differs = end - start - this.#prefix - this.#suffix;
       this.#room(13 + differs);
       this.#buffer[this.#end] = CHANGED;
       this.#putFigure(this.#end + 1, differs);
-      this.#putFigure(this.#end + 5, prefix);
-      this.#putFigure(this.#end + 9, suffix);
+      this.#putFigure(this.#end + 5, this.#prefix);
+      this.#putFigure(this.#end + 9, this.#suffix);
       this.#end += 13;
     }
     this.#copy(piece, start + this.#prefix, end - this.#suffix);
@@ -142,6 +208,7 @@ export class EventStore {
     this.#prefix = 0;
     this.#suffix = 0;
     this.#template = copyBytes(piece.subarray(start, end));
+    this.#templateView = viewOf(this.#template);
     this.#room(5 + end - start);
     this.#buffer[this.#end] = LITERAL;
     this.#putFigure(this.#end + 1, end - start);
@@ -181,13 +248,47 @@ export class EventStore {
   }
 }
 
-/** Where the event that begins at `start` ends: after its blank line. Any cut would do (S1). */
-function eventEnd(piece: Uint8Array, start: number): number {
-  let at = piece.indexOf(LF, start);
-  while (at !== -1) {
-    const next = piece[at + 1];
-    if (next === LF) return at + 2;
-    at = piece.indexOf(LF, at + 1);
+/** The bytes of `piece`, to be read by words. */
+export function viewOf(piece: Uint8Array): DataView {
+  return new DataView(piece.buffer, piece.byteOffset, piece.length);
+}
+
+/** Are `bytes` bytes of both the same? False where one of them ends before. Four at a time. */
+function isSame(
+  one: DataView,
+  oneAt: number,
+  other: DataView,
+  otherAt: number,
+  bytes: number,
+): boolean {
+  if (oneAt + bytes > one.byteLength || otherAt + bytes > other.byteLength) return false;
+  let at = 0;
+  for (; at + 4 <= bytes; at += 4) {
+    if (one.getInt32(oneAt + at, true) !== other.getInt32(otherAt + at, true)) return false;
   }
-  return piece.length;
+  for (; at < bytes; at += 1) {
+    if (one.getUint8(oneAt + at) !== other.getUint8(otherAt + at)) return false;
+  }
+  return true;
+}
+
+/**
+ * Where the event ends of which `from` is a byte: after its blank line. Any cut would do (S1). Four
+ * bytes at a time: a word that holds no LF is passed over (Warren, "Hacker's Delight", 6-1).
+ */
+function eventEnd(view: DataView, from: number): number {
+  const { byteLength } = view;
+  let at = from;
+  while (at + 1 < byteLength) {
+    if (at + 4 <= byteLength) {
+      const word = view.getInt32(at, true) ^ 0x0a0a0a0a;
+      if (((word - 0x01010101) & ~word & 0x80808080) === 0) {
+        at += 4;
+        continue;
+      }
+    }
+    if (view.getUint8(at) === LF && view.getUint8(at + 1) === LF) return at + 2;
+    at += 1;
+  }
+  return byteLength;
 }

@@ -229,11 +229,7 @@ class Listener implements HttpServer {
     else this.#perAddress.set(remote, ofAddress);
   }
 
-  async listen(
-    host: string,
-    port: number,
-    isShared = false,
-  ): Promise<Result<AddressInfo, Error>> {
+  async listen(host: string, port: number, isShared = false): Promise<Result<AddressInfo, Error>> {
     const { listeningSockets: sockets, sweepMs } = this.#context.limits;
     const plan = { host, port, isShared, sockets };
     const bound = await listenWide(this.#server, () => this.#anotherServer(), this.#more, plan);
