@@ -16,7 +16,6 @@ import { assert } from '../base/assert.ts';
 import { failure, failureStatus, type ErrorCode, type Failure } from '../base/errors.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { ClientEvents, ClientReply, TimerHandle } from '../base/ports.ts';
-import type { RosterEntry } from '../base/roster.ts';
 import type { ParsedRequest, UnaryAnswer } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
 import { addUsage } from '../protocol/resume.ts';
@@ -41,8 +40,8 @@ import {
 } from './verdict.ts';
 
 /** One exchange. Handed to the client's transport as its `ClientEvents`. */
-export class Exchange implements ClientEvents, AttemptSink, Watched, RosterEntry {
-  rosterIndex = -1;
+export class Exchange implements ClientEvents, AttemptSink, Watched {
+  rosterIndex = -1; // The gateway's to write (`Roster`).
   readonly info: ExchangeInfo;
   readonly request: ParsedRequest;
   readonly client: ClientSide;
