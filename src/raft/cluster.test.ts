@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createPrng } from '../base/prng.ts';
+import { createPrng, type Prng } from '../base/prng.ts';
 import { TestCluster, testMember } from './testkit.ts';
 import { describeConf } from './describe.ts';
 import { TestClient } from './testClient.ts';
@@ -26,6 +26,9 @@ interface Shape {
   readonly duplicate: number;
   readonly regionsMin: 1 | 2;
 }
+
+/** A stream of its own: what a seed found stays what it finds. */
+const HINTS_SEED = 1_000_000;
 
 /** Swarm testing: each seed draws which faults are on. */
 function drawShape(seed: number): Shape {
@@ -111,6 +114,16 @@ function disturb(cluster: TestCluster, shape: Shape): void {
   }
 }
 
+/** Some are told, rightly or wrongly, that the way to their leader is gone. */
+function hint(cluster: TestCluster, prng: Prng): void {
+  if (prng.nextBelow(4) > 0) return;
+  for (const { id, raft } of cluster.nodes.values()) {
+    const leader = raft?.status().leader ?? 0;
+    if (leader === 0 || prng.nextBelow(2) === 0) continue;
+    cluster.input(id, { kind: 'unreachable', id: leader });
+  }
+}
+
 /** A disk fails for good; the process ends a little later and starts anew. */
 function failDisk(cluster: TestCluster, id: number): void {
   const node = cluster.node(id);
@@ -159,8 +172,10 @@ function runSeed(seed: number): void {
   const shape = drawShape(seed);
   const cluster = createCluster(seed, shape);
   const clients = [1, 2].map((id) => new TestClient(cluster, id));
+  const hints = createPrng(seed + HINTS_SEED);
   for (let turn = 0; turn < 60; turn += 1) {
     disturb(cluster, shape);
+    hint(cluster, hints);
     cluster.run(50 + cluster.prng.nextBelow(200));
     for (const client of clients) client.poll();
   }

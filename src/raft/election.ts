@@ -12,7 +12,7 @@
 import { assert } from '../base/assert.ts';
 import { jointVote } from './quorum.ts';
 import { beginLeading } from './replication.ts';
-import { becomeFollower, resetElectionTimer } from './roles.ts';
+import { becomeFollower, leadRank, resetElectionTimer } from './roles.ts';
 import {
   isDiskStalled,
   mayStand,
@@ -22,7 +22,7 @@ import {
   sendNow,
   type Core,
 } from './state.ts';
-import type { Body, MessageOf, Term } from './types.ts';
+import type { Body, MessageOf, NodeId, Term } from './types.ts';
 
 /** A time-out has passed without a leader. */
 export function onElectionTimeout(self: Core): void {
@@ -37,6 +37,30 @@ export function onElectionTimeout(self: Core): void {
   self.votes = new Map([[self.options.id, true]]);
   askForVotes(self, 'preVote', self.term + 1, false);
   countVotes(self);
+}
+
+/**
+ * The way to a node is gone. A follower of that node does not wait for a time-out. It may be wrong:
+ * whoever hears the leader helps no election (E4), and the leader is followed again when heard. The
+ * next to lead asks after a heartbeat, in which the others learn it too; then one after another, so
+ * that their votes do not split.
+ */
+export function onUnreachable(self: Core, id: NodeId): void {
+  if (self.role !== 'follower' || self.leader !== id || id === 0) return;
+  becomeFollower(self, self.term, 0);
+  const { heartbeatMs, electionMs } = self.options;
+  const waitMs = heartbeatMs + Math.floor((placeBehind(self, id) * electionMs) / 2);
+  self.electionDueMs = Math.min(self.electionDueMs, self.nowMs + waitMs);
+}
+
+/** How many voters are to lead before this one when `lost` is gone. */
+function placeBehind(self: Core, lost: NodeId): number {
+  const own = self.options.id;
+  const rank = leadRank(self, own);
+  return self.log.conf.conf.voters.filter((id) => {
+    const other = leadRank(self, id);
+    return id !== lost && (other > rank || (other === rank && id < own));
+  }).length;
 }
 
 function canCampaign(self: Core): boolean {

@@ -13,7 +13,7 @@ import { assert, unreachable } from '../base/assert.ts';
 import type { Result } from '../base/result.ts';
 import { answerReadable, handOut, onApplied } from './apply.ts';
 import { addCheckpoint } from './checkpoints.ts';
-import { hearsLeader, onElectionTimeout, onOwnVoteDurable } from './election.ts';
+import { hearsLeader, onElectionTimeout, onOwnVoteDurable, onUnreachable } from './election.ts';
 import { refuseOldLeader } from './follower.ts';
 import { bestSuccessor, onLeaderTick } from './leadership.ts';
 import { isRemovedFrom, memberOf } from './membership.ts';
@@ -122,6 +122,8 @@ function take(self: Core, input: Input): void {
     case 'settle':
       self.isHintDue = true;
       return;
+    case 'unreachable':
+      return onUnreachable(self, input.id);
     default:
       return unreachable(input);
   }

@@ -380,6 +380,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     if (state !== 'ok' && state !== 'full' && state !== 'failed') return;
     world.feed(world.node(words[0]), { kind: 'disk', state });
   },
+  /** `lost 1 2`: node 1 is told that the way to node 2 is gone. */
+  lost: (world, { words }) => {
+    world.feed(world.node(words[0]), { kind: 'unreachable', id: Number(words[1]) });
+  },
+  /** `due 1`: how long until its next time-out. */
+  due: (world, { words }) => {
+    const dueMs = world.node(words[0]).raft?.nextWakeMs() ?? 0;
+    world.say(`${Math.max(0, dueMs - world.nowMs)} ms`);
+  },
   /** `crash 1 [keep=1]`: of what is not synced the first `keep` writes survive. */
   crash: (world, { words, named }) => {
     const node = world.node(words[0]);

@@ -286,7 +286,9 @@ export type Input =
   | { readonly kind: 'snapshotTaken'; readonly index: Index; readonly data: Uint8Array }
   | { readonly kind: 'disk'; readonly state: DiskState }
   /** Nothing was written for a while: what is known to be committed is noted on the disk. */
-  | { readonly kind: 'settle' };
+  | { readonly kind: 'settle' }
+  /** The way to this node is gone: its process has ended, or the link broke. May be wrong. */
+  | { readonly kind: 'unreachable'; readonly id: NodeId };
 
 /** For the state machine, in order. */
 export type ApplyItem =

@@ -95,7 +95,7 @@ export async function startKv(
     handler: peerHandler(() => streams),
     localDigest: () => new Uint8Array(0),
     onDigest: () => {},
-    observer: linkObserver(log, (region) => streams?.linkUp(region)),
+    observer: linkObserver(config, log, group, (region) => streams?.linkUp(region)),
   });
   streams = new GroupStreams(hub, timers, others(config), (from, bytes) => {
     group.receive(from, bytes);
@@ -127,7 +127,12 @@ export async function startKv(
 }
 
 /** Tells of each change once: a redial that failed for the same cause again is none. */
-function linkObserver(log: Log, up: (region: string) => void): PeerObserver {
+function linkObserver(
+  config: KvConfig,
+  log: Log,
+  group: GroupMember,
+  up: (region: string) => void,
+): PeerObserver {
   const told = new Map<string, string>();
   return {
     linkChanged(region, state) {
@@ -137,7 +142,9 @@ function linkObserver(log: Log, up: (region: string) => void): PeerObserver {
         const detail = state.kind === 'up' ? state.node : state.detail;
         log.info('link', { peer: region, state: word, detail });
       }
+      const member = config.members.find((other) => other.region === region);
       if (state.kind === 'up') up(region);
+      else if (member !== undefined) group.unreachable(member.id);
     },
     rttMeasured: () => {},
     probed: () => {},

@@ -154,6 +154,12 @@ export class Replicator implements GroupMember, LogEvents {
     return message.kind !== 'forward' || !message.proposals.some(isTooLarge);
   }
 
+  unreachable(id: NodeId): void {
+    if (this.#isStopped) return;
+    this.#operations.push({ kind: 'unreachable', id });
+    this.#turnSoon();
+  }
+
   propose(data: Uint8Array, done: GroupDone<Uint8Array>): void {
     if (data.length > this.#entryBytesMax) {
       const { leader } = this.#node.status();

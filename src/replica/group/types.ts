@@ -101,6 +101,8 @@ export interface GroupMember {
    * it was; a message that says otherwise, or is none, is dropped and counted.
    */
   receive(from: NodeId, bytes: Uint8Array): void;
+  /** The transport has lost its way to this member: a hint, which may be wrong. */
+  unreachable(id: NodeId): void;
   /** Replicates one command, answered with the state machine's reply at its index. */
   propose(data: Uint8Array, done: GroupDone<Uint8Array>): void;
   /** Linearizable read: `done` is called when the machine may be read; read it inside the call. */
