@@ -1,6 +1,6 @@
 /**
- * The status page and what it asks: `/`, `/demo/state`, `/demo/chat`. The page is one static file
- * without outside resources, under a strict content policy.
+ * The status page and what it asks: `/`, `/demo/state`, `/demo/chat`; and the simulator's page. Pages
+ * are static files without outside resources, under a strict content policy.
  *
  * W1: what costs or changes something is a POST from this very origin with our own header, which no
  * other site can send without a preflight that nobody here answers.
@@ -16,6 +16,7 @@ import { DEMO_LIMITS } from '../../base/limits.ts';
 import { isRow } from '../json.ts';
 import type { Figures } from './figures.ts';
 import { DEMO_KEY, DEMO_MODEL, type UpPlan } from './plan.ts';
+import { createSimulatorPages } from './simulator.ts';
 
 /** Header that the page sends with every POST. */
 const PAGE_HEADER = 'x-banyan-page';
@@ -27,6 +28,7 @@ export function createPages(
 ): (request: IncomingMessage, response: ServerResponse) => boolean {
   const page = readFileSync(join(import.meta.dirname, 'page.html'));
   const policy = contentPolicy(page.toString('utf8'));
+  const simulator = createSimulatorPages(contentPolicy);
   return (request, response) => {
     const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
     const isGet = request.method === 'GET' || request.method === 'HEAD';
@@ -50,6 +52,7 @@ export function createPages(
       response.writeHead(204).end();
       return true;
     }
+    if (isGet && simulator(path, request, response)) return true;
     if (path === '/demo/state' && isGet) {
       figures.state().then(
         (state) => sendJson(response, 200, { ...state, language: pageLanguage(request) }),
@@ -65,14 +68,19 @@ export function createPages(
   };
 }
 
-/** Only the file's own style and script, by hash; nothing from elsewhere, nothing framed. */
+/**
+ * Only the file's own style and script, by hash, and what a module script imports from here;
+ * nothing from elsewhere, nothing framed.
+ */
 function contentPolicy(page: string): string {
   const hash = (tag: string): string => {
-    const text = new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`).exec(page)?.[1] ?? '';
+    const text =
+      new RegExp(`<${tag}(?: type="module")?>([\\s\\S]*?)</${tag}>`).exec(page)?.[1] ?? '';
     return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
   };
+  const imported = page.includes('<script type="module">') ? " 'self'" : '';
   return (
-    `default-src 'none'; style-src ${hash('style')}; script-src ${hash('script')}; ` +
+    `default-src 'none'; style-src ${hash('style')}; script-src ${hash('script')}${imported}; ` +
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; " +
     "frame-ancestors 'none'"
   );
