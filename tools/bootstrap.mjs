@@ -29,6 +29,7 @@ const COMMANDS = {
   soak: { dev: true, script: 'test/soak/soak.ts', args: [] },
   kills: { dev: true, script: 'test/e2e/continuation.test.ts', args: [] },
   fuzz: { dev: true, script: 'test/fuzz/fuzz.ts', args: [] },
+  model: { dev: true, script: 'test/model/model.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
 
