@@ -84,6 +84,11 @@ export const RESPONSE_FIELDS: readonly HeaderRow[] = [
     '有两次尝试竞速：`won` 由第二次作答，`lost` 由第一次作答。',
   ),
   row(
+    'x-banyan-continued',
+    'A comment in a stream, where another place took over: `: x-banyan-continued prefill target=llama-b`.',
+    '流中的一行注释，位于由别处接着写的地方：`: x-banyan-continued prefill target=llama-b`。',
+  ),
+  row(
     'x-banyan-metadata',
     'Of whole answers, on request: attempts and usage as JSON.',
     '整段回答，应请求而给出：尝试与用量的 JSON。',

@@ -27,6 +27,12 @@ export class Account {
     this.waitFromMs ??= nowMs;
   }
 
+  /** The first content of an attempt is there. */
+  contentCame(nowMs: number): void {
+    this.waitUntil(nowMs);
+    this.firstContentMs ??= nowMs;
+  }
+
   /** Nobody is waited for any more. */
   waitUntil(nowMs: number): void {
     // Once there is content the client waits no more: what comes later is no overhead of ours.

@@ -7,9 +7,13 @@ import { encodeUtf8 } from '../base/bytes.ts';
 import { failureStatus, type Failure } from '../base/errors.ts';
 import type { HeaderList } from '../base/headers.ts';
 import type { ClientReply } from '../base/ports.ts';
-import type { UnaryAnswer } from '../protocol/adapter.ts';
+import type { ContinuationMode, UnaryAnswer } from '../protocol/adapter.ts';
 import type { Dialect } from '../protocol/dialect.ts';
 import { keepAliveComment, renderFailure, renderStreamFailure } from '../protocol/errorBody.ts';
+import type { Place } from './place.ts';
+
+/** The comment that tells that another place goes on with a stream. */
+const CONTINUED = 'x-banyan-continued';
 
 /** What is sent to one client. */
 export class ClientSide {
@@ -47,6 +51,11 @@ export class ClientSide {
   comment(nowMs: number): void {
     this.lastSentMs = nowMs;
     this.reply.write(keepAliveComment(this.dialect));
+  }
+
+  /** `place` goes on with the answer from here, as a comment: the head went out long before. */
+  continued(mode: ContinuationMode, { kind, name }: Place): void {
+    this.reply.write(encodeUtf8(`: ${CONTINUED} ${mode} ${kind}=${name}\n\n`));
   }
 
   /** What the exchange went through, as a comment: no client takes it for a part of the answer. */

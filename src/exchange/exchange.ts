@@ -136,10 +136,10 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
   attemptContent(attempt: Attempt, bytes: Uint8Array): void {
     const loser = this.race.won(attempt, this.current);
     this.current = attempt;
-    this.account.waitUntil(attempt.firstContentMs ?? this.host.clock.nowMs());
+    this.account.contentCame(attempt.firstContentMs ?? this.host.clock.nowMs());
     if (loser !== null && loser !== attempt) this.dropLoser(loser);
-    this.account.firstContentMs ??= attempt.firstContentMs;
     this.openStream();
+    if (attempt.mode !== null) this.client.continued(attempt.mode, attempt.place);
     this.pass(bytes);
     if (this.continuation !== null) this.stall.begin(attempt, this.host.clock.nowMs());
     this.arm();
@@ -162,8 +162,7 @@ export class Exchange implements ClientEvents, AttemptSink, Watched {
       this.endStream();
       attempt.linger();
     } else {
-      this.account.waitUntil(nowMs);
-      this.account.firstContentMs = nowMs;
+      this.account.contentCame(nowMs);
       this.usage = answer.usage;
       this.client.whole(answer, this.owner.replyHeaders(this));
     }

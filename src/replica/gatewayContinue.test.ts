@@ -346,6 +346,21 @@ test('a client that asks is told at the end who went on, how, and what each atte
   assert.equal(world.records[0]?.usage?.outputTokens, metadata.usage.outputTokens);
 });
 
+test('where another place takes over a comment says how and who, at the seam and nowhere else', () => {
+  const world = cutWorld(1_500, serve);
+  const client = send(world);
+  world.time.advance(10_000);
+  const comments = client.body.split('\n\n').filter((event) => event.startsWith(':'));
+  const [first, second] = world.records[0]?.tries ?? [];
+  assert.deepEqual(comments, [`: x-banyan-continued prefill target=${second?.place.name}`]);
+  assert.notEqual(first?.place.name, second?.place.name);
+  const [before = '', after = ''] = client.body.split(/: x-banyan-continued .*\n\n/u);
+  assert.equal(chatText(before).text + chatText(after).text, ANSWER);
+  assert.ok(chatText(before).text !== '' && chatText(after).text !== '');
+  const whole = send(open());
+  assert.ok(!whole.body.includes('x-banyan-continued'));
+});
+
 test('an answer that breaks off tells its attempts before its error, and nobody else is told', () => {
   const world = cutWorld(1_500, refuse);
   const client = send(world, { headers: ['x-banyan-metadata', 'on'] });

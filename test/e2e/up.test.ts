@@ -203,7 +203,7 @@ async function askVercel(port: number, prompt: string): Promise<string> {
   return text;
 }
 
-describe('banyan up', { skip, timeout: 240_000 }, () => {
+describe('banyan up', { skip, timeout: 600_000 }, () => {
   let data: string;
   let demo: Up;
   before(async () => {
