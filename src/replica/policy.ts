@@ -78,6 +78,8 @@ export class Policy {
   private keys: ReadonlyMap<string, { config: KeyConfig; caller: Caller }> = new Map();
   /** Null: this process alone counts. */
   private readonly desk: LeaseDesk | null;
+  /** Leases that may have something left: of many keys few are in use. */
+  private readonly touched: Set<KeyLease> = new Set();
 
   constructor(keys: readonly KeyConfig[], desk: LeaseDesk | null = null) {
     this.desk = desk;
@@ -131,7 +133,7 @@ export class Policy {
    */
   admit(caller: Caller, request: ParsedRequest, nowMs: number): Result<Admission, Refusal> | null {
     const { limiter, slots, lease } = caller;
-    if (lease !== null) return admitLeased(lease.key, tokensOf(request), nowMs);
+    if (lease !== null) return this.admitLeased(lease, tokensOf(request), nowMs);
     if (slots !== null && slots.used >= slots.most) return tooMany(slots.most, NO_FIELDS);
     if (limiter === null) return ok(slots === null ? UNLIMITED : takeSlot(slots));
     const reserved = limiter.reserve(tokensOf(request), nowMs);
@@ -167,18 +169,40 @@ export class Policy {
         return done(overRate(answer.limited, answer.retryAfterMs, headers));
       }
       // A reload may have taken the limits away between the question and the answer.
-      done(admitLeased(lease.key, tokens, nowMs) ?? ok(UNLIMITED));
+      done(this.admitLeased(lease, tokens, nowMs) ?? ok(UNLIMITED));
     });
   }
 
   /** What is left of the leases of all keys, given back at each exchange of news. */
   giveBack(): readonly (readonly [sha256: string, left: Credit])[] {
     const all: (readonly [string, Credit])[] = [];
-    for (const { caller } of this.keys.values()) {
-      const left = caller.lease?.key.giveBack() ?? null;
-      if (caller.lease !== null && left !== null) all.push([caller.lease.sha256, left]);
+    for (const lease of this.touched) {
+      const left = lease.key.giveBack();
+      if (left !== null) all.push([lease.sha256, left]);
+      else if (lease.key.isIdle) this.touched.delete(lease);
     }
     return all;
+  }
+
+  private admitLeased(
+    lease: KeyLease,
+    tokens: number,
+    nowMs: number,
+  ): Result<Admission, Refusal> | null {
+    const { key } = lease;
+    this.touched.add(lease);
+    if (!key.take(tokens)) return null;
+    const hasSlot = key.limits.inFlightMax !== null;
+    let isSettled = false;
+    return ok({
+      headers: key.headers(nowMs),
+      settle: (usage) => {
+        if (isSettled) return;
+        isSettled = true;
+        this.touched.add(lease);
+        key.settle(hasSlot, tokens, usedTokens(usage));
+      },
+    });
   }
 }
 
@@ -190,24 +214,6 @@ function tokensOf(request: ParsedRequest): number {
 
 function usedTokens(usage: Usage | null): number {
   return usage === null ? 0 : usage.inputTokens + usage.outputTokens;
-}
-
-function admitLeased(
-  key: LeasedKey,
-  tokens: number,
-  nowMs: number,
-): Result<Admission, Refusal> | null {
-  if (!key.take(tokens)) return null;
-  const hasSlot = key.limits.inFlightMax !== null;
-  let isSettled = false;
-  return ok({
-    headers: key.headers(nowMs),
-    settle: (usage) => {
-      if (isSettled) return;
-      isSettled = true;
-      key.settle(hasSlot, tokens, usedTokens(usage));
-    },
-  });
 }
 
 function tooMany(most: number | null, headers: readonly string[]): Result<Admission, Refusal> {

@@ -56,7 +56,6 @@ export class Siblings implements NodeLoad {
   /** Let in since the last report, and between the two before: the others may not be told yet. */
   #admitted = { exchanges: 0, bodiesBytes: 0 };
   #before = { exchanges: 0, bodiesBytes: 0 };
-  readonly #told = new Map<string, TargetLoad>();
 
   constructor(own: NodeLoad, count: number) {
     this.#own = own;
@@ -90,14 +89,8 @@ export class Siblings implements NodeLoad {
     const news: TargetNews[] = [];
     for (const { config, router } of serving.models.values()) {
       const model = config.name;
-      router.eachLoad((target, inFlight, queuedTokens) => {
-        const key = keyOf(model, target);
-        const before = this.#told.get(key);
-        if (before?.inFlight === inFlight && before.queuedTokens === queuedTokens) return;
-        if (before === undefined && inFlight === 0 && queuedTokens === 0) return;
-        const load = { model, target, inFlight, queuedTokens };
-        this.#told.set(key, load);
-        loads.push(load);
+      router.eachNewLoad((target, inFlight, queuedTokens) => {
+        loads.push({ model, target, inFlight, queuedTokens });
       });
       router.eachNews((target, each) => news.push({ model, target, news: each }), nowMs);
     }

@@ -240,6 +240,11 @@ export class LeasedKey {
     return this.#takeAll();
   }
 
+  /** Nothing was taken between the last two exchanges of news. */
+  get isIdle(): boolean {
+    return this.#extra === 0;
+  }
+
   /** `x-ratelimit-*`, from the ledger's last word and what is left here. */
   headers(nowMs: number): HeaderList {
     const ageMs = nowMs - this.#viewMs;

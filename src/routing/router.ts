@@ -374,10 +374,16 @@ export class ModelRouter {
     return true;
   }
 
-  /** What this process has under way at each target, for the node's other processes. */
-  eachLoad(visit: (target: TargetName, inFlight: number, queuedTokens: number) => void): void {
+  /** What this process has under way at targets, where it changed since it was asked last. */
+  eachNewLoad(visit: (target: TargetName, inFlight: number, queuedTokens: number) => void): void {
     for (const { state } of this.#entries) {
-      visit(state.target, state.ownInFlight, state.ownQueuedTokens);
+      const { ownInFlight, ownQueuedTokens } = state;
+      const isSame =
+        ownInFlight === state.toldInFlight && ownQueuedTokens === state.toldQueuedTokens;
+      if (isSame) continue;
+      state.toldInFlight = ownInFlight;
+      state.toldQueuedTokens = ownQueuedTokens;
+      visit(state.target, ownInFlight, ownQueuedTokens);
     }
   }
 

@@ -27,6 +27,9 @@ export class TargetState implements Member {
   /** Of this process: attempts under way, and prompt tokens whose first content has not come. */
   ownInFlight = 0;
   ownQueuedTokens = 0;
+  /** The same as told last to the node's other processes. */
+  toldInFlight = 0;
+  toldQueuedTokens = 0;
   /** The same of the node's other processes, as they told last; 0 where there is none. */
   elsewhereInFlight = 0;
   elsewhereQueuedTokens = 0;
