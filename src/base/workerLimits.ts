@@ -37,6 +37,6 @@ export const LEASE_LIMITS = {
 } as const;
 
 assert(
-  LEASE_LIMITS.slotWaitMs >= 2 * WORKER_LIMITS.newsMs,
+  LEASE_LIMITS.slotWaitMs >= 3 * WORKER_LIMITS.newsMs,
   'a slot that idles comes back before a request is refused for the lack of it',
 );

@@ -42,6 +42,14 @@ export interface Caller {
 export interface KeyLease {
   readonly sha256: string;
   readonly key: LeasedKey;
+  /** Requests that wait for an answer that is on its way; null: none is. */
+  waiting: Waiter[] | null;
+}
+
+/** A request that waits for the ledger. */
+interface Waiter {
+  readonly tokens: number;
+  readonly done: (result: Result<Admission, Refusal>) => void;
 }
 
 /** Asks the ledger of the node; the answer comes later (P1), always. */
@@ -158,30 +166,70 @@ export class Policy {
     done: (result: Result<Admission, Refusal>) => void,
   ): void {
     const { lease } = caller;
-    assert(lease !== null && this.desk !== null, 'only a process that leases has to ask');
-    const tokens = tokensOf(request);
-    this.desk(lease.key.ask(lease.sha256, tokens), (answer) => {
-      const nowMs = clock.nowMs();
-      lease.key.answered(answer, nowMs);
-      const headers = lease.key.headers(nowMs);
-      if (answer.limited === 'slots') return done(tooMany(lease.key.limits.inFlightMax, headers));
-      if (answer.limited !== null) {
-        return done(overRate(answer.limited, answer.retryAfterMs, headers));
-      }
-      // A reload may have taken the limits away between the question and the answer.
-      done(this.admitLeased(lease, tokens, nowMs) ?? ok(UNLIMITED));
-    });
+    assert(lease !== null, 'only a process that leases has to ask');
+    const waiter = { tokens: tokensOf(request), done };
+    if (lease.waiting === null) this.ask(lease, waiter, clock);
+    else lease.waiting.push(waiter); // One question stands for all.
   }
 
-  /** What is left of the leases of all keys, given back at each exchange of news. */
-  giveBack(): readonly (readonly [sha256: string, left: Credit])[] {
+  /** An exchange of news: what is left of the leases goes back, those in use are renewed. */
+  exchange(clock: Clock): readonly (readonly [sha256: string, left: Credit])[] {
     const all: (readonly [string, Credit])[] = [];
     for (const lease of this.touched) {
       const left = lease.key.giveBack();
       if (left !== null) all.push([lease.sha256, left]);
       else if (lease.key.isIdle) this.touched.delete(lease);
+      if (lease.waiting === null) this.renew(lease, clock);
     }
     return all;
+  }
+
+  private ask(lease: KeyLease, waiter: Waiter, clock: Clock): void {
+    assert(this.desk !== null, 'a process that leases has a ledger to ask');
+    const { key, sha256 } = lease;
+    // Slots are asked for one by one: an answer may take its time, and says nothing of the next.
+    if (key.limits.inFlightMax === null) lease.waiting ??= [];
+    const question = key.ask(sha256, waiter.tokens, lease.waiting?.length ?? 0);
+    this.desk(question, (answer) => {
+      const nowMs = clock.nowMs();
+      key.answered(answer, nowMs);
+      const refusal = refusalOf(key, answer, nowMs);
+      // A reload may have taken the limits away between the question and the answer.
+      waiter.done(refusal ?? this.admitLeased(lease, waiter.tokens, nowMs) ?? ok(UNLIMITED));
+      this.serveWaiting(lease, refusal, waiter.tokens, clock);
+    });
+  }
+
+  private renew(lease: KeyLease, clock: Clock): void {
+    const question = lease.key.renewal(lease.sha256);
+    if (question === null || this.desk === null) return;
+    lease.waiting = [];
+    this.desk(question, (answer) => {
+      lease.key.renewed(answer, clock.nowMs());
+      this.serveWaiting(lease, null, 0, clock);
+    });
+  }
+
+  /** Those who waited take what was leased; who wants as much as was refused is refused too. */
+  private serveWaiting(
+    lease: KeyLease,
+    refusal: Result<Admission, Refusal> | null,
+    refusedTokens: number,
+    clock: Clock,
+  ): void {
+    const waiting = lease.waiting ?? [];
+    lease.waiting = null;
+    const left: Waiter[] = [];
+    for (const waiter of waiting) {
+      const admitted = this.admitLeased(lease, waiter.tokens, clock.nowMs());
+      if (admitted !== null) waiter.done(admitted);
+      else if (refusal !== null && waiter.tokens >= refusedTokens) waiter.done(refusal);
+      else left.push(waiter);
+    }
+    const [next, ...others] = left;
+    if (next === undefined) return;
+    lease.waiting = others;
+    this.ask(lease, next, clock);
   }
 
   private admitLeased(
@@ -214,6 +262,17 @@ function tokensOf(request: ParsedRequest): number {
 
 function usedTokens(usage: Usage | null): number {
   return usage === null ? 0 : usage.inputTokens + usage.outputTokens;
+}
+
+function refusalOf(
+  key: LeasedKey,
+  { limited, retryAfterMs }: LeaseAnswer,
+  nowMs: number,
+): Result<Admission, Refusal> | null {
+  if (limited === null) return null;
+  const headers = key.headers(nowMs);
+  if (limited === 'slots') return tooMany(key.limits.inFlightMax, headers);
+  return overRate(limited, retryAfterMs, headers);
 }
 
 function tooMany(most: number | null, headers: readonly string[]): Result<Admission, Refusal> {
@@ -256,7 +315,7 @@ function leaseOf(config: KeyConfig, before: Caller | undefined): KeyLease | null
   const { sha256, requestsPerMinute, tokensPerMinute, inFlightMax } = config;
   const limits = { requestsPerMinute, tokensPerMinute, inFlightMax };
   if (!isLimited(limits)) return null;
-  const lease = before?.lease ?? { sha256, key: new LeasedKey(limits) };
+  const lease = before?.lease ?? { sha256, key: new LeasedKey(limits), waiting: null };
   lease.key.limits = limits;
   return lease;
 }

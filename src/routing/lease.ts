@@ -5,8 +5,9 @@
  *
  * W1: requests under way of one key never exceed its limit, over all processes.
  * W2: over any time t at most limit * (1 + (t + h) / minute) requests are let in, where h is how long
- *     a process keeps what it did not use: one exchange of news, plus the lag of its loop. What was
- *     spent in t was taken from the bucket within t + h, for which L1 of `rateLimit.ts` holds.
+ *     a process may spend what it leased: to the next exchange of news and the ledger's answer to it,
+ *     plus the lag of its loop. What was spent in t was taken from the bucket within t + h, for which L1
+ *     of `rateLimit.ts` holds.
  * W3: a refusal is the ledger's: no process refuses because another one has what it lacks. Slots that
  *     idle elsewhere are waited for, `LEASE_LIMITS.slotWaitMs` at most.
  * W4: what a process that died had leased is not spent; its slots are free again.
@@ -41,6 +42,8 @@ export interface LeaseAsk {
   readonly tokens: number;
   /** As many more of its kind may follow before the next exchange of news. */
   readonly extra: number;
+  /** No request waits: only what may be leased ahead is wanted. */
+  readonly isRenewal: boolean;
   /** What the process has left, given back with the question. */
   readonly back: Credit;
 }
@@ -153,26 +156,28 @@ export class LeaseLedger {
     // A reload took the limits away meanwhile: the process will see the same file in a moment.
     if (account === undefined) return granted(NOTHING, null, null);
     const { limits, limiter, held } = account;
-    const slots = limits.inFlightMax === null ? 0 : 1;
     const views = (): readonly [RateView | null, RateView | null] => [
       limiter?.requests(nowMs) ?? null,
       limiter?.tokens(nowMs) ?? null,
     ];
-    if (limits.inFlightMax !== null && this.heldSlots(ask.key) >= limits.inFlightMax) {
-      return refused('slots', ADMISSION_LIMITS.retryAfterMs, ...views());
-    }
+    let slots = 0;
     let count = 0;
-    if (limiter !== null) {
-      const reserved = limiter.reserve(ask.tokens, nowMs);
-      if (!reserved.ok) {
+    if (!ask.isRenewal) {
+      if (limits.inFlightMax !== null) {
+        if (this.heldSlots(ask.key) >= limits.inFlightMax) {
+          return refused('slots', ADMISSION_LIMITS.retryAfterMs, ...views());
+        }
+        slots = 1;
+      }
+      const reserved = limiter?.reserve(ask.tokens, nowMs);
+      if (reserved?.ok === false) {
         return refused(reserved.error.limited, reserved.error.retryAfterMs, ...views());
       }
       count = 1;
-      const most = 1 + Math.min(ask.extra, LEASE_LIMITS.extraMax);
-      while (count < most && isAmple(limiter, nowMs) && limiter.reserve(ask.tokens, nowMs).ok) {
-        count += 1;
-      }
     }
+    const ahead = limiter === null ? 0 : aheadOf(limiter, ask, nowMs);
+    limiter?.adjust(ahead, ahead * ask.tokens, nowMs);
+    count += ahead;
     if (slots > 0) held.set(holder, (held.get(holder) ?? 0) + slots);
     const requests = limits.requestsPerMinute === null ? 0 : count;
     const tokens = limits.tokensPerMinute === null ? 0 : count * ask.tokens;
@@ -187,9 +192,15 @@ export class LeasedKey {
   #slots = 0;
   #requests = 0;
   #tokens = 0;
-  /** Taken since the last exchange of news: as many may come again. */
+  /** The least slots that were to spare since the last exchange of news. */
+  #slotsLow = 0;
+  /** Taken since the last exchange of news, and between the two before: as many may come again. */
   #taken = 0;
   #extra = 0;
+  /** Of the last request. */
+  #lastTokens = 0;
+  /** What a renewal replaced: it goes back, and is not spent any more. */
+  #replaced = { requests: 0, tokens: 0 };
   #views: { readonly requests: RateView | null; readonly tokens: RateView | null };
   #viewMs = 0;
 
@@ -205,10 +216,14 @@ export class LeasedKey {
     if (inFlightMax !== null && this.#slots < 1) return false;
     if (requestsPerMinute !== null && this.#requests < 1) return false;
     if (tokensPerMinute !== null && this.#tokens < tokens) return false;
-    if (inFlightMax !== null) this.#slots -= 1;
+    if (inFlightMax !== null) {
+      this.#slots -= 1;
+      this.#slotsLow = Math.min(this.#slotsLow, this.#slots);
+    }
     if (requestsPerMinute !== null) this.#requests -= 1;
     if (tokensPerMinute !== null) this.#tokens -= tokens;
     this.#taken += 1;
+    this.#lastTokens = tokens;
     return true;
   }
 
@@ -218,9 +233,31 @@ export class LeasedKey {
     if (this.limits.tokensPerMinute !== null) this.#tokens += reservedTokens - usedTokens;
   }
 
-  /** The question for a request of about `tokens`; what is left goes back with it. */
-  ask(key: string, tokens: number): LeaseAsk {
-    return { key, tokens, extra: this.#extra, back: this.#takeAll() };
+  /**
+   * The question for a request of about `tokens`, `waiting` more behind it; what is left of the rates
+   * goes back with it.
+   */
+  ask(key: string, tokens: number, waiting = 0): LeaseAsk {
+    const back = { slots: 0, requests: this.#requests, tokens: this.#tokens };
+    this.#requests = this.#tokens = 0;
+    return { key, tokens, extra: Math.max(this.#extra, waiting), isRenewal: false, back };
+  }
+
+  /**
+   * The question for the next interval, so that no request of a busy key has to wait for one. Null: the
+   * key was idle, or its requests ask for slots anyhow.
+   */
+  renewal(key: string): LeaseAsk | null {
+    if (this.limits.inFlightMax !== null || this.#extra === 0) return null;
+    return { key, tokens: this.#lastTokens, extra: this.#extra, isRenewal: true, back: NOTHING };
+  }
+
+  /** The answer to a renewal came: what was leased before is not spent any more (W2). */
+  renewed(answer: LeaseAnswer, nowMs: number): void {
+    this.#replaced.requests += this.#requests;
+    this.#replaced.tokens += this.#tokens;
+    this.#requests = this.#tokens = 0;
+    this.answered(answer, nowMs);
   }
 
   /** The ledger's word came. */
@@ -232,17 +269,30 @@ export class LeasedKey {
     this.#viewMs = nowMs;
   }
 
-  /** At each exchange of news: what was not used; null: nothing. */
+  /** At each exchange of news: what is not used; null: nothing. */
   giveBack(): Credit | null {
     this.#extra = this.#taken;
     this.#taken = 0;
-    if (this.#slots === 0 && this.#requests === 0 && this.#tokens === 0) return null;
-    return this.#takeAll();
+    const slots = this.#slotsLow;
+    this.#slots -= slots;
+    this.#slotsLow = this.#slots;
+    let { requests, tokens } = this.#replaced;
+    this.#replaced = { requests: 0, tokens: 0 };
+    // A key in use keeps the rest until its renewal is answered.
+    if (this.#extra === 0 || this.limits.inFlightMax !== null) {
+      requests += this.#requests;
+      tokens += this.#tokens;
+      this.#requests = this.#tokens = 0;
+    } else if (this.#tokens < 0) {
+      tokens += this.#tokens; // A debt is the node's, at once.
+      this.#tokens = 0;
+    }
+    return slots === 0 && requests === 0 && tokens === 0 ? null : { slots, requests, tokens };
   }
 
-  /** Nothing was taken between the last two exchanges of news. */
+  /** Nothing was taken between the last two exchanges of news, and nothing is left. */
   get isIdle(): boolean {
-    return this.#extra === 0;
+    return this.#extra === 0 && this.#slots === 0;
   }
 
   /** `x-ratelimit-*`, from the ledger's last word and what is left here. */
@@ -250,12 +300,6 @@ export class LeasedKey {
     const ageMs = nowMs - this.#viewMs;
     const { requests, tokens } = this.#views;
     return rateFields(aged(requests, this.#requests, ageMs), aged(tokens, this.#tokens, ageMs));
-  }
-
-  #takeAll(): Credit {
-    const all = { slots: this.#slots, requests: this.#requests, tokens: this.#tokens };
-    this.#slots = this.#requests = this.#tokens = 0;
-    return all;
   }
 }
 
@@ -270,11 +314,13 @@ function limiterOf({ requestsPerMinute, tokensPerMinute }: KeyLimits): RateLimit
   return new RateLimiter({ requestsPerMinute, tokensPerMinute });
 }
 
-/** More than half is left: so much may be leased ahead that nothing is refused for it (W3). */
-function isAmple(limiter: RateLimiter, nowMs: number): boolean {
-  const isHalf = (view: RateView | null): boolean =>
-    view === null || view.remaining * 2 > view.limit;
-  return isHalf(limiter.requests(nowMs)) && isHalf(limiter.tokens(nowMs));
+/** How many more of its kind are leased ahead: only from the upper half of a bucket (W3). */
+function aheadOf(limiter: RateLimiter, { extra, tokens }: LeaseAsk, nowMs: number): number {
+  const spare = (view: RateView | null): number =>
+    view === null ? Infinity : Math.max(0, view.remaining - view.limit / 2);
+  const requests = spare(limiter.requests(nowMs));
+  const ofTokens = tokens > 0 ? spare(limiter.tokens(nowMs)) / tokens : Infinity;
+  return Math.floor(Math.min(extra, LEASE_LIMITS.extraMax, requests, ofTokens));
 }
 
 function granted(credit: Credit, requests: RateView | null, tokens: RateView | null): LeaseAnswer {

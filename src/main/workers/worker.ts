@@ -222,7 +222,7 @@ class Worker {
   #tellNews(): void {
     const report = this.#gateway?.siblingReport() ?? null;
     if (report === null) return;
-    const back = this.#gateway?.policy.giveBack() ?? [];
+    const back = this.#gateway?.policy.exchange(this.#clock) ?? [];
     const nowMs = this.#clock.nowMs();
     const isEmpty = report.loads.length + report.news.length + back.length === 0;
     const isSame = isEmpty && report.exchanges === this.#exchanges;

@@ -6,6 +6,7 @@
  */
 
 import { fork } from 'node:child_process';
+import { fstatSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { CHILD_LIMITS } from '../../base/limits.ts';
@@ -33,11 +34,24 @@ export interface WorkerEvents {
 /** Starts a worker. */
 export type LaunchWorker = (events: WorkerEvents) => WorkerHandle;
 
+/**
+ * Files and devices take whole writes one after another, whoever writes. A pipe does not where a write
+ * is longer than its free room: then the lines of all go through the first process.
+ */
+function hasWholeWrites(fd: number): boolean {
+  try {
+    const kind = fstatSync(fd);
+    return kind.isFile() || kind.isCharacterDevice();
+  } catch {
+    return false; // It is closed; nobody reads.
+  }
+}
+
 /** A worker as a child process. */
 export const launchProcess: LaunchWorker = (events) => {
   const child = fork(join(import.meta.dirname, 'entry.ts'), [], {
     serialization: 'advanced',
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    stdio: ['ignore', hasWholeWrites(1) ? 'inherit' : 'pipe', 'inherit', 'ipc'],
   });
   let hasEnded = false;
   const end = (how: string): void => {
