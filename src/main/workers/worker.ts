@@ -26,7 +26,7 @@ import { Gateway } from '../../replica/gateway.ts';
 import { createRegionView } from '../../replica/knownRegions.ts';
 import type { Observer } from '../../replica/observer.ts';
 import type { LeaseDesk } from '../../replica/policy.ts';
-import type { LeaseAnswer } from '../../routing/lease.ts';
+import type { Credit, LeaseAnswer } from '../../routing/lease.ts';
 import { PROBE_FAILURES_MAX } from '../../routing/health.ts';
 import { dieOnBugs } from '../dieOnBugs.ts';
 import type { OriginShell } from '../config/build.ts';
@@ -77,6 +77,8 @@ class Worker {
   readonly #asked = new Map<number, (answer: LeaseAnswer) => void>();
   /** Messages that came before the listener stood; null: it stands. */
   #early: ToWorker[] | null = [];
+  /** Leased by answers that came too late. */
+  readonly #late: (readonly [key: string, left: Credit])[] = [];
   #nextAsk = 0;
   #newsMs = 0;
   #metricsMs = 0;
@@ -199,7 +201,11 @@ class Worker {
     return (ask, done) => {
       const id = this.#nextAsk++;
       const limit = this.#timers.after(LEASE_LIMITS.answerMs, () => {
-        this.#asked.delete(id);
+        // Should its word come after all, nobody spends what it leased.
+        this.#asked.set(id, ({ credit }) => {
+          this.#asked.delete(id);
+          this.#late.push([ask.key, credit]);
+        });
         const credit = { slots: 0, requests: 0, tokens: 0 };
         const retryAfterMs = LEASE_LIMITS.answerMs;
         done({ limited: 'requests', retryAfterMs, credit, requests: null, tokens: null });
@@ -222,7 +228,7 @@ class Worker {
   #tellNews(): void {
     const report = this.#gateway?.siblingReport() ?? null;
     if (report === null) return;
-    const back = this.#gateway?.policy.exchange(this.#clock) ?? [];
+    const back = [...(this.#gateway?.policy.exchange(this.#clock) ?? []), ...this.#late.splice(0)];
     const nowMs = this.#clock.nowMs();
     const isEmpty = report.loads.length + report.news.length + back.length === 0;
     const isSame = isEmpty && report.exchanges === this.#exchanges;
