@@ -40,6 +40,9 @@ export const CONTROL_LIMITS = {
   watchBytesMax: 1 * MIB,
   /** A watcher without events is told how far it is after so many revisions. */
   bookmarkRevisions: 1_000,
+  /** Defaults of the group between regions, ms: the longest round trip is about 250 ms. */
+  heartbeatMs: 200,
+  electionMs: 1_500,
   /** A transaction or a confirmed read of this node is tried for so long, ms. */
   transactMs: 10_000,
   /** What could not be sent is tried again after this, ms. */

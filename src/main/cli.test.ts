@@ -143,6 +143,8 @@ before(async () => {
       nodes: () => Promise.resolve(NODES),
       targets: () => Promise.resolve(TARGETS),
       models: () => Promise.resolve(MODELS),
+      control: null,
+      warnings: () => [],
       explain: (model) =>
         model === 'banyan-support'
           ? ok(EXPLANATION)

@@ -9,6 +9,7 @@ import { registerFault } from './commands/fault.ts';
 import { registerGet } from './commands/get.ts';
 import { registerKeys } from './commands/keys.ts';
 import { registerKv } from './commands/kv.ts';
+import { registerMember } from './commands/member.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   registerTop(program);
   registerRoute(program);
   registerKeys(program);
+  registerMember(program);
   registerCerts(program);
   registerModelServe(program);
   registerUp(program);

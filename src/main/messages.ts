@@ -3,6 +3,7 @@
  * Errors of the API and log lines are not here: programs read those, and they stay English.
  */
 
+import { CONTROL_MESSAGES } from './control/messages.ts';
 import { TOP_MESSAGES } from './top/messages.ts';
 import { DEMO_MESSAGES } from './up/messages.ts';
 
@@ -22,6 +23,7 @@ export function languageOf(env: Readonly<Record<string, string | undefined>>): L
 export const MESSAGES = {
   ...DEMO_MESSAGES,
   ...TOP_MESSAGES,
+  ...CONTROL_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',
     zh: '面向大模型应用的多区域异地多活网关。',

@@ -6,12 +6,10 @@
  * closed, also when a later part could not start.
  */
 
-import { createServer } from 'node:net';
-
 import type { TargetName } from '../base/names.ts';
 import type { ClientEvents, Upstream } from '../base/ports.ts';
 import { err } from '../base/result.ts';
-import { startAdminServer, type AdminAnswer } from '../io/admin/server.ts';
+import { startAdminServer, type AdminAnswer, type AdminControl } from '../io/admin/server.ts';
 import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts';
 import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
@@ -22,14 +20,16 @@ import { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
 import type { NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
-import type { LoadedConfig, OriginShell } from './config/build.ts';
+import type { LoadedConfig } from './config/build.ts';
+import { createControlAdmin } from './control/controlAdmin.ts';
+import { ControlNode } from './control/controlNode.ts';
 import { applyFault, type FaultParts } from './faults.ts';
+import { childSpecs, choosePorts, originsOf, workerConfig } from './nodeParts.ts';
 import { joinUpstreams } from './platform.ts';
 import type { ApiListening, Closable, PeerSide, Platform, SocketSide } from './platform.ts';
 import { startProbes } from './probes.ts';
 import { openTracer } from './tracer.ts';
 import { VERSION } from './version.ts';
-import type { WorkerConfig } from './workers/messages.ts';
 import { openTeam, type Team } from './workers/team.ts';
 import type { LaunchWorker } from './workers/workerProcess.ts';
 import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
@@ -95,6 +95,8 @@ class LiveNode implements RunningNode {
   #tracer: OtlpExporter | null = null;
   #children: LlamaChildren | null = null;
   #team: Team | null = null;
+  #control: ControlNode | null = null;
+  #changing: Promise<void> = Promise.resolve();
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
   constructor(options: NodeOptions, ports: Map<TargetName, number>) {
@@ -107,6 +109,10 @@ class LiveNode implements RunningNode {
     const { region, node } = config;
     this.metrics = createMetrics({ version: VERSION, nodeVersion: process.version, region, node });
     this.metrics.setLogDropped(() => options.log.dropped());
+    this.metrics.addGauges(() => {
+      const running = this.#team?.rows().filter(({ state }) => state === 'running').length;
+      return [['banyan_workers', running ?? 0]];
+    });
     setKnown(this.metrics, config);
   }
 
@@ -127,7 +133,8 @@ class LiveNode implements RunningNode {
     this.#sockets = sockets;
     this.#tracer = await this.#openTracer(config);
     const peers = await this.#openPeers(config);
-    this.#gateway = this.#makeGateway(config, sockets.upstream, peers);
+    await this.#openControl(config);
+    this.#gateway = this.#makeGateway(this.#inForce(config), sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
     this.#startProbes(sockets.upstream);
     const gateway = this.#gateway;
@@ -152,11 +159,25 @@ class LiveNode implements RunningNode {
     }
   }
 
-  async apply(next: LoadedConfig): Promise<string | null> {
+  apply(next: LoadedConfig): Promise<string | null> {
+    return this.#inTurn(() => this.#apply(next));
+  }
+
+  /** One change at a time: a new file and new keys of the control state may come together. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#changing.then(change);
+    this.#changing = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
+  }
+
+  async #apply(next: LoadedConfig): Promise<string | null> {
     await choosePorts(next, this.#ports);
     const refused = await this.#sockets?.setOrigins(originsOf(next, this.#ports));
     if (typeof refused === 'string') return refused;
-    const config = next.node(this.#ports);
+    const config = this.#inForce(next.node(this.#ports));
     await this.#team?.apply(workerConfig(next, config, this.#ports));
     this.gateway.reconfigure(config);
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
@@ -167,6 +188,20 @@ class LiveNode implements RunningNode {
     this.#loaded = next;
     this.#loadedWallMs = this.#options.platform.clock.wallMs();
     return null;
+  }
+
+  /** The keys of the file, and those of the control state. */
+  #inForce(config: NodeConfig): NodeConfig {
+    const more = this.#control?.keys ?? [];
+    return more.length === 0 ? config : { ...config, keys: [...config.keys, ...more] };
+  }
+
+  /** Keys were made, changed or revoked somewhere. */
+  async #keysChanged(): Promise<void> {
+    if (this.#gateway === null) return;
+    const config = this.#inForce(this.#loaded.node(this.#ports));
+    await this.#team?.apply(workerConfig(this.#loaded, config, this.#ports));
+    this.#gateway.reconfigure(config);
   }
 
   async reloadTls(): Promise<string | null> {
@@ -194,6 +229,8 @@ class LiveNode implements RunningNode {
       config,
       handler: {
         handle: (request, reply) => {
+          const ofGroup = this.#control?.side.handle(request, reply) ?? null;
+          if (ofGroup !== null) return ofGroup;
           if (this.#gateway !== null) return this.#gateway.handle(request, reply);
           reply.abort();
           return nothing;
@@ -202,6 +239,7 @@ class LiveNode implements RunningNode {
       serving: () => this.#gateway?.serving ?? null,
       inFlight: () => this.#gateway?.inFlightAll ?? 0,
       isReady: () => this.#isReady(),
+      onLinkUp: (region) => this.#control?.side.linkUp(region),
       onLost: (region) => {
         this.#gateway?.placeLost('region', region);
         this.#team?.regionLost(region);
@@ -211,6 +249,34 @@ class LiveNode implements RunningNode {
     this.#open.push(peers);
     this.#peers = peers;
     return peers;
+  }
+
+  async #openControl(config: NodeConfig): Promise<void> {
+    const { control, dataDir, peers } = this.#loaded.shell;
+    if (control === null) return;
+    const { clock, timers } = this.#options.platform;
+    const links = this.#peers;
+    const node = new ControlNode({
+      shell: control,
+      dataDir,
+      region: config.region,
+      peers:
+        peers === null || links === null
+          ? null
+          : {
+              cluster: peers.cluster,
+              regions: peers.regions.map(({ region }) => region),
+              upstream: links.upstream,
+            },
+      clock,
+      timers,
+      log: this.#options.log,
+      onKeys: () => void this.#inTurn(() => this.#keysChanged()),
+    });
+    this.#open.push(node);
+    this.#control = node;
+    this.metrics.addGauges(() => node.gauges());
+    await node.open();
   }
 
   #makeGateway(config: NodeConfig, sockets: Upstream, peers: PeerSide | null): Gateway {
@@ -289,7 +355,6 @@ class LiveNode implements RunningNode {
       gateway: this.gateway,
       peers: this.#peers,
     });
-    this.metrics.setWorkers(() => team.rows().filter(({ state }) => state === 'running').length);
     this.#team = team;
     return team;
   }
@@ -336,12 +401,19 @@ class LiveNode implements RunningNode {
         targets: () => Promise.resolve(targetRows(sources)),
         models: () => Promise.resolve(modelRows(sources)),
         explain: (model, region) => explainRoute(sources, model, region),
+        control: this.#controlAdmin(),
+        warnings: () => this.#control?.warnings() ?? [],
         fault: this.#loaded.shell.hasFaults ? (body) => this.#fault(body) : null,
       },
       onError: (cause) => log.error('admin-view-failed', { cause: String(cause) }),
     });
     this.#open.push(server);
     return `http://${renderAddress({ host: admin.host, port: server.port })}`;
+  }
+
+  #controlAdmin(): AdminControl | null {
+    const { clock } = this.#options.platform;
+    return this.#control && createControlAdmin(this.#control.side, () => clock.wallMs());
   }
 
   #sources(): NodeSources {
@@ -389,60 +461,6 @@ function tellGateway(gateway: Gateway, row: LlamaChildRow): void {
   for (let count = 0; count < PROBE_FAILURES_MAX; count += 1) {
     gateway.setTargetHealth(target.name, false);
   }
-}
-
-/** The part of a configuration that a worker needs. */
-function workerConfig(
-  loaded: LoadedConfig,
-  node: NodeConfig,
-  ports: ReadonlyMap<TargetName, number>,
-): WorkerConfig {
-  const { logLevel, tracing } = loaded.shell;
-  return { node, origins: originsOf(loaded, ports), logLevel, tracing };
-}
-
-function childSpecs(
-  loaded: LoadedConfig,
-  ports: ReadonlyMap<TargetName, number>,
-): readonly LlamaChildSpec[] {
-  return loaded.shell.llamas.map((llama) => ({
-    ...llama,
-    port: ports.get(llama.name) ?? llama.port,
-  }));
-}
-
-/** Every address that targets are called at, those of the children included. */
-function originsOf(
-  loaded: LoadedConfig,
-  ports: ReadonlyMap<TargetName, number>,
-): readonly OriginShell[] {
-  const children = childSpecs(loaded, ports).map(({ port }) => ({
-    origin: `http://127.0.0.1:${port}`,
-    caFile: null,
-    serverName: null,
-  }));
-  const found = new Map([...children, ...loaded.shell.origins].map((each) => [each.origin, each]));
-  return [...found.values()];
-}
-
-/** Every embedded target gets the port that its file names, or one that is free now and kept. */
-async function choosePorts(loaded: LoadedConfig, ports: Map<TargetName, number>): Promise<void> {
-  for (const { name, port } of loaded.shell.llamas) {
-    if (port !== 0) ports.set(name, port);
-    else if (!ports.has(name)) ports.set(name, await freePort());
-  }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** Resolves when nothing is under way any more, or after `limitMs`. */

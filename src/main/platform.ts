@@ -64,6 +64,8 @@ export interface PeerOptions {
   readonly serving: () => Serving | null;
   readonly inFlight: () => number;
   readonly isReady: () => boolean;
+  /** The link to a region came up. */
+  readonly onLinkUp: (region: string) => void;
   /** A region was lost: what waits for it moves on. */
   readonly onLost: (region: string) => void;
   readonly log: Log;

@@ -27,6 +27,15 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'HOST:PORT of its peer listener': '其对端监听的 HOST:PORT',
   'artificial round trip of the link, for demos and tests': '链路的人为往返时延，供演示与测试',
   'all other regions': '其余所有区域',
+  'regions with a higher one lead while they are well; 0 leads last':
+    '值高的区域正常时优先领导；0 最后',
+  'votes and keeps the log, leads only in order to hand over: for a third place':
+    '只投票并保存日志，仅为移交而领导：用于第三地点',
+  'between heartbeats; about the longest round trip': '心跳间隔；约为最长往返时延',
+  'without a leader for so long, or up to twice as long, another region stands':
+    '这么久（至多两倍）没有领导者，其他区域便参选',
+  'keys and members agreed on by all regions; absent: this file alone counts':
+    '各区域共同认定的密钥与成员；不写：只以本文件为准',
   'API keys of clients': '客户端的 API 密钥',
   'for people: logs, metrics and limits speak of it': '给人看：日志、指标与限额都用它',
   'SHA-256 of the key; give this or key': '密钥的 SHA-256；与 key 二选一',

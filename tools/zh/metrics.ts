@@ -47,6 +47,8 @@ const METRICS_ZH: Readonly<Record<MetricName, string>> = {
   banyan_config_reloads_total: '重新读取的配置：applied 或 refused。',
   banyan_trace_spans_total: 'span，按去向分：exported、queue-full、unreachable、refused、stopped。',
   banyan_trace_queue_spans: '等待发往 collector 的 span。',
+  banyan_control_leader_known: '本节点能听到控制组的领导者：1，否则 0；没有控制面状态时无此序列。',
+  banyan_control_revision: '本节点已应用的控制面状态的最新版本。',
   banyan_workers: '正在服务的工作进程数；节点只有一个进程时为 0。',
   banyan_worker_restarts_total: '自行结束或失去响应的工作进程数。',
   banyan_worker_exchanges_lost_total: '工作进程结束时正在其中处理的请求数。',

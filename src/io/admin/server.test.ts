@@ -15,6 +15,8 @@ const views: AdminViews = {
   nodes: () => Promise.reject(new Error('a bug with a secret')),
   targets: () => Promise.resolve({ items: ['t'], unreachable: [] }),
   models: () => Promise.resolve({ items: ['m'], unreachable: [] }),
+  control: null,
+  warnings: () => [],
   explain: (model, region) =>
     model === 'm'
       ? ok({ model, region })

@@ -12,7 +12,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
-import type { Result } from '../../base/result.ts';
+import { err, ok, type Result } from '../../base/result.ts';
 
 /** Why the admin API refused. */
 export interface AdminRefusal {
@@ -28,6 +28,8 @@ export type AdminAnswer = Result<object, AdminRefusal>;
 export interface AdminViews {
   /** False while starting and while draining. */
   isReady(): boolean;
+  /** What is not as it should be though requests are served; empty: nothing. Told by `/readyz`. */
+  warnings(): readonly string[];
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
   status(): Promise<object>;
   regions(): Promise<object>;
@@ -36,8 +38,17 @@ export interface AdminViews {
   models(): Promise<object>;
   /** `region` is null where the asker named none. */
   explain(model: string, region: string | null): AdminAnswer | Promise<AdminAnswer>;
+  /** The control state's part of the API; null: there is none here. */
+  readonly control: AdminControl | null;
   /** Null: faults are not allowed here. `body` is JSON as it came, not yet checked. */
   readonly fault: ((body: unknown) => AdminAnswer | Promise<AdminAnswer>) | null;
+}
+
+/** Paths that are read with GET and changed with POST. */
+export interface AdminControl {
+  has(path: string): boolean;
+  /** `body` is null for GET, else JSON as it came, not yet checked. */
+  answer(path: string, body: unknown, remote: string): Promise<AdminAnswer>;
 }
 
 /** What the server is built from. */
@@ -113,6 +124,7 @@ async function handle(
   const url = URL.parse(request.url ?? '/', 'http://admin.invalid');
   const path = url?.pathname ?? '/';
   if (path === '/admin/v1/faults') return fault(views, request, response);
+  if (views.control?.has(path) === true) return control(views.control, path, request, response);
   const isKnown = path.startsWith('/admin/') || HEALTH.has(path) || path === '/metrics';
   if (!isKnown && options.pages?.(request, response) === true) return;
   if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -121,7 +133,7 @@ async function handle(
     return refuse(response, { status: 405, code: 'method_not_allowed', message });
   }
   const health = HEALTH.get(path);
-  if (health !== undefined) return sendHealth(health === 'live' || views.isReady(), response);
+  if (health !== undefined) return sendHealth(health, views, response);
   if (path === '/metrics') {
     const { contentType, text } = await views.metrics();
     return send(response, 200, contentType, text);
@@ -142,9 +154,11 @@ const HEALTH: ReadonlyMap<string, 'live' | 'ready'> = new Map([
   ['/health/readiness', 'ready'],
 ]);
 
-function sendHealth(isGood: boolean, response: ServerResponse): void {
+function sendHealth(health: 'live' | 'ready', views: AdminViews, response: ServerResponse): void {
+  const isGood = health === 'live' || views.isReady();
   if (!isGood) response.setHeader('retry-after', '1');
-  send(response, isGood ? 200 : 503, 'text/plain; charset=utf-8', isGood ? 'ok\n' : 'not ready\n');
+  const lines = [isGood ? 'ok' : 'not ready', ...(health === 'ready' ? views.warnings() : [])];
+  send(response, isGood ? 200 : 503, 'text/plain; charset=utf-8', `${lines.join('\n')}\n`);
 }
 
 async function explain(
@@ -169,32 +183,55 @@ async function fault(
     const message = 'Faults are not allowed here; demo.faults in the configuration allows them.';
     return refuse(response, { status: 403, code: 'faults_disabled', message });
   }
+  const body = await readPost(request, response);
+  sendAnswer(response, body.ok ? await views.fault(body.value) : body);
+}
+
+async function control(
+  desk: AdminControl,
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const remote = request.socket.remoteAddress ?? '';
+  if (request.method === 'GET' || request.method === 'HEAD') {
+    return sendAnswer(response, await desk.answer(path, null, remote));
+  }
+  const body = await readPost(request, response);
+  sendAnswer(response, body.ok ? await desk.answer(path, body.value, remote) : body);
+}
+
+/** The JSON of a POST, or why it is none (A2). */
+async function readPost(
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Result<unknown, AdminRefusal>> {
   if (request.method !== 'POST') {
     response.setHeader('allow', 'POST');
     const message = 'This path takes POST.';
-    return refuse(response, { status: 405, code: 'method_not_allowed', message });
+    return err({ status: 405, code: 'method_not_allowed', message });
   }
   const { origin, host } = request.headers;
   if (origin !== undefined && origin !== `http://${host ?? ''}`) {
     const message = 'Not from another origin.';
-    return refuse(response, { status: 403, code: 'wrong_origin', message });
+    return err({ status: 403, code: 'wrong_origin', message });
   }
   if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
     const message = 'Send Content-Type: application/json.';
-    return refuse(response, { status: 415, code: 'unsupported_media_type', message });
+    return err({ status: 415, code: 'unsupported_media_type', message });
   }
   const text = await readBody(request);
   if (text === null) {
     response.setHeader('connection', 'close');
     const message = `The body is over ${OBSERVE_LIMITS.adminBodyBytesMax} bytes.`;
-    return refuse(response, { status: 413, code: 'body_too_large', message });
+    return err({ status: 413, code: 'body_too_large', message });
   }
   const body = parseJson(text);
   if (body === undefined) {
     const message = 'The body is not valid JSON.';
-    return refuse(response, { status: 400, code: 'invalid_json', message });
+    return err({ status: 400, code: 'invalid_json', message });
   }
-  sendAnswer(response, await views.fault(body));
+  return ok(body);
 }
 
 /** The body as text; null where it is over its limit. */

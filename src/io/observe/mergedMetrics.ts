@@ -24,6 +24,8 @@ export type MetricSamples = readonly {
 const NODE_METRICS: ReadonlySet<string> = new Set([
   'banyan_build_info',
   'banyan_config_reloads_total',
+  'banyan_control_leader_known',
+  'banyan_control_revision',
   'banyan_region_phi',
   'banyan_region_rtt_seconds',
   'banyan_region_state',

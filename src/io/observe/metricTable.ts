@@ -197,6 +197,12 @@ export const METRICS = {
   banyan_worker_exchanges_lost_total: counter(
     'Requests that were under way in a worker process when it ended.',
   ),
+  banyan_control_leader_known: gauge(
+    'The control group has a leader that this node hears: 1, else 0; no series without control state.',
+  ),
+  banyan_control_revision: gauge(
+    'Newest revision of the control state that this node has applied.',
+  ),
   banyan_log_lines_dropped_total: counter('Log lines lost because nobody took them in time.'),
   banyan_metric_series_merged_total: counter(
     'Times that a new label value was counted as "other" because a metric had its limit of series.',

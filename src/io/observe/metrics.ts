@@ -58,8 +58,8 @@ export interface Metrics extends Observer {
   /** A request was refused before the gateway saw it. */
   httpRefused(code: string): void;
   reloaded(result: 'applied' | 'refused'): void;
-  /** Worker processes that serve; asked at every scrape. */
-  setWorkers(count: () => number): void;
+  /** Values of gauges without labels, asked at every scrape. */
+  addGauges(sample: () => GaugeValues): void;
   /** A worker ended and took `exchanges` with it. */
   workerLost(exchanges: number): void;
   /** Log lines lost so far; asked at every scrape. */
@@ -72,6 +72,8 @@ export interface Metrics extends Observer {
   /** The text for Prometheus, and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
+
+export type GaugeValues = readonly (readonly [name: MetricName, value: number])[];
 
 /** Gauges of which several processes show the largest, not the sum. */
 const LARGEST: ReadonlySet<string> = new Set(['banyan_loop_lag_seconds', 'banyan_shed_pressure']);
@@ -154,7 +156,7 @@ class NodeMetrics implements Metrics {
   #spans: (() => SpanSample) | null = null;
   #logDropped: () => number = () => 0;
   #connections: () => number = () => 0;
-  #workers: () => number = () => 0;
+  readonly #gauges: (() => GaugeValues)[] = [];
 
   constructor(build: BuildInfo, withProcess: boolean) {
     const merged = METRICS.banyan_metric_series_merged_total;
@@ -218,8 +220,8 @@ class NodeMetrics implements Metrics {
     this.#number('banyan_config_reloads_total').get(result).value += 1;
   }
 
-  setWorkers(count: () => number): void {
-    this.#workers = count;
+  addGauges(sample: () => GaugeValues): void {
+    this.#gauges.push(sample);
   }
 
   workerLost(exchanges: number): void {
@@ -319,7 +321,9 @@ class NodeMetrics implements Metrics {
 
   /** Asks for what is known only when somebody looks. */
   #sample(): void {
-    this.#number('banyan_workers').get().value = this.#workers();
+    for (const sample of this.#gauges) {
+      for (const [name, value] of sample()) this.#number(name).get().value = value;
+    }
     this.#number('banyan_log_lines_dropped_total').get().value = this.#logDropped();
     this.#number('banyan_http_connections').get().value = this.#connections();
     if (this.#spans !== null) this.#renderSpans(this.#spans());

@@ -1,4 +1,4 @@
-/** `banyan get regions|nodes|targets|models`. */
+/** `banyan get regions|nodes|targets|models`, and what the control state holds (controlGet.ts). */
 
 import type { Command } from 'commander';
 
@@ -7,6 +7,7 @@ import { isRow, type JsonRow } from '../json.ts';
 import type { MessageKey } from '../messages.ts';
 import { renderDuration, renderTable, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput, withServer } from '../verb.ts';
+import { registerControlGet } from './controlGet.ts';
 
 type Cell = string | number | null;
 
@@ -120,6 +121,7 @@ export function registerGet(program: Command): void {
         run(name, listing, options),
       );
   }
+  registerControlGet(get);
 }
 
 async function run(

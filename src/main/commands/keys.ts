@@ -1,4 +1,4 @@
-/** `banyan keys hash`: the SHA-256 of an API key, as configuration files keep it. */
+/** `banyan keys`: hashes for configuration files, and the keys of the control state. */
 
 import { createHash } from 'node:crypto';
 
@@ -8,8 +8,9 @@ import { CONFIG_LIMITS } from '../../base/limits.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import type { OutputFormat } from '../output.ts';
 import { note, print, say, withOutput } from '../verb.ts';
+import { registerControlKeys } from './controlKeys.ts';
 
-/** Adds the verb. */
+/** Adds the verbs. */
 export function registerKeys(program: Command): void {
   const keys = program.command('keys').description(say('keys.about'));
   withOutput(keys.command('hash').description(say('keys.hash'))).action(
@@ -20,6 +21,7 @@ export function registerKeys(program: Command): void {
       print(options.output, { sha256 }, () => `${sha256}\n`);
     },
   );
+  registerControlKeys(keys);
 }
 
 /** Lower-case hex SHA-256 of a key; throws `CliError` for what no HTTP client could send. */

@@ -67,6 +67,14 @@ export interface TracingShell {
   readonly sampleRatio: number;
 }
 
+/** The control state of this node. */
+export interface ControlShell {
+  readonly priority: number;
+  readonly isWitness: boolean;
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+}
+
 export type LogLevel = ConfigFile['log']['level'];
 
 /**
@@ -81,6 +89,8 @@ export interface ShellConfig {
   /** Null: no admin listener. */
   readonly admin: Address | null;
   readonly peers: PeerShell | null;
+  /** Null: this node has only what its file says. */
+  readonly control: ControlShell | null;
   readonly llamas: readonly LlamaShell[];
   /** Of all targets that are not embedded, each once. */
   readonly origins: readonly OriginShell[];
@@ -134,6 +144,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     apiTls:
       listen.tls === undefined ? null : { cert: at(listen.tls.cert), key: at(listen.tls.key) },
     admin: listen.admin === 'off' ? null : listen.admin,
+    control: file.control ?? null,
     peers:
       peers === undefined
         ? null

@@ -51,6 +51,7 @@ export function restartFields(current: LoadedConfig, next: LoadedConfig): readon
       'listen.tls': shell.apiTls,
       'listen.admin': shell.admin,
       peers: shell.peers,
+      control: shell.control,
       tracing: shell.tracing === null ? null : { ...shell.tracing, sampleRatio: 0 },
       workers: shell.workers,
       'demo.faults': shell.hasFaults,

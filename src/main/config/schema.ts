@@ -6,11 +6,13 @@
 
 import { z } from 'zod';
 
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import {
   ADMISSION_LIMITS,
   CONFIG_LIMITS,
   EXCHANGE_LIMITS,
   HTTP_LIMITS,
+  RAFT_LIMITS,
 } from '../../base/limits.ts';
 import { TRACE_LIMITS } from '../../base/traceLimits.ts';
 import { WORKER_LIMITS } from '../../base/workerLimits.ts';
@@ -140,6 +142,25 @@ const peers = mapping({
     )
     .max(CONFIG_LIMITS.regionsMax)
     .describe('all other regions'),
+});
+
+const control = mapping({
+  priority: whole(0, RAFT_LIMITS.priorityMax)
+    .default(1)
+    .describe('regions with a higher one lead while they are well; 0 leads last'),
+  isWitness: z
+    .boolean()
+    .default(false)
+    .describe('votes and keeps the log, leads only in order to hand over: for a third place'),
+  heartbeatMs: whole(10, 10_000)
+    .default(CONTROL_LIMITS.heartbeatMs)
+    .describe('between heartbeats; about the longest round trip'),
+  electionMs: whole(50, RAFT_LIMITS.electionMsMax)
+    .default(CONTROL_LIMITS.electionMs)
+    .describe('without a leader for so long, or up to twice as long, another region stands'),
+}).refine(({ heartbeatMs, electionMs }) => heartbeatMs * 2 <= electionMs, {
+  path: ['electionMs'],
+  message: 'must be at least twice heartbeatMs',
 });
 
 const rate = whole(1, 1_000_000_000);
@@ -358,6 +379,9 @@ export const configSchema = mapping({
     .default('auto')
     .describe('processes that serve the public API, on Linux; auto: one a core, 8 at most'),
   peers: peers.optional().describe('the other regions; absent: this one stands alone'),
+  control: control
+    .optional()
+    .describe('keys and members agreed on by all regions; absent: this file alone counts'),
   keys: z.array(keySchema).max(CONFIG_LIMITS.keysMax).default([]).describe('API keys of clients'),
   targets: z.array(targetSchema).max(CONFIG_LIMITS.targetsMax).default([]),
   models: z.array(modelSchema).max(CONFIG_LIMITS.modelsMax).default([]),

@@ -3,6 +3,9 @@
 import { request } from 'node:http';
 
 import { DEMO_LIMITS, OBSERVE_LIMITS } from '../../base/limits.ts';
+import { err, ok } from '../../base/result.ts';
+import type { AdminAnswer } from '../../io/admin/server.ts';
+import { isRow, type JsonRow } from '../json.ts';
 
 /** What came back. */
 export interface Reply {
@@ -11,7 +14,12 @@ export interface Reply {
 }
 
 /** Asks; null where nobody answers in time. */
-export function ask(port: number, path: string, body?: object): Promise<Reply | null> {
+export function ask(
+  port: number,
+  path: string,
+  body?: object,
+  limitMs: number = DEMO_LIMITS.askMs,
+): Promise<Reply | null> {
   const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
   return new Promise((resolve) => {
     const outgoing = request(
@@ -21,7 +29,7 @@ export function ask(port: number, path: string, body?: object): Promise<Reply | 
         path,
         method: bytes === null ? 'GET' : 'POST',
         agent: false,
-        signal: AbortSignal.timeout(DEMO_LIMITS.askMs),
+        signal: AbortSignal.timeout(limitMs),
         headers:
           bytes === null
             ? {}
@@ -44,4 +52,29 @@ export function ask(port: number, path: string, body?: object): Promise<Reply | 
     outgoing.on('error', () => resolve(null)); // Down, paused or too slow: the caller shows it so.
     outgoing.end(bytes ?? undefined);
   });
+}
+
+/** Passes a question on; null where the node does not answer. */
+export async function askForAnswer(
+  port: number,
+  path: string,
+  body?: object,
+  limitMs: number = DEMO_LIMITS.askMs,
+): Promise<AdminAnswer | null> {
+  const reply = await ask(port, path, body, limitMs);
+  if (reply === null) return null;
+  const answer = parseObject(reply.text);
+  if (reply.status === 200) return ok(answer);
+  const { error } = answer;
+  const { code, message } = isRow(error) ? error : {};
+  return err({ status: reply.status, code: String(code), message: String(message) });
+}
+
+function parseObject(text: string): JsonRow {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRow(value) ? value : {};
+  } catch {
+    return {}; // Not JSON: the status alone tells what happened.
+  }
 }

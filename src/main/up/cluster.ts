@@ -18,6 +18,7 @@ import type {
 import { isRow } from '../json.ts';
 import { VERSION } from '../version.ts';
 import { ask } from './ask.ts';
+import { clusterControl } from './clusterControl.ts';
 import type { RegionProcess } from './regionProcess.ts';
 
 /** The live parts. */
@@ -208,6 +209,7 @@ export function regionNotFound(region: string): {
 export function clusterViews(parts: ClusterParts, fault: AdminViews['fault']): AdminViews {
   return {
     isReady: parts.isReady,
+    warnings: () => [],
     metrics: () => {
       const lines = parts.regions.map(
         ({ plan, state }) =>
@@ -223,5 +225,6 @@ export function clusterViews(parts: ClusterParts, fault: AdminViews['fault']): A
     models: () => clusterModels(parts),
     explain: (model, region) => clusterExplain(parts, model, region),
     fault,
+    control: clusterControl(parts.regions),
   };
 }

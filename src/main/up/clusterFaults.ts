@@ -4,8 +4,7 @@ import { err, ok } from '../../base/result.ts';
 import type { AdminAnswer, AdminRefusal } from '../../io/admin/server.ts';
 import type { FaultRequest } from '../adminTypes.ts';
 import { parseFault } from '../faults.ts';
-import { isRow } from '../json.ts';
-import { ask } from './ask.ts';
+import { askForAnswer } from './ask.ts';
 import { clusterTargets, regionNotFound, type ClusterParts } from './cluster.ts';
 import type { RegionProcess } from './regionProcess.ts';
 
@@ -128,22 +127,7 @@ function silentRegion(name: string): AdminRefusal {
 }
 
 /** Passes a fault on to a node; null where it does not answer. */
-async function tell(region: RegionProcess, fault: FaultRequest): Promise<AdminAnswer | null> {
-  if (region.pid === null || region.state === 'paused') return null;
-  const reply = await ask(region.plan.adminPort, '/admin/v1/faults', fault);
-  if (reply === null) return null;
-  const answer = parseObject(reply.text);
-  if (reply.status === 200) return ok(answer);
-  const { error } = answer;
-  const { code, message } = isRow(error) ? error : {};
-  return err({ status: reply.status, code: String(code), message: String(message) });
-}
-
-function parseObject(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isRow(value) ? value : {};
-  } catch {
-    return {}; // Not JSON: the status alone tells what happened.
-  }
+function tell(region: RegionProcess, fault: FaultRequest): Promise<AdminAnswer | null> {
+  if (region.pid === null || region.state === 'paused') return Promise.resolve(null);
+  return askForAnswer(region.plan.adminPort, '/admin/v1/faults', fault);
 }

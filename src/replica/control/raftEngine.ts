@@ -70,7 +70,8 @@ export class RaftControlEngine implements ControlEngine {
   /** The member that `groupMachine` was opened with. */
   attach(group: GroupMember): void {
     this.#group = group;
-    this.#sendWaiting();
+    // Before it is needed: the first transaction then costs one round and not two.
+    this.#openSession(group);
   }
 
   status(): RaftStatus | null {
@@ -164,7 +165,7 @@ export class RaftControlEngine implements ControlEngine {
       for (const call of this.#waiting) call.detail = detail;
       this.#later(CONTROL_LIMITS.retryMs, () => {
         this.#isOpening = false;
-        this.#sendWaiting();
+        this.#openSession(group);
       });
     };
     group.propose(encodeSessionCommand({ kind: 'open' }), (result) => {

@@ -1,0 +1,141 @@
+/**
+ * The control state as a node uses it: keys that were made anywhere are let in here, and what
+ * operators ask for is done. Serving never waits for a quorum: what this node has applied, counts.
+ */
+
+import { join } from 'node:path';
+
+import type { Clock, TimerHandle, Timers, Upstream } from '../../base/ports.ts';
+import type { Log } from '../../io/observe/log.ts';
+import type { GaugeValues } from '../../io/observe/metrics.ts';
+import type { KeyConfig } from '../../replica/config.ts';
+import { keysInForce } from '../../replica/control/keys.ts';
+import type { ControlShell } from '../config/build.ts';
+import { ControlSide } from './side.ts';
+
+/** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
+const OWN_LOG_MS = 3_000;
+/** Timers reach 24 days; a change by itself that is further away is looked at again, ms. */
+const LOOK_AGAIN_MS = 24 * 3_600_000;
+
+const NOWHERE: Upstream = {
+  start: () => {
+    throw new Error('a node without other regions calls none');
+  },
+};
+
+export interface ControlNodeOptions {
+  readonly shell: ControlShell;
+  readonly dataDir: string;
+  readonly region: string;
+  /** Null: this region stands alone. */
+  readonly peers: {
+    readonly cluster: string;
+    readonly regions: readonly string[];
+    readonly upstream: Upstream;
+  } | null;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+  /** The keys in force have changed. */
+  readonly onKeys: () => void;
+}
+
+export class ControlNode {
+  readonly side: ControlSide;
+  readonly #options: ControlNodeOptions;
+  #keys: readonly KeyConfig[] = [];
+  #told = '';
+  #timer: TimerHandle | null = null;
+  #stopListening: () => void = () => {};
+
+  constructor(options: ControlNodeOptions) {
+    const { shell, dataDir, region, peers, clock, timers, log } = options;
+    this.#options = options;
+    this.side = new ControlSide({
+      folder: join(dataDir, 'control'),
+      cluster: peers?.cluster ?? region,
+      region,
+      otherRegions: peers?.regions ?? [],
+      priority: shell.priority,
+      isWitness: shell.isWitness,
+      heartbeatMs: shell.heartbeatMs,
+      electionMs: shell.electionMs,
+      upstream: peers?.upstream ?? NOWHERE,
+      clock,
+      timers,
+      log,
+    });
+  }
+
+  /** Keys of the control state. */
+  get keys(): readonly KeyConfig[] {
+    return this.#keys;
+  }
+
+  gauges(): GaugeValues {
+    return [
+      ['banyan_control_leader_known', this.#isLeaderKnown ? 1 : 0],
+      ['banyan_control_revision', this.side.engine.view.revision],
+    ];
+  }
+
+  get #isLeaderKnown(): boolean {
+    return (this.side.group?.status().leader ?? 0) !== 0;
+  }
+
+  /** What an operator should know though requests are served. */
+  warnings(): readonly string[] {
+    const { state, engine } = this.side;
+    if ('detail' in state) return [`control state: ${state.kind}: ${state.detail}`];
+    if (state.kind !== 'member' || this.#isLeaderKnown) return [];
+    const { revision } = engine.view;
+    return [`control state: no leader; serving by revision ${revision}, nothing can be changed`];
+  }
+
+  /** Opens the own log; the keys that it holds are in force when this resolves. */
+  async open(): Promise<void> {
+    const { engine } = this.side;
+    this.#stopListening = engine.onMoved(() => this.#look());
+    await this.side.open();
+    await this.#ownLogApplied();
+    this.#look();
+  }
+
+  async close(): Promise<void> {
+    this.#stopListening();
+    this.#timer?.cancel();
+    await this.side.stop();
+  }
+
+  #ownLogApplied(): Promise<void> {
+    const { clock, timers } = this.#options;
+    const untilMs = clock.nowMs() + OWN_LOG_MS;
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const status = this.side.group?.status();
+        const isApplied = status === undefined || status.applied >= status.commit;
+        if (isApplied || clock.nowMs() >= untilMs) resolve();
+        else timers.after(5, look);
+      };
+      look();
+    });
+  }
+
+  #look(): void {
+    const { clock, timers, onKeys } = this.#options;
+    const wallMs = clock.wallMs();
+    const { keys, changesMs } = keysInForce(this.side.engine.view, wallMs);
+    this.#timer?.cancel();
+    this.#timer = null;
+    if (changesMs !== null) {
+      const delayMs = Math.min(Math.max(1, changesMs - wallMs), LOOK_AGAIN_MS);
+      this.#timer = timers.after(delayMs, () => this.#look());
+    }
+    const told = JSON.stringify(keys);
+    if (told === this.#told) return;
+    this.#told = told;
+    this.#keys = keys;
+    onKeys();
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * `member.json` beside the log of the control state: which member this disk is.
+ *
+ * `new`: an incarnation is drawn, no log. `creating`: number and cluster are decided, the log may be
+ * made or not; nothing has been promised to anyone. `member`: the log is made and may have promised;
+ * where it is gone, so are the promises, and the disk must come back under a new number.
+ */
+
+import { open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+import { z } from 'zod';
+
+import { RAFT_LIMITS } from '../../base/limits.ts';
+import { err, ok, type Result } from '../../base/result.ts';
+
+const number = z.int().min(1).max(RAFT_LIMITS.integerMax);
+const member = z.strictObject({
+  id: number,
+  region: z.string(),
+  incarnation: number,
+  priority: z.int().min(0),
+  isWitness: z.boolean(),
+  isPromotable: z.boolean(),
+});
+/** Who stands for which region, for a node whose own log does not say it yet. */
+export const peersSchema = z
+  .array(z.strictObject({ id: number, region: z.string() }))
+  .max(RAFT_LIMITS.membersMax);
+export const foundingSchema = z.strictObject({
+  cluster: z.string().min(1),
+  members: z.array(member).min(1).max(RAFT_LIMITS.membersMax),
+});
+
+const schema = z.discriminatedUnion('state', [
+  z.strictObject({ state: z.literal('new'), incarnation: number }),
+  z.strictObject({
+    state: z.enum(['creating', 'member']),
+    incarnation: number,
+    id: number,
+    cluster: z.string().min(1),
+    /** The first members, where this node founded with them; null where it joined. */
+    founding: foundingSchema.nullable(),
+    peers: peersSchema,
+  }),
+]);
+
+export type MemberFile = z.output<typeof schema>;
+/** A disk that has, or is about to have, a log. */
+export type ControlMember = Extract<MemberFile, { readonly state: 'creating' | 'member' }>;
+
+const NAME = 'member.json';
+
+/** Null: there is none. The error is for people. */
+export async function readMemberFile(folder: string): Promise<Result<MemberFile | null, string>> {
+  const file = join(folder, NAME);
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ok(null);
+    return err(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`);
+  }
+  try {
+    const parsed = schema.safeParse(JSON.parse(text));
+    return parsed.success ? ok(parsed.data) : err(`${file}: ${z.prettifyError(parsed.error)}`);
+  } catch {
+    return err(`${file}: it is no JSON; take it and the log beside it away to join anew`);
+  }
+}
+
+/** Durable when it resolves, whole or not at all. */
+export async function writeMemberFile(folder: string, value: MemberFile): Promise<void> {
+  const file = join(folder, NAME);
+  const handle = await open(`${file}.tmp`, 'w', 0o600);
+  try {
+    await handle.writeFile(`${JSON.stringify(value)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${file}.tmp`, file);
+  const names = await open(dirname(file), 'r');
+  try {
+    await names.sync();
+  } finally {
+    await names.close();
+  }
+}

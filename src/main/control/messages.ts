@@ -1,0 +1,91 @@
+/** What the verbs of the control state say. */
+
+export const CONTROL_MESSAGES = {
+  'control.dryRun': {
+    en: 'say what would be done, and do nothing',
+    zh: '只说明会做什么，不执行',
+  },
+  'control.why': { en: 'the reason, for the audit log', zh: '原因，记入审计日志' },
+  'control.would': { en: 'Would be done: {what}', zh: '将会执行：{what}' },
+  'keys.create': {
+    en: 'make a key that works in all regions; the secret is shown once',
+    zh: '创建在所有区域生效的密钥；明文只显示一次',
+  },
+  'keys.revoke': {
+    en: 'end a key of the control state, in all regions',
+    zh: '在所有区域吊销控制面状态中的密钥',
+  },
+  'keys.rotate': {
+    en: 'give a key a new secret; the old one goes on for the time of grace',
+    zh: '为密钥换新明文；宽限期内旧明文仍可用',
+  },
+  'keys.list': {
+    en: 'keys of the control state, without secrets',
+    zh: '控制面状态中的密钥（不含明文）',
+  },
+  'keys.name': { en: 'the name of the key', zh: '密钥名称' },
+  'keys.models': {
+    en: 'a model that it may use, or a prefix and *; may be repeated (all if not given)',
+    zh: '可用的模型，或 前缀*，可重复给出（不给则全部）',
+  },
+  'keys.requests': { en: 'requests a minute', zh: '每分钟请求数' },
+  'keys.tokens': { en: 'tokens a minute, in and out', zh: '每分钟 token 数（输入与输出）' },
+  'keys.inFlight': { en: 'requests under way', zh: '在途请求数' },
+  'keys.priority': { en: 'its class under load', zh: '过载时的级别' },
+  'keys.grace': {
+    en: 'how long the old secret goes on: 30m, 1h, 7d, 0',
+    zh: '旧明文的宽限期：30m、1h、7d、0',
+  },
+  'keys.badGrace': {
+    en: '"{text}" is no time: write 0, or a number and s, m, h or d.',
+    zh: '“{text}” 不是时间：请写 0，或数字加 s、m、h、d。',
+  },
+  'keys.badNumber': {
+    en: '"{text}" is not a whole number above 0.',
+    zh: '“{text}” 不是大于 0 的整数。',
+  },
+  'keys.secret': {
+    en: '{name}: {secret}\nKeep it now: it is not shown again, and only its hash is kept.',
+    zh: '{name}：{secret}\n请立即保存：不会再次显示，系统只保存其哈希。',
+  },
+  'keys.revoked': { en: '{name}: revoked', zh: '{name}：已吊销' },
+  'get.members': { en: 'members of the control group', zh: '控制组的成员' },
+  'get.leader': { en: 'who leads the control group', zh: '控制组的领导者' },
+  'get.keys': { en: 'keys of the control state', zh: '控制面状态中的密钥' },
+  'get.audit': { en: 'the newest changes of the control state', zh: '控制面状态最近的变更' },
+  'get.noLeader': { en: 'No leader is known.', zh: '没有已知的领导者。' },
+  'member.about': { en: 'change the members of the control group', zh: '变更控制组的成员' },
+  'member.remove': { en: 'take a member out', zh: '移除成员' },
+  'member.promote': { en: 'let a learner vote', zh: '让学习者获得投票权' },
+  'member.demote': { en: 'take the vote from a member', zh: '取消成员的投票权' },
+  'member.id': {
+    en: 'the number of the member ("get members" shows it)',
+    zh: '成员编号（见 “get members”）',
+  },
+  'member.force': {
+    en: 'even where the group would be left without a quorum of nodes that are heard',
+    zh: '即使剩余可达节点不足多数也执行',
+  },
+  'leader.about': {
+    en: 'hand leadership of the control group to a region',
+    zh: '把控制组的领导权交给某区域',
+  },
+  'leader.region': { en: 'the region', zh: '区域' },
+  'control.done': { en: 'Done.', zh: '已完成。' },
+  'head.name': { en: 'NAME', zh: '名称' },
+  'head.id': { en: 'ID', zh: '编号' },
+  'head.role': { en: 'ROLE', zh: '角色' },
+  'head.heard': { en: 'HEARD', zh: '可达' },
+  'head.match': { en: 'LOG', zh: '日志' },
+  'head.hash': { en: 'SHA-256', zh: 'SHA-256' },
+  'head.requests': { en: 'REQ/MIN', zh: '请求/分' },
+  'head.tokens': { en: 'TOK/MIN', zh: 'TOKEN/分' },
+  'head.priority': { en: 'CLASS', zh: '级别' },
+  'head.created': { en: 'CREATED', zh: '创建于' },
+  'head.until': { en: 'OLD UNTIL', zh: '旧明文至' },
+  'head.revision': { en: 'REVISION', zh: '版本' },
+  'head.who': { en: 'WHO', zh: '操作者' },
+  'head.from': { en: 'FROM', zh: '来源' },
+  'head.what': { en: 'WHAT', zh: '操作' },
+  'head.why': { en: 'WHY', zh: '原因' },
+} as const;

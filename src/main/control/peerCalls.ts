@@ -1,0 +1,116 @@
+/** What the nodes of a group ask each other beside Raft's messages: one small JSON each way. */
+
+import { z } from 'zod';
+
+import { concatBytes, decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import type { ClientReply, Timers, Upstream } from '../../base/ports.ts';
+import { RAFT_LIMITS } from '../../base/limits.ts';
+import { foundingSchema, peersSchema } from './memberFile.ts';
+
+export const HELLO_PATH = '/group/hello';
+export const FOUND_PATH = '/group/found';
+export const JOIN_PATH = '/group/join';
+export const OPERATE_PATH = '/group/operate';
+
+/** An answer that took longer is none, ms. */
+const ANSWER_MS = 5_000;
+const CONNECT_MS = 2_000;
+const BODY_BYTES_MAX = 64 * 1024;
+
+const number = z.int().min(1).max(RAFT_LIMITS.integerMax);
+export const helloSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('new'),
+    incarnation: number,
+    priority: z.int().min(0),
+    isWitness: z.boolean(),
+  }),
+  z.strictObject({
+    kind: z.literal('member'),
+    cluster: z.string().min(1),
+    founding: foundingSchema.nullable(),
+  }),
+]);
+export const joinSchema = z.strictObject({
+  incarnation: number,
+  priority: z.int().min(0),
+  isWitness: z.boolean(),
+});
+export const joinedSchema = z.strictObject({
+  cluster: z.string().min(1),
+  id: number,
+  peers: peersSchema,
+});
+
+/** What a peer said; null: nothing in time, or nothing of this shape. */
+export interface PeerAnswer<T> {
+  readonly status: number;
+  readonly value: T | null;
+}
+
+/** Asks a region. Never rejects. */
+export function askRegion<T>(
+  upstream: Upstream,
+  timers: Timers,
+  region: string,
+  path: string,
+  body: object | null,
+  schema: z.ZodType<T>,
+): Promise<PeerAnswer<T> | null> {
+  return new Promise((resolve) => {
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    let status = 0;
+    const call = upstream.start(
+      {
+        origin: `region:${region}`,
+        method: body === null ? 'GET' : 'POST',
+        path,
+        headers: body === null ? [] : ['content-type', 'application/json'],
+        body: encodeUtf8(body === null ? '' : JSON.stringify(body)),
+        connectMs: CONNECT_MS,
+      },
+      {
+        onHead: (told) => {
+          status = told;
+        },
+        onBody: (chunk) => {
+          bytes += chunk.length;
+          if (bytes > BODY_BYTES_MAX) return over(null);
+          parts.push(chunk.slice());
+        },
+        onEnd: () => finish({ status, value: parse(concatBytes(parts), schema) }),
+        onFailure: () => finish(null),
+      },
+    );
+    const timer = timers.after(ANSWER_MS, () => over(null));
+    function over(answer: PeerAnswer<T> | null): void {
+      call.cancel();
+      finish(answer);
+    }
+    function finish(answer: PeerAnswer<T> | null): void {
+      timer.cancel();
+      resolve(answer);
+    }
+  });
+}
+
+/** The JSON of a body, or null where it is none of this shape. */
+export function parse<T>(body: Uint8Array, schema: z.ZodType<T>): T | null {
+  try {
+    const parsed = schema.safeParse(JSON.parse(decodeUtf8(body)));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null; // Not JSON: the same as another shape.
+  }
+}
+
+/** Answers a peer. */
+export function answerPeer(reply: ClientReply, status: number, value: object): void {
+  const bytes = encodeUtf8(JSON.stringify(value));
+  reply.head(status, ['content-type', 'application/json'], {
+    kind: 'length',
+    bytes: bytes.length,
+  });
+  reply.end(bytes);
+}

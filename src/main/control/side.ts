@@ -1,0 +1,469 @@
+/**
+ * The control state of one node, running: its log, its group over the links between regions, and
+ * how it came into the group (founding.ts). It opens at once and gets a group when there is one; a
+ * node serves by what it has all the while.
+ *
+ * C1: nothing is promised to the group before `member.json` says that this log may have promised.
+ * C2: a log that is gone or damaged is never written on: it is put aside, and the node comes back
+ *     under a new number, empty, and is filled by the others.
+ * C3: one operation on the members at a time, by the leader; an older number of a region goes once
+ *     the newer one votes.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type {
+  ClientEvents,
+  ClientReply,
+  ClientRequest,
+  Clock,
+  TimerHandle,
+  Timers,
+  Upstream,
+} from '../../base/ports.ts';
+import type { Log } from '../../io/observe/log.ts';
+import type { NodeId } from '../../raft/types.ts';
+import type { Founding, Hello } from '../../replica/control/founding.ts';
+import { RaftControlEngine } from '../../replica/control/raftEngine.ts';
+import { GROUP_PATH, GroupStreams } from '../../replica/group/streams.ts';
+import type { GroupMember, GroupOpenFailure } from '../../replica/group/types.ts';
+import {
+  admit,
+  operate,
+  operatedSchema,
+  operationSchema,
+  supersededMember,
+  type Operated,
+  type Operation,
+} from './members.ts';
+import { LOG_FOLDER, openControlLog, sentenceOf } from './controlLog.ts';
+import {
+  foundingSchema,
+  readMemberFile,
+  writeMemberFile,
+  type ControlMember,
+  type MemberFile,
+} from './memberFile.ts';
+import { seekGroup } from './seek.ts';
+import {
+  answerPeer,
+  askRegion,
+  FOUND_PATH,
+  HELLO_PATH,
+  JOIN_PATH,
+  joinSchema,
+  OPERATE_PATH,
+  parse,
+} from './peerCalls.ts';
+
+/** A node without a group asks the others again after this, ms. */
+const SEEK_MS = 500;
+/** The leader looks after the members as often, ms. */
+const CARE_MS = 500;
+
+const NO_EVENTS: ClientEvents = { onGone: () => {}, onDrain: () => {} };
+
+export interface ControlSideOptions {
+  /** `control` inside the node's data folder. */
+  readonly folder: string;
+  /** Begins the name of a cluster that is founded here. */
+  readonly cluster: string;
+  readonly region: string;
+  readonly otherRegions: readonly string[];
+  readonly priority: number;
+  readonly isWitness: boolean;
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+}
+
+/** What an operator sees of it. */
+export type ControlState =
+  | { readonly kind: 'opening' | 'stopped' }
+  /** Not in a group yet. */
+  | { readonly kind: 'seeking'; readonly detail: string }
+  | { readonly kind: 'member' }
+  /** A person must look: `detail` says at what. */
+  | { readonly kind: 'failed'; readonly detail: string };
+
+export class ControlSide {
+  readonly engine: RaftControlEngine;
+  readonly #options: ControlSideOptions;
+  #state: ControlState = { kind: 'opening' };
+  #file: MemberFile | null = null;
+  #group: GroupMember | null = null;
+  #streams: GroupStreams | null = null;
+  #timer: TimerHandle | null = null;
+  #isCaring = false;
+  #conf = '';
+  /** One step of opening, seeking or joining at a time. */
+  #step: Promise<void> = Promise.resolve();
+  #isStopped = false;
+
+  constructor(options: ControlSideOptions) {
+    this.#options = options;
+    this.engine = new RaftControlEngine(options.clock, options.timers);
+  }
+
+  get state(): ControlState {
+    return this.#state;
+  }
+
+  get group(): GroupMember | null {
+    return this.#group;
+  }
+
+  get cluster(): string | null {
+    const file = this.#file;
+    return file === null || file.state === 'new' ? null : file.cluster;
+  }
+
+  /** Opens what the disk holds. Rejects where the folder cannot be had at all. */
+  async open(): Promise<void> {
+    const { folder } = this.#options;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const read = await readMemberFile(folder);
+    if (!read.ok) throw new Error(read.error);
+    this.#file = read.value;
+    const isKnown = read.value !== null && read.value.state !== 'new';
+    if (read.value === null) await this.#begin();
+    if (isKnown) await this.#queue(() => this.#openOrSeek());
+    else this.#seekSoon(0);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+    await this.#step;
+    await this.#stopGroup();
+    this.engine.stop();
+    this.#state = { kind: 'stopped' };
+  }
+
+  /** The link to a region is up. */
+  linkUp(region: string): void {
+    this.#streams?.linkUp(region);
+    if (this.#state.kind === 'seeking') this.#seekSoon(0);
+  }
+
+  /** Takes what other nodes ask of the group; null: the request is for somebody else. */
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
+    const region = request.forwardedFrom;
+    if (region === null || !request.path.startsWith('/group/')) return null;
+    if (request.path === GROUP_PATH) {
+      const events = this.#streams?.handle(request, reply) ?? null;
+      if (events !== null) return events;
+      answerPeer(reply, 503, { error: 'no-group' });
+    } else if (request.path === HELLO_PATH) {
+      const hello = this.#hello();
+      if (hello === null) answerPeer(reply, 503, { error: 'opening' });
+      else answerPeer(reply, 200, hello);
+    } else if (request.path === FOUND_PATH) {
+      this.#onFound(request, reply);
+    } else if (request.path === JOIN_PATH) {
+      this.#onJoin(region, request, reply);
+    } else if (request.path === OPERATE_PATH) {
+      this.#onOperate(request, reply);
+    } else {
+      answerPeer(reply, 404, { error: 'no-such-path' });
+    }
+    return NO_EVENTS;
+  }
+
+  // Coming into a group.
+
+  #queue(step: () => Promise<void>): Promise<void> {
+    this.#step = this.#step
+      .then(() => (this.#isStopped ? undefined : step()))
+      .catch((cause: unknown) => {
+        const detail = cause instanceof Error ? cause.message : String(cause);
+        this.#fail(detail);
+      });
+    return this.#step;
+  }
+
+  #fail(detail: string): void {
+    this.#state = { kind: 'failed', detail };
+    this.#options.log.error('control-failed', { detail });
+  }
+
+  async #openOrSeek(): Promise<void> {
+    const file = this.#file;
+    if (file === null || file.state === 'new') return this.#seek();
+    if (file.state === 'creating') await this.#create(file);
+    await this.#openMember();
+  }
+
+  /** A disk without a past: draws the incarnation that its log will have. */
+  async #begin(): Promise<void> {
+    await this.#write({ state: 'new', incarnation: drawIncarnation() });
+  }
+
+  async #write(file: MemberFile): Promise<void> {
+    await writeMemberFile(this.#options.folder, file);
+    this.#file = file;
+  }
+
+  /** Null: the disk is not read yet. */
+  #hello(): Hello | null {
+    const file = this.#file;
+    const { priority, isWitness } = this.#options;
+    if (file === null) return null;
+    if (file.state === 'new') {
+      return { kind: 'new', incarnation: file.incarnation, priority, isWitness };
+    }
+    const isYoung = (this.#group?.status().snapshotIndex ?? 0) === 0;
+    return { kind: 'member', cluster: file.cluster, founding: isYoung ? file.founding : null };
+  }
+
+  #seekSoon(delayMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#options.timers.after(delayMs, () => {
+      this.#timer = null;
+      void this.#queue(() => this.#seek());
+    });
+  }
+
+  async #seek(): Promise<void> {
+    const file = this.#file;
+    if (file === null || file.state !== 'new') return;
+    const { region, otherRegions, cluster, priority, isWitness } = this.#options;
+    const { incarnation } = file;
+    const sought = await seekGroup({
+      region,
+      otherRegions,
+      cluster,
+      own: { kind: 'new', incarnation, priority, isWitness },
+      ask: (other, path, body, schema) => this.#ask(other, path, body, schema),
+    });
+    if (sought.kind === 'wait') return this.#wait(sought.detail);
+    if (sought.kind === 'take') return this.#take(sought.founding);
+    const { kind: _joined, ...joined } = sought;
+    await this.#write({ state: 'creating', incarnation, ...joined, founding: null });
+    return this.#openOrSeek();
+  }
+
+  #ask<T>(
+    region: string,
+    path: string,
+    body: object | null,
+    schema: Parameters<typeof askRegion<T>>[5],
+  ) {
+    const { upstream, timers } = this.#options;
+    return askRegion(upstream, timers, region, path, body, schema);
+  }
+
+  #wait(detail: string): void {
+    if (this.#state.kind !== 'seeking' || this.#state.detail !== detail) {
+      this.#options.log.info('control-seeking', { detail });
+    }
+    this.#state = { kind: 'seeking', detail };
+    this.#seekSoon(SEEK_MS);
+  }
+
+  /** The founder says who the first members are. */
+  #onFound(request: ClientRequest, reply: ClientReply): void {
+    const founding = parse(request.body, foundingSchema);
+    if (founding === null) return answerPeer(reply, 400, { error: 'malformed' });
+    void this.#queue(async () => {
+      const file = this.#file;
+      const own = founding.members.find(({ region }) => region === this.#options.region);
+      const isSame = file?.state !== 'new' && file?.cluster === founding.cluster;
+      if (isSame) return answerPeer(reply, 200, founding);
+      if (file?.state !== 'new' || own?.incarnation !== file.incarnation) {
+        return answerPeer(reply, 409, { error: 'not-new' });
+      }
+      await this.#take(founding);
+      answerPeer(reply, this.#file?.state === 'member' ? 200 : 503, founding);
+    });
+  }
+
+  async #take(founding: Founding): Promise<void> {
+    const own = founding.members.find(({ region }) => region === this.#options.region);
+    if (own === undefined) return this.#wait('the founding does not name this region');
+    const { id, incarnation } = own;
+    await this.#write({
+      state: 'creating',
+      id,
+      incarnation,
+      cluster: founding.cluster,
+      founding: { cluster: founding.cluster, members: [...founding.members] },
+      peers: founding.members.map((member) => ({ id: member.id, region: member.region })),
+    });
+    await this.#openOrSeek();
+  }
+
+  /** A region asks for a number; only the leader can give one. The same disk gets the same one. */
+  #onJoin(region: string, request: ClientRequest, reply: ClientReply): void {
+    const group = this.#group;
+    const asked = parse(request.body, joinSchema);
+    const cluster = this.cluster;
+    if (asked === null) return answerPeer(reply, 400, { error: 'malformed' });
+    if (group === null || cluster === null) return answerPeer(reply, 503, { error: 'no-group' });
+    void admit(group, region, asked).then((id) => {
+      const peers = group.status().conf.members.map((member) => ({
+        id: member.id,
+        region: member.region,
+      }));
+      if (id === null) answerPeer(reply, 503, { error: 'not-now' });
+      else answerPeer(reply, 200, { cluster, id, peers });
+    });
+  }
+
+  // The group.
+
+  async #create(file: ControlMember): Promise<void> {
+    const made = await this.#openLog(file, 'create');
+    if (!made.ok && made.error.kind !== 'not-empty') throw new Error(sentenceOf(made.error));
+    if (made.ok) await new Promise<void>((resolve) => made.value.stop(resolve));
+    await this.#write({ ...file, state: 'member' });
+  }
+
+  async #openMember(): Promise<void> {
+    const file = this.#file;
+    if (file === null || file.state === 'new') return;
+    const opened = await this.#openLog(file, 'open');
+    if (!opened.ok) return this.#onBadLog(opened.error);
+    const group = opened.value;
+    this.#group = group;
+    this.#streams = new GroupStreams(
+      this.#options.upstream,
+      this.#options.timers,
+      [],
+      (from, bytes) => group.receive(from, bytes),
+    );
+    this.engine.attach(group);
+    this.#state = { kind: 'member' };
+    this.#options.log.info('control-member', { cluster: file.cluster, member: file.id });
+    this.#look();
+    this.#careSoon();
+  }
+
+  /** C2. */
+  async #onBadLog(failure: GroupOpenFailure): Promise<void> {
+    const { folder, otherRegions, log } = this.#options;
+    const isLost =
+      failure.kind === 'no-log' || failure.kind === 'damaged' || failure.kind === 'refused';
+    if (!isLost || otherRegions.length === 0) return this.#fail(sentenceOf(failure));
+    log.error('control-log-lost', { detail: sentenceOf(failure), next: 'a new number' });
+    const aside = join(folder, `aside-${this.#options.clock.wallMs()}`);
+    await rename(join(folder, LOG_FOLDER), aside).catch(() => rm(aside, { force: true }));
+    await this.#begin();
+    await this.#seek();
+  }
+
+  #openLog(file: ControlMember, kind: 'create' | 'open') {
+    const { log } = this.#options;
+    return openControlLog(this.#options, file, kind, this.engine.groupMachine, {
+      send: (to, bytes) => this.#streams?.send(to, bytes),
+      status: ({ role, term, leader }) => log.info('control-raft', { role, term, leader }),
+      alarm: (alarm, node, index) => {
+        log.warn('control-alarm', { alarm, node, index });
+        if (alarm === 'removed' && node === file.id) this.#onRemoved();
+      },
+      disk: (state, detail) => {
+        log.error('control-disk', { state, detail });
+        if (state === 'failed') this.#onDiskFailed(detail);
+      },
+    });
+  }
+
+  #onDiskFailed(detail: string): void {
+    void this.#queue(async () => {
+      await this.#stopGroup();
+      this.#fail(`a write to the disk failed: ${detail}; restart the node once the disk is well`);
+    });
+  }
+
+  /** Another number stands for this region now, or an operator took it out. */
+  #onRemoved(): void {
+    void this.#queue(async () => {
+      await this.#stopGroup();
+      this.#fail('this member was removed from its group; remove its folder to join anew');
+    });
+  }
+
+  async #stopGroup(): Promise<void> {
+    const group = this.#group;
+    this.#group = null;
+    this.#streams?.close();
+    this.#streams = null;
+    if (group !== null) await new Promise<void>((resolve) => group.stop(resolve));
+  }
+
+  // The members.
+
+  #careSoon(): void {
+    this.#timer?.cancel();
+    this.#timer = this.#options.timers.after(CARE_MS, () => {
+      this.#timer = null;
+      if (this.#isStopped || this.#group === null) return;
+      this.#look();
+      this.#care(this.#group);
+      this.#careSoon();
+    });
+  }
+
+  /** Streams go to whoever stands for a region: its newest number. */
+  #look(): void {
+    const group = this.#group;
+    const file = this.#file;
+    if (group === null || file === null || file.state === 'new') return;
+    const known = group.status().conf.members;
+    // A node that joins knows nobody by its log: it hears those that it was told of.
+    const members = known.length === 0 ? file.peers : known;
+    const conf = members.map(({ id, region }) => `${id}:${region}`).join();
+    if (conf === this.#conf) return;
+    this.#conf = conf;
+    const newest = new Map<string, NodeId>();
+    for (const { id, region } of members) {
+      if (region !== this.#options.region)
+        newest.set(region, Math.max(id, newest.get(region) ?? 0));
+    }
+    this.#streams?.setPeers([...newest].map(([region, id]) => ({ id, region })));
+  }
+
+  /** C3. */
+  #care(group: GroupMember): void {
+    const id = supersededMember(group.status());
+    if (id === null || this.#isCaring) return;
+    this.#isCaring = true;
+    void operate(group, { kind: 'remove', id, force: false }).then(({ error }) => {
+      this.#isCaring = false;
+      this.#options.log.info('control-superseded', { member: id, error: error?.code ?? null });
+    });
+  }
+
+  /** Carries an operation on the members out, here or at the leader. */
+  async operate(operation: Operation): Promise<Operated> {
+    const group = this.#group;
+    if (group === null) return notNow('This node is in no group yet.');
+    const { id, leader, conf } = group.status();
+    if (leader === id) return operate(group, operation);
+    const region = conf.members.find((member) => member.id === leader)?.region;
+    if (region === undefined) return notNow('No leader is known; an election may be under way.');
+    const answer = await this.#ask(region, OPERATE_PATH, operation, operatedSchema);
+    return answer?.value ?? notNow(`The leader (${region}) did not answer.`, false);
+  }
+
+  #onOperate(request: ClientRequest, reply: ClientReply): void {
+    const operation = parse(request.body, operationSchema);
+    const group = this.#group;
+    if (operation === null) return answerPeer(reply, 400, { error: 'malformed' });
+    if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
+    void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
+  }
+}
+
+function notNow(message: string, definite = true): Operated {
+  return { isDone: false, error: { code: 'unavailable', message, definite } };
+}
+
+function drawIncarnation(): number {
+  return 1 + randomBytes(6).readUIntBE(0, 6);
+}
