@@ -28,6 +28,7 @@ const COMMANDS = {
   'bench:consensus': { dev: true, script: 'bench/consensus/main.ts', args: [] },
   soak: { dev: true, script: 'test/soak/soak.ts', args: [] },
   kills: { dev: true, script: 'test/e2e/continuation.test.ts', args: [] },
+  chaos: { dev: true, script: 'test/chaos/chaos.ts', args: [] },
   fuzz: { dev: true, script: 'test/fuzz/fuzz.ts', args: [] },
   model: { dev: true, script: 'test/model/model.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },

@@ -17,7 +17,7 @@ import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 const DAY_MS = 86_400_000;
 const LOG_CHARS_KEPT = 1_000_000;
 

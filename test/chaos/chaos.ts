@@ -1,0 +1,60 @@
+/**
+ * `npm run chaos -- --minutes M --seed N`: three `banyan kv` processes under kills, pauses, cut
+ * links, full disks and clock steps, while clients read and write; the history must be linearizable
+ * and the members equal in the end. Runs of a minute follow one another, each with its own seed.
+ *
+ * Exit codes: 0 all well, 1 something is not, 2 the command line is wrong.
+ */
+
+import { parseArgs } from 'node:util';
+
+import { runChaos } from './run.ts';
+
+const USAGE = `usage: npm run chaos -- [--minutes N] [--seed N]
+  --minutes N  how long (default 10)
+  --seed N     of clients and faults (default: from the clock; it is printed)`;
+const RUN_MS = 60_000;
+
+interface Options {
+  readonly minutes: number;
+  readonly seed: number;
+}
+
+function readOptions(args: readonly string[]): Options | null {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { minutes: { type: 'string' }, seed: { type: 'string' } },
+    });
+    const minutes = Number(values.minutes ?? '10');
+    const seed = Number(values.seed ?? String(Date.now() % 1_000_000));
+    return minutes > 0 && Number.isSafeInteger(seed) ? { minutes, seed } : null;
+  } catch {
+    return null; // An unknown option.
+  }
+}
+
+const options = readOptions(process.argv.slice(2));
+if (options === null) {
+  console.error(USAGE);
+  process.exitCode = 2;
+} else {
+  const endMs = performance.now() + options.minutes * 60_000;
+  for (let seed = options.seed; performance.now() < endMs; seed += 1) {
+    const durationMs = Math.min(RUN_MS, endMs - performance.now());
+    console.log(`seed ${seed}`);
+    const result = await runChaos({ seed, durationMs, log: (line) => console.log(`  ${line}`) });
+    const { operations, answered, refused, unknown, faults, skipped, refusal } = result;
+    const drawn = [...faults].map(([fault, count]) => `${fault} ${count}`).join(', ');
+    console.log(
+      `  ${operations} operations: ${answered} answered, ${refused} refused, ${unknown} unknown`,
+    );
+    console.log(`  faults: ${drawn}`);
+    for (const line of skipped) console.log(`  not done here: ${line}`);
+    if (refusal !== null) {
+      console.error(refusal);
+      process.exitCode = 1;
+      break;
+    }
+  }
+}
