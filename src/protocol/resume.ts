@@ -121,7 +121,10 @@ function contextOf(request: ParsedRequest, data: readonly string[]): AnswerConte
       wantsUsage: request.wantsUsage,
     };
   }
-  return null;
+  if (request.dialect === 'anthropic' || data.length === 0) return null;
+  // Some servers of OpenAI's dialect give no id: then the rest has none either.
+  const { model, wantsUsage } = request;
+  return { id: '', model, createdSeconds: 0, wantsUsage };
 }
 
 const NO_BLOCK: LastBlock = { index: -1, open: 'none' };

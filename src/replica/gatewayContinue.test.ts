@@ -8,6 +8,7 @@ import type { ContinueRule } from './config.ts';
 import {
   ANSWER,
   answerEvents,
+  CHAT,
   chatText,
   configOf,
   decode,
@@ -311,6 +312,29 @@ test('a whole answer that is cut in its body is asked for again, whole, and the 
   assert.equal(client.status, 200);
   assert.equal(client.header('x-banyan-attempts'), '2');
   assert.equal((JSON.parse(client.body) as { id: string }).id, 'chatcmpl-1');
+});
+
+test('a stream whose events carry no id goes on without one, whatever byte it dies at', () => {
+  const nameless = (call: UpstreamCall): string =>
+    answerEvents(call).join('').replaceAll('"id":"chatcmpl-1",', '');
+  const length = nameless({ body: encode(JSON.stringify(CHAT)) } as UpstreamCall).length;
+  for (let cut = 0; cut < length; cut += 23) {
+    const world = open(configOf({ retryBudgetPercent: 100 }));
+    for (const origin of ['http://a', 'http://b']) {
+      world.servers.scripts.set(origin, (call, handler) => {
+        const isFirst = world.servers.calls.length === 1;
+        handler.onHead(200, SSE);
+        handler.onBody(encode(isFirst ? nameless(call).slice(0, cut) : nameless(call)));
+        if (isFirst) handler.onFailure({ kind: 'reset', bytesSent: 9, detail: '' });
+        else handler.onEnd();
+      });
+    }
+    const client = send(world);
+    world.time.advance(1_000);
+    const seen = chatText(client.body);
+    assert.deepEqual([client.state, seen.text, seen.done], ['ended', ANSWER, 1], `cut at ${cut}`);
+    assert.ok(![...seen.ids].some((id) => typeof id === 'string' && id !== ''), client.body);
+  }
 });
 
 interface Metadata {
