@@ -7,6 +7,7 @@ import { pino } from 'pino';
 
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import type { AttemptRecord, ExchangeRecord, Observer } from '../../replica/observer.ts';
+import { LineStage } from './lineStage.ts';
 
 /** Values of a log line. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -60,14 +61,15 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
         })
       : { write: sink.write };
   if ('on' in destination) {
-    destination.on('drop', () => {
-      dropped += 1;
+    destination.on('drop', (text: string) => {
+      dropped += Math.max(1, text.split('\n').length - 1);
     });
     // Nobody reads our output any more (EPIPE). The gateway goes on without a log.
     destination.on('error', () => {
       dropped += 1;
     });
   }
+  const stage = 'on' in destination ? new LineStage((text) => destination.write(text)) : null;
   const logger = pino(
     {
       level,
@@ -85,6 +87,7 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
   const line =
     (name: 'debug' | 'info' | 'warn' | 'error') =>
     (event: string, fields: LogFields = {}) => {
+      stage?.flush(); // Lines stay in their order.
       logger[name](bounded(fields), event);
       // What an operator waits for is not kept until more comes.
       if (name === 'error' && 'flush' in destination) destination.flush();
@@ -102,7 +105,8 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
     error: line('error'),
     infoLine: (event, fields) => {
       const head = `{"level":"info","time":"${time.text()}",${prefix}"event":"${event}",`;
-      destination.write(`${head}${fields}}\n`);
+      if (stage === null) destination.write(`${head}${fields}}\n`);
+      else stage.push(`${head}${fields}}\n`);
     },
     pass: (lines) => void destination.write(lines),
     setLevel: (next) => {
@@ -110,6 +114,7 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
     },
     dropped: () => dropped,
     flush: () => {
+      stage?.flush();
       if (!('flushSync' in destination)) return;
       try {
         destination.flushSync();
