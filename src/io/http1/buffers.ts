@@ -25,6 +25,21 @@ function giveBlock(block: Buffer): void {
   if (freeBlocks.length < FREE_BLOCKS_MAX) freeBlocks.push(block);
 }
 
+/** Room for a read of a stream with its frame, used for one write after another. */
+const LARGE_BYTES = HTTP_LIMITS.readBufferBytes + 2 * BLOCK_BYTES;
+let freeLarge: Buffer | null = null;
+
+function takeLarge(bytes: number): Buffer {
+  if (bytes > LARGE_BYTES) return Buffer.allocUnsafeSlow(bytes);
+  const large = freeLarge ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  freeLarge = null;
+  return large;
+}
+
+function giveLarge(large: Buffer): void {
+  if (large.length === LARGE_BYTES) freeLarge = large;
+}
+
 /**
  * Writers with staged bytes, flushed once all sockets that were ready have been read. A write wakes
  * the peer, and waking one that sleeps costs more than the write: written together, they find it
@@ -125,11 +140,13 @@ export class SocketWriter {
 
   /** A piece over a block's size leaves at once, in one write with what was staged before it. */
   #pushLarge(bytes: number, prefix: string, chunk: Uint8Array | null, suffix: string): void {
-    const out = Buffer.allocUnsafeSlow(this.#used + bytes);
+    const length = this.#used + bytes;
+    const out = takeLarge(length);
     if (this.#block !== null) this.#block.copy(out, 0, 0, this.#used);
     fill(out, this.#used, prefix, chunk, suffix);
     this.#release();
-    this.#write(out);
+    // What the kernel has taken as a whole is nobody's any more.
+    if (this.#write(out.subarray(0, length))) giveLarge(out);
   }
 
   /** Hands what is staged to the socket. */
