@@ -9,12 +9,15 @@ import { backoffMs } from '../routing/retry.ts';
 import { keyOf, type ExchangeHost, type Place, type PlaceQuery } from './place.ts';
 import { isConnectionLoss, type Verdict } from './verdict.ts';
 
+const NOWHERE: ReadonlySet<string> = new Set();
+
 /** The search of one exchange. */
 export class Search {
   /** Of the list [model asked for, its fallbacks …]. */
   modelIndex = 0;
   private readonly host: ExchangeHost;
-  private readonly excluded: Set<string> = new Set();
+  /** Places that failed since the last round; null: none. */
+  private excluded: Set<string> | null = null;
   private round = 0;
   private modelIndexMin = 0;
   private hasLost = false;
@@ -26,7 +29,7 @@ export class Search {
 
   /** Has any place failed since the last round? */
   get hasExcluded(): boolean {
-    return this.excluded.size > 0;
+    return this.excluded !== null;
   }
 
   /** The model cannot take the request at any place. */
@@ -36,18 +39,20 @@ export class Search {
   }
 
   exclude(place: Place): void {
+    this.excluded ??= new Set();
     this.excluded.add(keyOf(place));
   }
 
   /** The question for the next place. */
   query(lastFailure: Failure | null, isSameModel: boolean, nowMs: number): PlaceQuery {
-    const { excluded, modelIndex } = this;
+    const { modelIndex } = this;
+    const excluded = this.excluded ?? NOWHERE;
     return { excluded, modelIndex, lastFailure, isSameModel, isHealthy: false, nowMs };
   }
 
   /** The question for a healthy place that runs the same model beside `first`, or in its stead. */
   otherQuery(first: Place, nowMs: number): PlaceQuery {
-    const excluded = new Set(this.excluded).add(keyOf(first));
+    const excluded = new Set(this.excluded ?? NOWHERE).add(keyOf(first));
     const { modelIndex } = this;
     return {
       excluded,
@@ -88,7 +93,7 @@ export class Search {
     const waitMs = Math.max(jitterMs, last.retryAfterMs ?? 0);
     if (waitMs > EXCHANGE_LIMITS.retryWaitMsMax || waitMs >= leftMs) return null;
     this.round += 1;
-    this.excluded.clear();
+    this.excluded = null;
     this.modelIndex = this.modelIndexMin;
     return waitMs;
   }

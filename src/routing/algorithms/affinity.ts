@@ -97,6 +97,7 @@ class AgeOrdered<Key, Value extends object> {
   #walk = this.#map.entries();
   /** Where the walk stands; it may have been used again or deleted since. */
   #next: readonly [Key, Value] | null = null;
+  #youngest: Key | null = null;
 
   get size(): number {
     return this.#map.size;
@@ -108,7 +109,9 @@ class AgeOrdered<Key, Value extends object> {
 
   /** Sets a new value and makes it the youngest. */
   set(key: Key, value: Value): void {
-    this.#map.delete(key);
+    // Who is the youngest already stays where it is: to move it would grow the map for nothing.
+    if (key !== this.#youngest) this.#map.delete(key);
+    this.#youngest = key;
     this.#map.set(key, value);
   }
 
