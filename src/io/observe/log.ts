@@ -49,17 +49,7 @@ const SECRET_FIELDS = ['key', 'apiKey', 'authorization', 'cookie', 'password', '
 /** Makes a log. `base` is in every line: the region and the node. */
 export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogOwner {
   let dropped = 0;
-  const destination =
-    'fd' in sink
-      ? pino.destination({
-          fd: sink.fd,
-          sync: false,
-          maxLength: OBSERVE_LIMITS.logBufferBytesMax,
-          // A write for each line costs as much as the rest of a request's way through the log.
-          minLength: OBSERVE_LIMITS.logWriteBytesMin,
-          periodicFlush: OBSERVE_LIMITS.logFlushMs,
-        })
-      : { write: sink.write };
+  const destination = destinationOf(sink);
   if ('on' in destination) {
     destination.on('drop', (text: string) => {
       dropped += Math.max(1, text.split('\n').length - 1);
@@ -123,6 +113,20 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
       }
     },
   };
+}
+
+function destinationOf(
+  sink: LogSink,
+): ReturnType<typeof pino.destination> | { readonly write: (line: string) => void } {
+  if ('write' in sink) return { write: sink.write };
+  return pino.destination({
+    fd: sink.fd,
+    sync: false,
+    maxLength: OBSERVE_LIMITS.logBufferBytesMax,
+    // A write for each line costs as much as the rest of a request's way through the log.
+    minLength: OBSERVE_LIMITS.logWriteBytesMin,
+    periodicFlush: OBSERVE_LIMITS.logFlushMs,
+  });
 }
 
 /** Now as ISO 8601 in UTC, made once a millisecond. @hot */
