@@ -4,6 +4,7 @@ import { assert } from './assert.ts';
 
 const KIB = 1024;
 
+/** Registers, rounds, buckets; leases and claims. */
 export const CASPAXOS_LIMITS = {
   /** Acceptors of one set. */
   acceptorsMax: 9,
@@ -38,7 +39,8 @@ export const CASPAXOS_LIMITS = {
   leaseMsMax: 3_600_000,
   /** How much two monotonic clocks may differ in rate, parts in a thousand of the time. */
   clockDriftPermille: 10,
-  holderBytesMax: 256,
+  /** Holders of leases, owners of claims and names, bytes. */
+  holderBytesMax: 96,
 } as const;
 
 assert(
@@ -48,4 +50,8 @@ assert(
 assert(
   CASPAXOS_LIMITS.backoffMsBase <= CASPAXOS_LIMITS.backoffMsMax,
   'the first back-off is within the longest',
+);
+assert(
+  CASPAXOS_LIMITS.holderBytesMax + 24 <= CASPAXOS_LIMITS.requestIdBytesMax,
+  'a request id holds its owner, what it is and a number',
 );

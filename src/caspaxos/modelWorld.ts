@@ -10,6 +10,7 @@ import { compareBallots, isSameBallot } from './ballot.ts';
 import { NO_BUGS } from './bugs.ts';
 import { isClosed, isJoint, isQuorum } from './control.ts';
 import { describeBallot, describeMessage } from './describe.ts';
+import { CAS_ERRORS } from './errors.ts';
 import { controlsOf, kinshipOf, MODEL_KEY, type Instance } from './modelInstance.ts';
 import {
   Interner,
@@ -460,7 +461,8 @@ function answered(world: World, at: number, reply: Reply): World {
   const watched = client?.watched;
   assert(client !== undefined && watched !== null && watched !== undefined, 'answered once');
   const checker = world.checker.copy();
-  const isOver = checker.reply(watched, reply);
+  checker.reply(watched, reply);
+  const isOver = reply.kind !== 'failed' || CAS_ERRORS[reply.error].definite;
   let { version } = client;
   if (reply.kind === 'changed') ({ version } = reply);
   if (reply.kind === 'value' || reply.kind === 'conflict') ({ version } = reply.register);

@@ -88,8 +88,8 @@ export class RegisterChecker {
     this.#versions.set(requestId, version);
   }
 
-  /** The answer to a request. True: the request is over; false: it may yet take effect. */
-  reply(watched: Watched, reply: Reply): boolean {
+  /** The answer to a request. */
+  reply(watched: Watched, reply: Reply): void {
     this.#text = null;
     const { requestId, expect, floor } = watched;
     switch (reply.kind) {
@@ -98,25 +98,24 @@ export class RegisterChecker {
         this.#made(reply.version, requestId);
         // A retry may find what an earlier call of the same request has made.
         this.#told = Math.max(this.#told, reply.version);
-        return true;
+        return;
       case 'conflict':
       case 'value': {
         const { register } = reply;
         assert(register.version >= floor, 'no answer is older than what was told before');
         this.observe(register);
         this.#told = Math.max(this.#told, register.version);
-        if (reply.kind === 'value') return true;
+        if (reply.kind === 'value') return;
         assert(register.version !== expect, 'a conflict shows another version');
         this.#isOver(requestId);
-        return true;
+        return;
       }
       case 'failed':
-        if (!CAS_ERRORS[reply.error].definite) return false;
-        this.#isOver(requestId);
-        return true;
+        if (CAS_ERRORS[reply.error].definite) this.#isOver(requestId);
+        return;
       case 'rescanned':
       case 'alarm':
-        return true;
+        return;
     }
   }
 
@@ -124,11 +123,6 @@ export class RegisterChecker {
     if (requestId === null) return;
     assert(!this.#versions.has(requestId), 'what took effect is not called a failure');
     this.#never.add(requestId);
-  }
-
-  /** The version that a request is known to have made, or null. */
-  versionOf(requestId: string): number | null {
-    return this.#versions.get(requestId) ?? null;
   }
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { encodeUtf8 } from '../base/bytes.ts';
+import { decodeUtf8, encodeUtf8 } from '../base/bytes.ts';
 import { createPrng, type Prng } from '../base/prng.ts';
 import type { Result } from '../base/result.ts';
 import type { Bugs } from './bugs.ts';
@@ -18,6 +18,7 @@ import {
   openBuckets,
   type ControlError,
 } from './control.ts';
+import { CAS_ERRORS } from './errors.ts';
 import { testAcceptor, TestCluster } from './testkit.ts';
 import type { RegisterChecker, Watched } from './testChecker.ts';
 import type { Control, Key, NodeId, Reply } from './types.ts';
@@ -37,6 +38,24 @@ interface Shape {
 export interface RunOptions {
   readonly bugs?: Bugs;
   readonly isProposerReused?: boolean;
+  /** Every operation of the clients is added here, for checkers that look afterwards. */
+  readonly history?: TestOperation[];
+}
+
+/** An operation as its client saw it; times count calls and answers. */
+export interface TestOperation {
+  readonly client: string;
+  readonly key: string;
+  /** Null: a read. Else the value that it writes. */
+  readonly writes: string | null;
+  /** The value that it expects; null: nothing. */
+  readonly expects: string | null;
+  readonly calledAt: number;
+  answeredAt: number;
+  /** `value`: what a read found (null: nothing). */
+  outcome:
+    | { readonly kind: 'value'; readonly value: string | null }
+    | { readonly kind: 'changed' | 'conflict' | 'refused' | 'unknown' };
 }
 
 /** What a run has done, for marks that say that it was worth something. */
@@ -69,14 +88,21 @@ function drawShape(prng: Prng): Shape {
   };
 }
 
+interface Call {
+  readonly key: Key;
+  readonly watched: Watched;
+  readonly checker: RegisterChecker;
+  readonly operation: TestOperation;
+}
+
 /** A client: one request at a time, at any node. */
 class TestClient {
   readonly #run: Run;
   readonly #name: string;
   #count = 0;
   #isBusy = false;
-  /** The last known version by key. */
-  readonly #versions = new Map<string, number>();
+  /** The last known version and its value, by key. */
+  readonly #known = new Map<string, { readonly version: number; readonly value: string | null }>();
   doneCount = 0;
 
   constructor(run: Run, name: string) {
@@ -90,18 +116,26 @@ class TestClient {
     const key = this.#run.drawKey();
     const checker = cluster.checker(key);
     const isRead = cluster.prng.nextBelow(3) === 0;
-    if (isRead) {
-      this.#send(key, checker.begin(null, 0), checker, false);
-      return;
-    }
-    this.#count += 1;
+    if (!isRead) this.#count += 1;
+    const requestId = isRead ? null : `${this.#name}${this.#count}`;
     const text = `${key.bucket}/${key.name}`;
-    const requestId = `${this.#name}${this.#count}`;
-    const expect = this.#versions.get(text) ?? 0;
-    this.#send(key, checker.begin(requestId, expect), checker, false);
+    const known = isRead ? null : (this.#known.get(text) ?? null);
+    const watched = checker.begin(requestId, known?.version ?? 0);
+    const operation: TestOperation = {
+      client: this.#name,
+      key: text,
+      writes: requestId,
+      expects: known?.value ?? null,
+      calledAt: this.#run.tick(),
+      answeredAt: 0,
+      outcome: { kind: 'unknown' },
+    };
+    this.#run.history.push(operation);
+    this.#send({ key, watched, checker, operation }, false);
   }
 
-  #send(key: Key, watched: Watched, checker: RegisterChecker, isRetry: boolean): void {
+  #send(call: Call, isRetry: boolean): void {
+    const { key, watched, checker, operation } = call;
     const { cluster } = this.#run;
     const node = this.#run.drawRunning();
     if (node === null) return;
@@ -110,17 +144,14 @@ class TestClient {
     const done = (reply: Reply): void => {
       this.#isBusy = false;
       this.#tally(reply);
-      const isOver = checker.reply(watched, reply);
-      const text = `${key.bucket}/${key.name}`;
-      if (reply.kind === 'changed') this.#versions.set(text, reply.version);
-      if (reply.kind === 'value' || reply.kind === 'conflict') {
-        this.#versions.set(text, reply.register.version);
-      }
+      const isOver = reply.kind !== 'failed' || CAS_ERRORS[reply.error].definite;
+      this.#learn(operation, reply, isOver);
+      checker.reply(watched, reply);
       const isFailed = reply.kind === 'failed';
       if (!isFailed || reply.error === 'bucket-closed') this.doneCount += 1;
       // Half of those who do not know ask again; the others live with it.
       if (isOver || requestId === null || cluster.prng.nextBelow(2) === 0) return;
-      this.#send(key, watched, checker, true);
+      this.#send(call, true);
     };
     cluster.request(
       node,
@@ -135,6 +166,20 @@ class TestClient {
             },
       done,
     );
+  }
+
+  #learn(operation: TestOperation, reply: Reply, isOver: boolean): void {
+    const { key, writes } = operation;
+    operation.answeredAt = this.#run.tick();
+    if (reply.kind === 'changed') {
+      operation.outcome = { kind: 'changed' };
+      this.#known.set(key, { version: reply.version, value: writes });
+    } else if (reply.kind === 'value' || reply.kind === 'conflict') {
+      const { version, value: bytes } = reply.register;
+      const value = version === 0 ? null : decodeUtf8(bytes);
+      operation.outcome = reply.kind === 'value' ? { kind: 'value', value } : { kind: 'conflict' };
+      this.#known.set(key, { version, value });
+    } else if (isOver) operation.outcome = { kind: 'refused' };
   }
 
   #tally(reply: Reply): void {
@@ -161,9 +206,13 @@ class Run {
     closings: 0,
     crashes: 0,
   };
+  readonly history: TestOperation[];
   #isRescanning = false;
+  #ticks = 0;
 
   constructor(seed: number, options: RunOptions) {
+    const { history = [], ...planted } = options;
+    this.history = history;
     const prng = createPrng(seed);
     this.shape = drawShape(prng);
     const { loss, duplicate, logMsMax } = this.shape;
@@ -173,8 +222,14 @@ class Run {
       acceptors: [1, 2, 3],
       openTo: 3,
       faults: { loss, duplicate, delayMsMin: 1, delayMsMax: 40, fsyncMsMax: 20, logMsMax },
-      ...options,
+      ...planted,
     });
+  }
+
+  /** Calls and answers in their order. */
+  tick(): number {
+    this.#ticks += 1;
+    return this.#ticks;
   }
 
   drawKey(): Key {
