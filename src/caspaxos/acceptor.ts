@@ -38,7 +38,8 @@ export function onPrepare(self: Core, message: MessageOf<'prepare'>): void {
 
 /** A1. */
 function isAbove(self: Core, slot: Slot, { ballot }: MessageOf<'prepare'>): boolean {
-  if (self.bugs.has('equal-ballot')) return ballot.counter >= slot.promised.counter;
+  const { epoch, counter } = slot.promised;
+  if (self.bugs.has('equal-ballot') && ballot.epoch === epoch) return ballot.counter >= counter;
   return compareBallots(ballot, slot.promised) > 0;
 }
 

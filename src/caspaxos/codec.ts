@@ -11,13 +11,14 @@ import type { Acceptor, Ballot, Control, Key, Register } from './types.ts';
 const CONTROL_VERSION = 1;
 
 export function writeBallot(writer: ByteWriter, ballot: Ballot): void {
-  writer.u64(ballot.counter).u64(ballot.proposer);
+  writer.u64(ballot.epoch).u64(ballot.counter).u64(ballot.proposer);
 }
 
 export function readBallot(reader: ByteReader): Ballot {
-  const ballot = { counter: reader.u64(), proposer: reader.u64() };
-  // Counter and proposer begin with 1; both are 0 in the zero ballot.
-  if ((ballot.counter === 0) !== (ballot.proposer === 0)) reader.isBad = true;
+  const ballot = { epoch: reader.u64(), counter: reader.u64(), proposer: reader.u64() };
+  // All begin with 1; all are 0 in the zero ballot.
+  const isZero = ballot.counter === 0;
+  if ((ballot.epoch === 0) !== isZero || (ballot.proposer === 0) !== isZero) reader.isBad = true;
   return ballot;
 }
 

@@ -5,9 +5,9 @@ import { isZeroBallot } from './ballot.ts';
 import { keyText } from './state.ts';
 import type { Acceptor, Ballot, Control, Message, Persist, Register, Reply } from './types.ts';
 
-/** `counter.proposer`, or `-` for none. */
+/** `epoch.counter.proposer`, or `-` for none. */
 export function describeBallot(ballot: Ballot): string {
-  return isZeroBallot(ballot) ? '-' : `${ballot.counter}.${ballot.proposer}`;
+  return isZeroBallot(ballot) ? '-' : `${ballot.epoch}.${ballot.counter}.${ballot.proposer}`;
 }
 
 /** `v2=text(a b)`: version, value, the ids of the requests that made the latest versions. */

@@ -33,6 +33,9 @@ const KINDS = [
   'page',
 ] as const satisfies readonly MessageKind[];
 
+/** What a proposer sends. */
+const ASKING: ReadonlySet<MessageKind> = new Set(['prepare', 'accept', 'query', 'scan']);
+
 interface BodyCodec<Kind extends MessageKind> {
   readonly write: (writer: ByteWriter, body: BodyOf<Kind>) => void;
   readonly read: (reader: ByteReader) => Omit<BodyOf<Kind>, 'kind'>;
@@ -62,17 +65,21 @@ export function decodeMessage(bytes: Uint8Array): Message | null {
   const epoch = reader.u64();
   const body = { kind, ...CODECS[kind].read(reader) } as Body;
   if (!reader.isDone() || from === 0 || to === 0) return null;
-  return isPlausible(body) ? { cluster, from, to, incarnation, epoch, ...body } : null;
+  return isPlausible(epoch, body) ? { cluster, from, to, incarnation, epoch, ...body } : null;
 }
 
 /** What the core takes for granted of a peer that means well. */
-function isPlausible(body: Body): boolean {
+function isPlausible(epoch: number, body: Body): boolean {
   if (isZeroBallot(body.ballot)) return false;
+  // A round is of its epoch; whoever answers may have seen a newer one.
+  if (ASKING.has(body.kind) ? body.ballot.epoch !== epoch : body.ballot.epoch > epoch) return false;
   if (body.kind === 'promise' || body.kind === 'state') {
     // Nothing accepted, nothing there; an absent register can be accepted too.
     return !isZeroBallot(body.accepted) || body.register.version === 0;
   }
-  if (body.kind === 'accept') return compareBallots(body.next, body.ballot) > 0;
+  if (body.kind === 'accept') {
+    return body.next.epoch === epoch && compareBallots(body.next, body.ballot) > 0;
+  }
   if (body.kind !== 'page') return true;
   const { keys } = body;
   return keys.every((key, at) => {

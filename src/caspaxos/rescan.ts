@@ -31,7 +31,7 @@ export function startRescan(self: Core, id: number): void {
   const deadlineMs = self.nowMs + self.options.requestMs;
   self.rescan = { id, control, lanes: new Map(), deadlineMs };
   for (const { id: node } of control.acceptors) {
-    const ballot = takeBallot(self);
+    const ballot = takeBallot(self, control.epoch);
     const lane: Lane = {
       node,
       after: null,
@@ -47,7 +47,7 @@ export function startRescan(self: Core, id: number): void {
 }
 
 function askPage(self: Core, rescan: Rescan, lane: Lane): void {
-  lane.ballot = takeBallot(self);
+  lane.ballot = takeBallot(self, rescan.control.epoch);
   lane.dueMs = self.nowMs + self.options.roundMs;
   scheduleAt(self, lane.dueMs);
   const { epoch } = rescan.control;

@@ -55,7 +55,7 @@ export function beginRound(self: Core, request: Request): void {
     return;
   }
   const phase = isReading ? 'query' : 'prepare';
-  const { ballot } = openRound(self, request, control, phase, takeBallot(self));
+  const { ballot } = openRound(self, request, control, phase, takeBallot(self, control.epoch));
   for (const { id } of acceptorsOf(control)) {
     ask(self, id, control.epoch, { kind: phase, key, ballot });
   }
@@ -180,7 +180,7 @@ function decide(
 
 function propose(self: Core, round: Round, register: Register, outcome: Outcome): void {
   const { ballot, control, request } = round;
-  const next = takeBallot(self);
+  const next = takeBallot(self, control.epoch);
   round.phase = 'accept';
   round.refusals.clear();
   round.proposed = register;
@@ -249,7 +249,7 @@ export function giveWay(self: Core, round: Round): void {
   self.conflictCount += 1;
   if (self.bugs.has('stale-cache') && round.phase === 'accept' && round.answers.size === 0) {
     const register = round.proposed;
-    const ballot = takeBallot(self);
+    const ballot = takeBallot(self, round.control.epoch);
     const before = register === null ? null : withoutLast(register, request);
     if (before !== null) remember(self, request.key, ballot, before, round.control.epoch);
     return again(self, request);

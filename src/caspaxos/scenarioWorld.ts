@@ -271,7 +271,7 @@ export class ScenarioWorld {
         incarnation: of('incarnation'),
         kind: 'query',
         key: keyOf(),
-        ballot: { counter: 1, proposer: 1 },
+        ballot: { epoch: 1, counter: 1, proposer: 1 },
       };
       this.#feed(this.#node(named.get('to')), { kind: 'message', message });
     },

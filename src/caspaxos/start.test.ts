@@ -26,8 +26,8 @@ test('a disk of another cluster, node or incarnation does not start', () => {
 
 test('a disk with a slot that no acceptor writes does not start', () => {
   const slot = {
-    promised: { counter: 1, proposer: 1 },
-    accepted: { counter: 2, proposer: 1 },
+    promised: { epoch: 1, counter: 1, proposer: 1 },
+    accepted: { epoch: 1, counter: 2, proposer: 1 },
     register: { version: 0, value: new Uint8Array(0), recent: [] },
   };
   const buckets = new Map([[1, new Map([['k', slot]])]]);
@@ -44,9 +44,9 @@ test('persists fold to what the node held, a promise without its value too', () 
   const key = { bucket: 1, name: 'k' };
   const head = { cluster: 'test', from: 2, to: 1, incarnation: 2_000, epoch: 1 };
   const register = { version: 1, value: Uint8Array.of(7), recent: ['r'] };
-  const ballot = { counter: 1, proposer: 9 };
-  const next = { counter: 2, proposer: 9 };
-  const later = { counter: 5, proposer: 8 };
+  const ballot = { epoch: 1, counter: 1, proposer: 9 };
+  const next = { epoch: 1, counter: 2, proposer: 9 };
+  const later = { epoch: 1, counter: 5, proposer: 8 };
   const outputs = [
     node.step({ kind: 'control', control: CONTROL }, 0),
     node.step({ kind: 'message', message: { ...head, kind: 'prepare', key, ballot } }, 0),

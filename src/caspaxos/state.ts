@@ -210,9 +210,9 @@ export function raiseAlarm(self: Core, alarm: Alarm, node: NodeId): void {
 }
 
 /** B1. A ballot that this proposer never used and that is above all it has heard of. */
-export function takeBallot(self: Core): Ballot {
+export function takeBallot(self: Core, epoch: number): Ballot {
   self.counter += 1;
-  return { counter: self.counter, proposer: self.proposer };
+  return { epoch, counter: self.counter, proposer: self.proposer };
 }
 
 /** Whoever heard of a ballot begins above it. */

@@ -166,5 +166,5 @@ export class ChosenWatch {
 }
 
 function nameOf(key: Key, ballot: Ballot): string {
-  return `${keyText(key)} ${ballot.counter}.${ballot.proposer}`;
+  return `${keyText(key)} ${ballot.epoch}.${ballot.counter}.${ballot.proposer}`;
 }

@@ -22,10 +22,13 @@ import type { CasErrorCode } from './errors.ts';
 export type NodeId = number;
 
 /**
- * A round's number: by counter, then by proposer. `proposer` is the Raft index of the entry that
- * granted it to one start of one process: it is never used again, so no two rounds share a ballot.
+ * A round's number: by epoch, then by counter, then by proposer. `proposer` is the Raft index of the
+ * entry that granted it to one start of one process: it is never used again, so no two rounds share
+ * a ballot. The epoch comes first, so that what a minority of an older acceptor set was left with is
+ * never taken for newer than what a later set has chosen.
  */
 export interface Ballot {
+  readonly epoch: number;
   readonly counter: number;
   readonly proposer: number;
 }
