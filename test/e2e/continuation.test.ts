@@ -23,7 +23,7 @@ const MODEL_FILE = join(import.meta.dirname, '../../models/banyan-support.gguf')
 const skip = existsSync(MODEL_FILE) ? false : `no model file ${MODEL_FILE}`;
 const [KILLS, SEED] = [Number(process.argv[2] ?? 4), Number(process.argv[3] ?? Date.now() % 1e6)];
 /** A model server that dies again and again is started ever later: the long form takes turns. */
-const SERVERS = KILLS > 10 ? 6 : 2;
+const SERVERS = KILLS > 10 ? 6 : 4;
 const LIMIT_MS = 120_000 + KILLS * 60_000;
 const QUESTIONS = [
   'How do I return an item?',
