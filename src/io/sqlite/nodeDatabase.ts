@@ -14,24 +14,40 @@ import { err, ok, type Result } from '../../base/result.ts';
 /** Pages of the log before they are moved into the file, 4 KiB each: rare, and still short. */
 const CHECKPOINT_PAGES = 4_096;
 
+/** Why a database was not opened. */
+export interface OpenFailure {
+  /** True: what is in the file is no sound database. Else it may be, and must stay. */
+  readonly isDamaged: boolean;
+  readonly detail: string;
+}
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB. */
+const DAMAGED: ReadonlySet<unknown> = new Set([11, 26]);
+
 /**
- * Opens `file`, or makes it. A file that is damaged is an error: `removeDatabase`, and make its
- * state again. Nothing is synced with a commit: after a loss of power it may be an older state.
+ * Opens `file`, or makes it, for this process alone: another one that has it is an error. A file
+ * that is damaged is one, too: `removeDatabase`, and make its state again. Nothing is synced with a
+ * commit: after a loss of power it may be an older state.
  */
-export function openDatabase(file: string): Result<Database, string> {
+export function openDatabase(file: string): Result<Database, OpenFailure> {
   let database: DatabaseSync | null = null;
   try {
     database = new DatabaseSync(file);
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL');
+    database.exec('PRAGMA synchronous = NORMAL');
     database.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    // The lock is taken with the first write.
+    database.exec('BEGIN IMMEDIATE; COMMIT');
     const checked = database.prepare('PRAGMA quick_check(1)').get();
     const said = String(checked?.['quick_check']);
     if (said === 'ok') return ok(new NodeDatabase(database));
     database.close();
-    return err(said);
+    return err({ isDamaged: true, detail: said });
   } catch (cause) {
     if (database?.isOpen === true) database.close();
-    return err(sentenceOf(cause));
+    const code = cause instanceof Error && 'errcode' in cause ? cause.errcode : null;
+    const isDamaged = typeof code === 'number' && DAMAGED.has(code & 0xff);
+    return err({ isDamaged, detail: sentenceOf(cause) });
   }
 }
 

@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -162,7 +162,7 @@ test('a database of a newer program is refused', () => {
   database.exec('UPDATE meta SET format = 99');
   const refused = openSqlMachine(database, OWN);
   ok(!refused.ok);
-  deepEqual(refused.error, { kind: 'unreadable', detail: 'its format is 99, not 1' });
+  deepEqual(refused.error, { kind: 'future', detail: 'its format is 99, not 1' });
 });
 
 test('a damaged file is told, and a new one can take its place', () => {
@@ -177,11 +177,35 @@ test('a damaged file is told, and a new one can take its place', () => {
   bytes.fill(0xa5, 4_096, bytes.length - 4_096);
   writeFileSync(file, bytes);
   const damaged = openDatabase(file);
-  equal(damaged.ok, false);
+  ok(!damaged.ok);
+  equal(damaged.error.isDamaged, true);
   removeDatabase(file);
   const fresh = opened(file);
   equal(machineOn(fresh).machine.durableIndex(), 0);
   fresh.close();
+});
+
+test('a database that another one has open is refused, and is not called damaged', () => {
+  const file = newFile();
+  const first = opened(file);
+  applyCommand(machineOn(first), 1, { kind: 'put', key: 'a', value: encodeUtf8('x') });
+  const second = openDatabase(file);
+  ok(!second.ok);
+  equal(second.error.isDamaged, false);
+  match(second.error.detail, /locked/);
+  first.close();
+  const again = opened(file);
+  equal(machineOn(again).machine.durableIndex(), 1);
+  again.close();
+});
+
+test('a file that is no database is damaged; a folder in its place is not', () => {
+  const file = newFile();
+  writeFileSync(file, 'x'.repeat(10_000));
+  const other = openDatabase(file);
+  ok(!other.ok && other.error.isDamaged);
+  const elsewhere = openDatabase(folder);
+  ok(!elsewhere.ok && !elsewhere.error.isDamaged);
 });
 
 test('a database that cannot be written to says so as an error of its own kind', () => {

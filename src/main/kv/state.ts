@@ -26,26 +26,32 @@ export function memoryState(): OpenState {
 }
 
 /**
- * Opens the state. A database that cannot be read is made again, from the snapshot and the log;
- * one of another node means that folders were mixed up, and is refused.
+ * Opens the state. A database that is damaged is made again, from the snapshot and the log; one of
+ * another node means that folders were mixed up, and is refused; so is one that another process has.
  */
 export function openState(config: KvConfig, log: Log): Result<OpenState, string> {
   if (config.state === 'memory') return ok(memoryState());
   const file = join(config.data, DATABASE);
   const found = tryOpen(config, file);
-  if (found.ok || found.error.kind === 'foreign') return sentence(found, file);
+  if (found.ok || found.error.kind !== 'unreadable') return sentence(found, file);
   log.warn('state-rebuilt', { file, why: found.error.detail });
   removeDatabase(file);
   return sentence(tryOpen(config, file), file);
 }
 
-type Failure = { readonly kind: 'foreign' | 'unreadable'; readonly detail: string };
+interface Failure {
+  readonly kind: 'foreign' | 'future' | 'unreadable' | 'unavailable';
+  readonly detail: string;
+}
 
 function tryOpen(config: KvConfig, file: string): Result<OpenState, Failure> {
   const { cluster, id: node, members } = config;
   const incarnation = members.find((member) => member.id === node)?.incarnation ?? 0;
   const opened = openDatabase(file);
-  if (!opened.ok) return err({ kind: 'unreadable', detail: opened.error });
+  if (!opened.ok) {
+    const { isDamaged, detail } = opened.error;
+    return err({ kind: isDamaged ? 'unreadable' : 'unavailable', detail });
+  }
   const database = opened.value;
   const machine = openSqlMachine(database, { cluster, node, incarnation });
   if (machine.ok) {

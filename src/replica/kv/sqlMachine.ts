@@ -37,7 +37,9 @@ const TABLES = `
 export type SqlMachineFailure =
   /** It belongs to another node. */
   | { readonly kind: 'foreign'; readonly detail: string }
-  /** It is of a newer program, or not readable: remove it, and it is made again. */
+  /** A newer program has written it. */
+  | { readonly kind: 'future'; readonly detail: string }
+  /** It cannot be read: remove it, and it is made again. */
   | { readonly kind: 'unreadable'; readonly detail: string };
 
 export interface SqlMachine extends GroupMachine {
@@ -60,7 +62,8 @@ export function openSqlMachine(
   }
   const [, format, cluster, node, incarnation, applied, bytes, hash] = row;
   if (format !== FORMAT) {
-    return err({ kind: 'unreadable', detail: `its format is ${String(format)}, not ${FORMAT}` });
+    const kind = Number(format) > FORMAT ? 'future' : 'unreadable';
+    return err({ kind, detail: `its format is ${String(format)}, not ${FORMAT}` });
   }
   const isOwn =
     cluster === identity.cluster && node === identity.node && incarnation === identity.incarnation;
