@@ -64,7 +64,9 @@ export function* createFolder(disk: Disk, options: LogOptions): Steps<Found<null
   const listed = yield* wait<readonly string[]>((done) => disk.list(folder, done));
   if (!listed.ok) return diskFailure(listed.error);
   const names = listed.value.filter((name) => name !== 'lock' && name !== 'lock-journal');
-  if (names.includes(IDENTITY) || (names.length > 0 && !names.includes(CREATING))) {
+  // A crash in the very first step leaves no more than its temporary file.
+  const standing = names.filter((name) => name !== `${CREATING}.tmp`);
+  if (names.includes(IDENTITY) || (standing.length > 0 && !names.includes(CREATING))) {
     return err({ kind: 'not-empty', detail: `${folder} holds ${names.join(', ')}` });
   }
   const begun = yield* writeFile(disk, folder, CREATING, new Uint8Array(0), names);
