@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32c } from '../base/crc32c.ts';
+import { createPrng } from '../base/prng.ts';
 import { bootstrapConf } from '../raft/membership.ts';
 import { encodeMessage, encodeSnapshotMeta } from '../raft/messageCodec.ts';
 import { ENTRY_KINDS, type Message, type SnapshotMeta } from '../raft/types.ts';
@@ -9,6 +10,7 @@ import { openGroup } from '../replica/group/open.ts';
 import { KvMachine } from '../replica/kv/machine.ts';
 import { createMemoryStore } from '../replica/kv/memoryStore.ts';
 import { openLog, type OpenedLog } from '../storage/open.ts';
+import { SimDisk } from './disk.ts';
 import { member, SEGMENT, THREE, three, World } from './groupTestkit.ts';
 
 test('folders of others, used and empty ones are refused', () => {
@@ -28,6 +30,29 @@ test('folders of others, used and empty ones are refused', () => {
   // After all that the folder is as good as before.
   for (const { id } of THREE) world.open(id, 'open');
   world.leader();
+});
+
+test('a disk that fills while the first configuration is written gives one answer', () => {
+  const outcomes = new Set<string>();
+  for (let run = 0; run < 60; run += 1) {
+    const world = new World();
+    const capacityBytes = Math.floor(((run % 6) * SEGMENT) / 2) + 2_048;
+    for (const { id } of THREE) world.add(id);
+    const faults = { latencyMs: 1, latencySpreadMs: 3, capacityBytes };
+    const disk = new SimDisk(world.time, createPrng(run), faults);
+    const events = { status: () => {}, alarm: () => {}, disk: () => {} };
+    const { time } = world;
+    const ports = { disk: disk.mount(), clock: time, timers: time, transport: { send: () => {} } };
+    const machine = createMemoryMachine(new KvMachine(createMemoryStore()));
+    const answers: string[] = [];
+    openGroup(world.options(1, 'create'), ports, events, machine, null, (opened) => {
+      answers.push(opened.ok ? 'opened' : opened.error.kind);
+    });
+    time.advance(5_000);
+    equal(answers.length, 1, `${capacityBytes}: ${answers.join(' ')}`);
+    outcomes.add(answers[0] ?? '');
+  }
+  deepEqual([...outcomes].toSorted(), ['disk', 'opened']);
 });
 
 test('a crash before the first configuration was written is made good on opening', () => {

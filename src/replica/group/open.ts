@@ -80,14 +80,15 @@ function writeBootstrap(
   let isOver = false;
   relay.connect({
     persisted() {
+      if (isOver) return;
       isOver = true;
       start({ ...blank, hardState, entries }, 1);
     },
     disk(state, detail) {
-      if (isOver || state === 'ok') return;
+      // A disk without room for the next segment still takes what is under way.
+      if (isOver || state !== 'failed') return;
       isOver = true;
-      const kind = state === 'full' ? 'full' : 'io';
-      log.close(() => done(err({ kind: 'disk', error: { kind, detail }, detail })));
+      log.close(() => done(err({ kind: 'disk', error: { kind: 'io', detail }, detail })));
     },
   });
   const first: Persist = {
