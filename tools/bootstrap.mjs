@@ -31,6 +31,8 @@ const COMMANDS = {
   chaos: { dev: true, script: 'test/chaos/chaos.ts', args: [] },
   fuzz: { dev: true, script: 'test/fuzz/fuzz.ts', args: [] },
   model: { dev: true, script: 'test/model/model.ts', args: [] },
+  sim: { dev: true, script: 'test/sim/sim.ts', args: [] },
+  'sim:swarm': { dev: true, script: 'test/sim/swarm.ts', args: [] },
   'model:eval': { dev: false, script: 'tools/model-eval.ts', args: [] },
 };
 

@@ -70,6 +70,12 @@ export interface DiskCounts {
 /** A disk as it was at some time. */
 export type DiskBackup = ReadonlyMap<string, Inode>;
 
+/** One file, whole. */
+export interface SimFileBytes {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
 type FailingOperation = 'read' | 'write' | 'sync';
 
 export class SimDisk {
@@ -127,6 +133,11 @@ export class SimDisk {
     this.failing.push({ operation, kind });
   }
 
+  /** What `failNext` planned and has not come about goes. */
+  forgetFailures(): void {
+    this.failing.length = 0;
+  }
+
   /** Flips the bits of `mask` at `offset`: in cache and on the platter, unseen by anyone. */
   flip(path: string, offset: number, mask: number): void {
     this.inode(path).damage(offset, (bytes) => bytes.fill((bytes[0] ?? 0) ^ mask), 1);
@@ -135,6 +146,25 @@ export class SimDisk {
   /** Zeroes `length` bytes behind everyone's back: a lost write, a lost sector. */
   zero(path: string, offset: number, length: number): void {
     this.inode(path).damage(offset, (bytes) => bytes.fill(0), length);
+  }
+
+  /** Puts other bytes behind everyone's back: a write that was meant for elsewhere. */
+  overwrite(path: string, offset: number, bytes: Uint8Array): void {
+    const put = (into: Uint8Array): void => into.set(bytes.subarray(0, into.length));
+    this.inode(path).damage(offset, put, bytes.length);
+  }
+
+  /** All files as a living system reads them. */
+  files(): readonly SimFileBytes[] {
+    return this.names.paths().map((path) => ({ path, bytes: this.peek(path) }));
+  }
+
+  /** All files as they are on the platter. */
+  durableFiles(): readonly SimFileBytes[] {
+    return [...this.backup()].map(([path, inode]) => ({
+      path,
+      bytes: inode.read(0, inode.length),
+    }));
   }
 
   /** The whole of a file as a living system reads it. */
