@@ -9,7 +9,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { Command } from 'commander';
@@ -251,7 +251,8 @@ async function main(): Promise<void> {
   const bench: Bench = { cache, program, cores, seconds, recoveryEntries };
   const { systems, skipped } = findSystems(options, cores);
   const fsyncMs = measureFsyncMs(join(cache, 'run'));
-  say(`a write with fdatasync takes ${fsyncMs.toFixed(3)} ms here`);
+  const [loadBefore = 0] = loadavg();
+  say(`a write with fdatasync takes ${fsyncMs.toFixed(3)} ms here; load ${loadBefore.toFixed(1)}`);
   const rows: Row[] = [];
   const has = (part: string): boolean => options.only.includes(part);
   if (has('rates')) rows.push(...(await runRates(bench, systems, options)));
@@ -260,7 +261,7 @@ async function main(): Promise<void> {
   if (has('wan')) rows.push(...(await runWan(bench, systems)));
   const versions = Object.fromEntries(systems.map(({ name, version }) => [name, version]));
   const verdicts = verdictsOf(rows, fsyncMs);
-  const machine = { ...machineFacts(ROOT), fsyncMs };
+  const machine = { ...machineFacts(ROOT), fsyncMs, loadBefore, loadAfter: loadavg()[0] };
   const document = { machine, versions, skipped, rounds, seconds, verdicts, rows };
   if (options.out !== undefined) {
     writeFileSync(options.out, `${JSON.stringify(document, null, 1)}\n`);

@@ -140,7 +140,8 @@ export class KvMachine implements StateMachine {
 
 function isKey(key: string): boolean {
   if (key === '' || key.length > KV_LIMITS.keyBytesMax) return false;
-  return encodeUtf8(key).length <= KV_LIMITS.keyBytesMax;
+  // A character is at most three bytes: short keys need no look at them.
+  return key.length * 3 <= KV_LIMITS.keyBytesMax || encodeUtf8(key).length <= KV_LIMITS.keyBytesMax;
 }
 
 function joined(before: KvPair | null, more: Uint8Array): Uint8Array {
