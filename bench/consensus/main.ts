@@ -272,7 +272,7 @@ async function main(): Promise<void> {
   }
   const render = options.output === 'markdown' ? renderMarkdown : renderTable;
   for (const [title, table] of tablesOf(rows)) console.log(`\n${title}\n\n${render(table)}`);
-  console.log(`\n${render(verdictsTable(verdicts))}`);
+  if (verdicts.length > 0) console.log(`\n${render(verdictsTable(verdicts))}`);
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
