@@ -5,10 +5,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { AssertionError } from '../base/assert.ts';
-import { BUGS, type Bug } from './bugs.ts';
+import { parseScenario } from '../base/scenarioText.ts';
+import { BUGS, NO_BUGS, type Bug, type Bugs } from './bugs.ts';
 import { checkInstance } from './modelChecker.ts';
 import type { Instance } from './modelInstance.ts';
+import { ScenarioWorld } from './scenarioWorld.ts';
 import { runSeed } from './testRun.ts';
 
 /** Seeds within which random runs find it; null: only the model checker does. */
@@ -19,6 +23,7 @@ const SEEDS: Readonly<Record<Bug, number | null>> = {
   'phantom-read': 120,
   'first-promise': 20,
   'old-epoch': 120,
+  'epoch-blind': null,
   'half-joint': 120,
   'no-rescan': 60,
   'reopened-bucket': 120,
@@ -106,7 +111,19 @@ for (const { name, states, instance } of HUNTS) {
   });
 }
 
+test('the planted bug epoch-blind brings back what an older set left with a minority', () => {
+  const text = readFileSync(join(import.meta.dirname, 'testdata', 'leftover.txt'), 'utf8');
+  const lastOf = (bugs: Bugs): string => {
+    const world = new ScenarioWorld(bugs);
+    return parseScenario(text)
+      .map(({ command }) => world.run(command))
+      .join('\n');
+  };
+  assert.match(lastOf(NO_BUGS), /reply 8 value v1=new/);
+  assert.match(lastOf(new Set(['epoch-blind'])), /reply 8 value v1=old/);
+});
+
 test('every planted bug is looked for', () => {
-  const hunted = new Set(HUNTS.map(({ name }) => String(name)));
+  const hunted = new Set(['epoch-blind', ...HUNTS.map(({ name }) => String(name))]);
   for (const bug of BUGS) assert.ok(SEEDS[bug] !== null || hunted.has(bug), bug);
 });

@@ -16,6 +16,8 @@ export const BUGS = [
   'first-promise',
   /** An acceptor takes rounds of an older acceptor set. */
   'old-epoch',
+  /** A proposer compares accepted ballots without their epochs. */
+  'epoch-blind',
   /** In a joint configuration a majority of the new set is enough. */
   'half-joint',
   /** A change of acceptors ends without bringing the keys along. */

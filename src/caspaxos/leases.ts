@@ -199,7 +199,8 @@ export class Lease {
       return this.#onRegister(asked, reply.register, nowMs);
     }
     if (reply.kind !== 'failed') return NOTHING;
-    if (reply.error === 'outcome-unknown' && asked.what !== 'release') this.#unknown = asked;
+    const mayHave = reply.error === 'outcome-unknown' && asked.change !== null;
+    if (mayHave && asked.what !== 'release') this.#unknown = asked;
     this.#dueMs = nowMs + pauseMs(this.#options.ttlMs);
     return NOTHING;
   }

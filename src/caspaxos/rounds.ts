@@ -136,9 +136,13 @@ export function onPromise(self: Core, message: MessageOf<'promise'>): void {
 
 /** R1. */
 function bestOf(self: Core, round: Round): Answer {
-  const [first] = round.answers.values();
-  const best = self.bugs.has('first-promise') ? first : highest(round.answers.values());
-  assert(best !== undefined && best !== null, 'a quorum has answered');
+  let answers = [...round.answers.values()];
+  if (self.bugs.has('first-promise')) answers = answers.slice(0, 1);
+  if (self.bugs.has('epoch-blind')) {
+    answers = answers.toSorted((a, b) => b.accepted.counter - a.accepted.counter).slice(0, 1);
+  }
+  const best = highest(answers);
+  assert(best !== null, 'a quorum has answered');
   return best;
 }
 

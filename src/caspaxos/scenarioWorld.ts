@@ -8,6 +8,7 @@ import { assert } from '../base/assert.ts';
 import { encodeUtf8 } from '../base/bytes.ts';
 import { createPrng } from '../base/prng.ts';
 import type { Result } from '../base/result.ts';
+import { NO_BUGS, type Bugs } from './bugs.ts';
 import { beginChange, closeBucket, finishChange, firstControl, openBuckets } from './control.ts';
 import {
   describeBallot,
@@ -45,6 +46,11 @@ export class ScenarioWorld {
   #requests = 0;
   #logIndex = 1;
   #lines: string[] = [];
+  readonly #bugs: Bugs;
+
+  constructor(bugs: Bugs = NO_BUGS) {
+    this.#bugs = bugs;
+  }
 
   /** Runs the lines of one command and gives what they printed. */
   run(text: string): string {
@@ -91,7 +97,8 @@ export class ScenarioWorld {
   }
 
   #start(node: WorldNode): void {
-    const started = CasNode.start(node.options, node.stored, this.#nowMs);
+    const { options, stored } = node;
+    const started = CasNode.startBroken(options, stored, this.#nowMs, this.#bugs);
     if (!started.ok) {
       this.#lines.push(`${node.id} refuses to start: ${started.error}`);
       return;
