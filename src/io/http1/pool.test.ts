@@ -446,13 +446,14 @@ describe('connecting', () => {
   }
 
   test('all connections busy: a call waits its turn, and is told when it has waited enough', async () => {
-    let release: () => void = () => {};
+    const taken = Promise.withResolvers<() => void>();
     const { origin, sockets: accepted } = await listen((socket, _request, index) => {
-      if (index === 0) release = (): void => answer(socket, 'one');
+      if (index === 0) taken.resolve(() => answer(socket, 'one'));
       else answer(socket, 'two');
     });
     const pool = open([origin], { upstreamConnectionsMax: 1 });
     const first = start(pool, { origin });
+    const release = await taken.promise;
     const impatient = start(pool, { origin, connectMs: 40 });
     const patient = start(pool, { origin, connectMs: 5000 });
     const failure = failureOf(await impatient.done);
