@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
+import { CONTROL_MESSAGES } from './control/messages.ts';
 import { languageOf, MESSAGES, text } from './messages.ts';
+import { TOP_MESSAGES } from './top/messages.ts';
+import { DEMO_MESSAGES } from './up/messages.ts';
 import { printable, renderDuration, renderTable, textColumns } from './output.ts';
 
 test('wide characters take two columns, combining ones none', () => {
@@ -65,4 +68,15 @@ test('exit codes differ and each has its meaning', () => {
   const codes = Object.values(EXIT);
   assert.equal(new Set(codes).size, codes.length);
   assert.deepEqual(Object.keys(EXIT_MEANINGS), Object.keys(EXIT));
+});
+
+test('no part of the catalogue writes over another one', () => {
+  const parts = [DEMO_MESSAGES, TOP_MESSAGES, CONTROL_MESSAGES];
+  const names = parts.flatMap((part) => Object.keys(part));
+  assert.equal(new Set(names).size, names.length);
+  for (const part of parts) {
+    for (const [key, value] of Object.entries(part)) {
+      assert.equal(Object.entries(MESSAGES).find(([name]) => name === key)?.[1], value, key);
+    }
+  }
 });

@@ -25,8 +25,8 @@ const KEYS: Listing = {
   header: [
     'head.name',
     'head.models',
-    'head.requests',
-    'head.tokens',
+    'head.requestsPerMinute',
+    'head.tokensPerMinute',
     'head.inFlight',
     'head.priority',
     'head.hash',
