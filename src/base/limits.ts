@@ -71,6 +71,12 @@ export const HTTP_LIMITS = {
   readBufferBytes: 64 * KIB,
   /** Staged output of one connection, bytes. */
   writeBlockBytes: 16 * KIB,
+  /** Streams under way get this much of a turn of the event loop, bytes: some 10 ms of work. */
+  turnBytes: 1 * MIB,
+  /** What handling a piece of a stream costs beside its bytes, in bytes. */
+  turnPieceBytes: 2 * KIB,
+  /** A stream with more than this waiting floods, bytes: it is not read until they are handled. */
+  lateFloodBytes: 8 * KIB,
 } as const;
 
 /** Request bodies as JSON. */
@@ -147,6 +153,8 @@ export const ADMISSION_LIMITS = {
   intervalMs: 200,
   /** A loop that waits more than the rest of its time is late for want of a processor. */
   busyShareMin: 0.7,
+  /** Lag is counted by the share of time that the loop's thread had a processor; by this at least. */
+  processorShareMin: 0.25,
   /** The lag that may stand unless the configuration says else, ms. */
   loopLagMsDefault: 100,
   loopLagMsMax: 10_000,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { ADMISSION_LIMITS } from '../base/limits.ts';
-import { watchLoop } from './loopLag.ts';
+import { watchLoop, type LoopShares } from './loopLag.ts';
 
 const clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 
@@ -15,7 +15,8 @@ function block(forMs: number): void {
 function reports(
   count: number,
   work: () => void,
-  busyShare?: () => number,
+  shares: LoopShares = { busy: 1, processor: 1 },
+  waitMs?: () => number,
 ): Promise<readonly number[]> {
   return new Promise((resolve) => {
     const told: number[] = [];
@@ -28,7 +29,7 @@ function reports(
       void watch.close();
       resolve(told);
     };
-    const watch = watchLoop(clock, tell, busyShare);
+    const watch = watchLoop(clock, tell, () => shares, waitMs);
   });
 }
 
@@ -47,10 +48,41 @@ test('one long turn among short ones is no lag', async () => {
 });
 
 test('a loop that is late but mostly waits has no lag of its own', async () => {
-  const [lagMs] = await reports(
-    1,
-    () => block(150),
-    () => 0.5,
-  );
+  const [lagMs] = await reports(1, () => block(150), { busy: 0.5, processor: 0.5 });
   assert.equal(lagMs, 0);
+});
+
+test('time in which others had the processor is no lag, but for a quarter', async () => {
+  const stands = (): number => 400;
+  const lags = async (processor: number): Promise<number | undefined> =>
+    (await reports(1, () => {}, { busy: 1, processor }, stands))[0];
+  assert.equal(await lags(1), 400);
+  assert.equal(await lags(0.5), 200);
+  assert.equal(await lags(0.01), 100);
+});
+
+test('the share of a processor is what the thread itself had', async () => {
+  const startMs = performance.now();
+  const startCpu = process.threadCpuUsage();
+  const lagMs = await new Promise<number>((resolve) => {
+    const turns = setInterval(() => block(20), 1);
+    const tell = (told: number): void => {
+      clearInterval(turns);
+      void watch.close();
+      resolve(told);
+    };
+    const watch = watchLoop(clock, tell, undefined, () => 1_000);
+  });
+  const { user, system } = process.threadCpuUsage(startCpu);
+  const share = (user + system) / 1_000 / (performance.now() - startMs);
+  const expectedMs = 1_000 * Math.min(1, Math.max(ADMISSION_LIMITS.processorShareMin, share));
+  assert.ok(Math.abs(lagMs - expectedMs) < 150, `${lagMs} instead of ${expectedMs}`);
+});
+
+test('what a token waits for its turn is lag, if it stands', async () => {
+  const waits = [300, 300, 120, 300];
+  let index = 0;
+  const next = (): number => waits[(index += 1) % waits.length] ?? 0;
+  const [lagMs = 0] = await reports(1, () => {}, undefined, next);
+  assert.ok(lagMs >= 120 && lagMs <= 300, `${lagMs}`);
 });

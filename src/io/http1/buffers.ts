@@ -48,7 +48,8 @@ function giveLarge(large: Buffer): void {
 let staged: SocketWriter[] = [];
 let spare: SocketWriter[] = [];
 
-function flushStaged(): void {
+/** Hands to the sockets what all writers have staged. */
+export function flushStaged(): void {
   const writers = staged;
   staged = spare;
   spare = writers;

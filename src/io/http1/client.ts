@@ -12,13 +12,16 @@ import { connect as connectSecure, type ConnectionOptions } from 'node:tls';
 
 import { assert } from '../../base/assert.ts';
 import { headerValue, type HeaderList } from '../../base/headers.ts';
+import { HTTP_LIMITS } from '../../base/limits.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamFailureKind } from '../../base/ports.ts';
+import { BodyBuffer } from './bodies.ts';
 import { READ_BUFFER, SocketWriter } from './buffers.ts';
 import { ChunkedDecoder } from './chunked.ts';
 import type { HttpLimits } from './limits.ts';
 import type { OriginSettings } from './origin.ts';
 import { HeadParser, PARSE_FAULT, PARSE_MORE, type ParseFault } from './parser.ts';
 import { abortSocket } from './sockets.ts';
+import { spendTurn, takeTurn, waitForTurn, type LateReader } from './turns.ts';
 
 /** Whoever uses a connection for one call. All are called from socket events, never from `send`. */
 export interface ConnectionUser {
@@ -42,11 +45,13 @@ export interface ConnectionOwner {
 const NO_REST: readonly Uint8Array[] = [];
 const PHASE = { connecting: 0, free: 1, head: 2, body: 3, gone: 4 } as const;
 const BODY = { none: 0, length: 1, chunked: 2, close: 3 } as const;
+/** Bytes that wait for a turn: reading stops past `lateFloodBytes`, by one read at most. */
+const LATE_BYTES_MAX = HTTP_LIMITS.lateFloodBytes + HTTP_LIMITS.readBufferBytes;
 
 /** TLS sessions by origin, so that another connection resumes instead of a full handshake. */
 export type SessionStore = Map<string, Buffer>;
 
-export class UpstreamConnection {
+export class UpstreamConnection implements LateReader {
   /** True once it has carried a whole exchange. */
   isReused = false;
   idleSinceMs = 0;
@@ -72,7 +77,13 @@ export class UpstreamConnection {
   #interims = 0;
   #body: number = BODY.none;
   #leftBytes = 0;
+  /** The user wants no bytes. */
   #isPaused = false;
+  /** Bytes of the body that wait for a turn. */
+  #late: BodyBuffer | null = null;
+  #isInLine = false;
+  /** Not read, since so much waits. */
+  #isHeld = false;
   #error: Error | null = null;
 
   /** Begins to connect for `user`; `connectMs` covers name, TCP and TLS. */
@@ -177,6 +188,8 @@ export class UpstreamConnection {
     this.#phase = PHASE.gone;
     this.#clearConnectTimer();
     this.#writer.discard();
+    this.#late?.release();
+    this.#late = null;
     abortSocket(this.#socket);
     this.#owner.gone(this);
   }
@@ -210,7 +223,8 @@ export class UpstreamConnection {
   resume(user: ConnectionUser): void {
     if (this.#user !== user || !this.#isPaused) return;
     this.#isPaused = false;
-    this.#socket.resume();
+    if (this.#late !== null) this.#standInLine(this.#late.length);
+    if (!this.#isHeld) this.#socket.resume();
   }
 
   /**
@@ -247,8 +261,58 @@ export class UpstreamConnection {
     }
     this.#hasResponse = true;
     let at = start;
-    if (this.#phase === PHASE.head) at = this.#feedHead(bytes, at, end);
+    if (this.#phase === PHASE.head) {
+      // First bytes are not put off: somebody waits for them.
+      at = this.#feedHead(bytes, at, end);
+      spendTurn(end - start);
+    } else if (this.#mustWait(end - start)) {
+      this.#putOff(bytes, start, end);
+      return;
+    }
     if (this.#phase === PHASE.body) this.#feedBody(bytes, at, end);
+  }
+
+  /** Is it other connections' turn? A body of known length is only gathered: that is no work. */
+  #mustWait(bytes: number): boolean {
+    if (this.#phase !== PHASE.body || this.#body === BODY.length) return false;
+    return this.#late !== null || !takeTurn(bytes);
+  }
+
+  /** Keeps bytes of the body until it is this connection's turn. */
+  #putOff(bytes: Buffer, start: number, end: number): void {
+    const late = (this.#late ??= new BodyBuffer(end - start, LATE_BYTES_MAX));
+    const isKept = late.append(bytes, start, end);
+    assert(isKept, 'a connection that floods is not read');
+    if (late.length > HTTP_LIMITS.lateFloodBytes) {
+      this.#isHeld = true;
+      this.#socket.pause();
+    }
+    this.#standInLine(late.length);
+  }
+
+  #standInLine(bytes: number): void {
+    if (this.#isInLine) return;
+    this.#isInLine = true;
+    waitForTurn(this, bytes);
+  }
+
+  /** It is this connection's turn. */
+  handleLate(): void {
+    this.#isInLine = false;
+    if (this.#late === null || this.#isPaused) return; // `resume` stands in line again.
+    spendTurn(this.#late.length);
+    this.#feedLate();
+  }
+
+  #feedLate(): void {
+    const late = this.#late;
+    if (late === null) return;
+    this.#late = null;
+    this.#feedBody(late.take(), 0, late.length);
+    late.release();
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    if (!this.#isPaused && this.#phase !== PHASE.gone) this.#socket.resume();
   }
 
   /** Returns where the body begins; the phase tells whether there is one. */
@@ -365,6 +429,7 @@ export class UpstreamConnection {
 
   #eof(): void {
     if (this.#phase === PHASE.connecting) return; // `close` follows, and knows why.
+    this.#feedLate();
     if (this.#phase === PHASE.body && this.#body === BODY.close) {
       this.#finish(false);
       return;
@@ -373,6 +438,7 @@ export class UpstreamConnection {
   }
 
   #closed(): void {
+    this.#feedLate();
     const detail = codeOf(this.#error);
     if (this.#phase === PHASE.connecting) this.#failConnect(this.#connectKind(detail), detail);
     else this.#fail(this.#phase === PHASE.body ? 'truncated' : 'reset', detail);

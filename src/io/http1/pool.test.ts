@@ -4,10 +4,13 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { after, describe, test } from 'node:test';
 
 import type { HeaderList } from '../../base/headers.ts';
+import { HTTP_LIMITS } from '../../base/limits.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamHandle } from '../../base/ports.ts';
+import { freeBodyBytes } from './bodies.ts';
 import type { HttpLimits } from './limits.ts';
 import { parseOrigin } from './origin.ts';
 import { createUpstreamPool, type UpstreamPool } from './pool.ts';
+import { spendTurn } from './turns.ts';
 
 const clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 const CRLF2 = '\r\n\r\n';
@@ -672,6 +675,150 @@ describe('cancel, pause, resume', () => {
     assert.equal(got, total);
     // The connection is usable after a pause.
     assert.equal(pool.stats()[0]?.idle, 1);
+  });
+});
+
+/** Runs `work` while every turn is spent before a socket is read: all bodies have to wait. */
+async function inBusyTurns(work: () => Promise<void>): Promise<void> {
+  let isBusy = true;
+  const spend = (): void => {
+    spendTurn(HTTP_LIMITS.turnBytes);
+    if (isBusy) setImmediate(spend);
+  };
+  spend();
+  await work().finally(() => {
+    isBusy = false;
+  });
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+const CHUNKED_HEAD = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked${CRLF2}`;
+
+/** A chunked body of `text` in chunks of `bytes`. */
+function chunkedOf(text: string, bytes: number): string {
+  let out = '';
+  for (let at = 0; at < text.length; at += bytes) {
+    const piece = text.slice(at, at + bytes);
+    out += `${piece.length.toString(16)}\r\n${piece}\r\n`;
+  }
+  return `${out}0${CRLF2}`;
+}
+
+describe('a stream that waits for its turn', () => {
+  const text = Array.from({ length: 40_000 }, (_, index) => `${index}`).join(' ');
+
+  test('comes whole and in order, in pieces of any size, and its connection is used again', async () => {
+    const { origin, sockets: made } = await listen(async (socket, _, index) => {
+      socket.write(CHUNKED_HEAD);
+      const framed = chunkedOf(text, 100 + index * 777);
+      const step = [511, 9_000, 200_000][index] ?? 0;
+      for (let at = 0; at < framed.length; at += step) {
+        socket.write(framed.slice(at, at + step));
+        if (at % 5 === 0) await sleep(0);
+      }
+    });
+    const pool = open([origin]);
+    await inBusyTurns(async () => {
+      for (let index = 0; index < 3; index += 1) {
+        const heard = await start(pool, { origin }).done;
+        assert.equal(heard.end, 'ended');
+        assert.ok(heard.body === text, `${heard.body.length} of ${text.length} bytes`);
+      }
+    });
+    assert.equal(made.length, 1);
+    assert.equal(pool.stats()[0]?.idle, 1);
+  });
+
+  test('is not read on while much of it waits, and holds nothing once it is over', async () => {
+    const { origin } = await listen((socket) => socket.write(CHUNKED_HEAD + chunkedOf(text, 999)));
+    const pool = open([origin]);
+    let most = 0;
+    await inBusyTurns(async () => {
+      const going = start(
+        pool,
+        { origin },
+        {
+          onBody: () => {
+            most = Math.max(most, going.heard.body.length);
+            if (going.heard.pieces === 2) going.handle.cancel();
+          },
+        },
+      );
+      await sleep(100);
+      assert.equal(going.heard.pieces, 2, 'a cancelled call hears no more');
+    });
+    const first = HTTP_LIMITS.readBufferBytes;
+    assert.ok(most <= first + HTTP_LIMITS.lateFloodBytes + HTTP_LIMITS.readBufferBytes, `${most}`);
+    const free = freeBodyBytes();
+    await inBusyTurns(async () => {
+      assert.equal((await start(pool, { origin }).done).end, 'ended');
+    });
+    assert.ok(freeBodyBytes() >= free, 'all memory of bodies was given back');
+  });
+
+  test('can be paused and goes on', async () => {
+    const { origin } = await listen((socket) => socket.write(CHUNKED_HEAD + chunkedOf(text, 999)));
+    const pool = open([origin]);
+    await inBusyTurns(async () => {
+      let paused = 0;
+      const going = start(
+        pool,
+        { origin },
+        {
+          onBody: (handle) => {
+            handle.pause();
+            const { pieces } = going.heard;
+            setTimeout(() => {
+              assert.equal(going.heard.pieces, pieces, 'nothing comes through a pause');
+              paused += 1;
+              handle.resume();
+            }, 5);
+          },
+        },
+      );
+      const heard = await going.done;
+      assert.equal(heard.end, 'ended');
+      assert.ok(heard.body === text);
+      assert.ok(paused >= 3, `${paused}`);
+    });
+  });
+
+  test('is told whole before its cut, or its end by the close of the connection', async () => {
+    const { origin } = await listen(async (socket, _, index) => {
+      socket.write(index === 0 ? CHUNKED_HEAD : `HTTP/1.1 200 OK${CRLF2}`);
+      for (let piece = 0; piece < 20; piece += 1) {
+        await sleep(1);
+        socket.write(index === 0 ? '5\r\nhello\r\n' : 'hello');
+      }
+      socket.end();
+    });
+    const pool = open([origin]);
+    await inBusyTurns(async () => {
+      const cut = await start(pool, { origin }).done;
+      assert.equal(failureOf(cut).kind, 'truncated');
+      assert.equal(cut.body, 'hello'.repeat(20));
+      const closed = await start(pool, { origin }).done;
+      assert.equal(closed.end, 'ended');
+      assert.equal(closed.body, 'hello'.repeat(20));
+    });
+  });
+
+  test('does not hold up who waits for a first byte', async () => {
+    const { origin } = await listen((socket, _, index) => {
+      if (index > 0) answer(socket);
+      else socket.write(CHUNKED_HEAD + chunkedOf('x'.repeat(8_000_000), 4_000));
+    });
+    const pool = open([origin]);
+    await inBusyTurns(async () => {
+      let isOver = false;
+      const flood = start(pool, { origin });
+      void flood.done.then(() => (isOver = true));
+      await sleep(2);
+      const heard = await start(pool, { origin }).done;
+      assert.equal(heard.body, 'ok');
+      assert.ok(!isOver, 'the flood still goes on');
+      assert.equal((await flood.done).body.length, 8_000_000);
+    });
   });
 });
 
