@@ -263,6 +263,16 @@ function isSame(
 ): boolean {
   if (oneAt + bytes > one.byteLength || otherAt + bytes > other.byteLength) return false;
   let at = 0;
+  for (; at + 16 <= bytes; at += 16) {
+    const from = oneAt + at;
+    const otherFrom = otherAt + at;
+    const differs =
+      (one.getInt32(from, true) ^ other.getInt32(otherFrom, true)) |
+      (one.getInt32(from + 4, true) ^ other.getInt32(otherFrom + 4, true)) |
+      (one.getInt32(from + 8, true) ^ other.getInt32(otherFrom + 8, true)) |
+      (one.getInt32(from + 12, true) ^ other.getInt32(otherFrom + 12, true));
+    if (differs !== 0) return false;
+  }
   for (; at + 4 <= bytes; at += 4) {
     if (one.getInt32(oneAt + at, true) !== other.getInt32(otherAt + at, true)) return false;
   }

@@ -120,3 +120,19 @@ test('what is written is read back', () => {
     { event: 'message', data: '2' },
   ]);
 });
+
+test('long lines with any bytes in them are the same in any pieces (fast-check)', () => {
+  // Kept bytes are searched sixteen at a time, fresh ones are not: both find the same.
+  const text = fc.stringMatching(/^[ -~\t\v\u0080-\u00ff]{0,70}$/);
+  const line = fc.tuple(text, fc.constantFrom('\n', '\n\n', '\r\n\r\n', '\r\r', '\r'));
+  fc.assert(
+    fc.property(fc.array(line, { maxLength: 8 }), fc.array(fc.nat(600)), (lines, cuts) => {
+      const body = encodeUtf8(lines.flat().join(''));
+      const ends = [...cuts.map((cut) => Math.min(cut, body.length)), body.length];
+      ends.sort((a, b) => a - b);
+      let from = 0;
+      const pieces = ends.map((end) => body.slice(from, (from = end)));
+      assert.deepEqual(frame(pieces), frame([body]));
+    }),
+  );
+});

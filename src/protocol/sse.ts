@@ -76,8 +76,8 @@ export class EventFramer {
 
   /** Tells every event that ends in [0, length); returns where the first unended one begins. */
   #scan(bytes: Uint8Array, length: number): number {
-    // What lies beyond is old, and to search it would make the work for tiny pieces quadratic.
-    const live = length === bytes.length ? bytes : bytes.subarray(0, length);
+    // What lies beyond `length` is old: to search it would make the work for tiny pieces quadratic.
+    const kept = bytes === this.#held ? new DataView(bytes.buffer, bytes.byteOffset, length) : null;
     let cr = -1;
     let start = 0;
     let at = this.#scanAt;
@@ -86,8 +86,12 @@ export class EventFramer {
       const byte = bytes[at];
       if (byte !== LF && byte !== CR) {
         isLineEmpty = false;
-        if (cr < at) cr = placeOf(live, CR, at);
-        at = Math.min(length, cr, placeOf(live, LF, at + 1));
+        if (kept !== null) {
+          at = lineEnd(kept, at + 1);
+          continue;
+        }
+        if (cr < at) cr = placeOf(bytes, CR, at);
+        at = Math.min(length, cr, placeOf(bytes, LF, at + 1));
         continue;
       }
       if (byte === CR) {
@@ -139,10 +143,46 @@ export class EventFramer {
   }
 }
 
-/** Where `byte` stands at or after `from`; Infinity: nowhere. Native search beats a loop by far. */
+/** Where `byte` stands at or after `from`; Infinity: nowhere. Native in Node's buffers. */
 function placeOf(bytes: Uint8Array, byte: number, from: number): number {
   const at = bytes.indexOf(byte, from);
   return at === -1 ? Infinity : at;
+}
+
+/**
+ * Where the first CR or LF stands at or after `from` in kept bytes; the length: nowhere. They are no
+ * buffer of Node's, and the search of a `Uint8Array` takes a nanosecond and more for each byte. Here
+ * sixteen that hold none under 0x0e are passed over at once (Warren, "Hacker's Delight", 6-1).
+ */
+function lineEnd(view: DataView, from: number): number {
+  const { byteLength } = view;
+  let at = from;
+  while (at < byteLength) {
+    if (at + 16 <= byteLength && !hasControl(view, at)) {
+      at += 16;
+      continue;
+    }
+    const stop = Math.min(byteLength, at + 16);
+    for (; at < stop; at += 1) {
+      const byte = view.getUint8(at);
+      if (byte === LF || byte === CR) return at;
+    }
+  }
+  return byteLength;
+}
+
+/** Is one of the 16 bytes at `at` under 0x0e? */
+function hasControl(view: DataView, at: number): boolean {
+  const one = view.getInt32(at, true);
+  const two = view.getInt32(at + 4, true);
+  const three = view.getInt32(at + 8, true);
+  const four = view.getInt32(at + 12, true);
+  const borrowed =
+    ((one - 0x0e0e0e0e) & ~one) |
+    ((two - 0x0e0e0e0e) & ~two) |
+    ((three - 0x0e0e0e0e) & ~three) |
+    ((four - 0x0e0e0e0e) & ~four);
+  return (borrowed & 0x80808080) !== 0;
 }
 
 /** The fields of one event. */

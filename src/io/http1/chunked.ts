@@ -35,6 +35,9 @@ const STATE = {
   done: 12,
 } as const;
 
+/** Chunks with no more digits are looked at as a whole first. */
+const PLAIN_DIGITS_MAX = 4;
+
 /** Limits of one chunked body. */
 export interface ChunkedLimits {
   readonly chunkLineBytesMax: number;
@@ -90,6 +93,13 @@ export class ChunkedDecoder {
       } else if (this.#state === STATE.trailer) {
         return this.#trailers(bytes, at, end);
       } else {
+        if (this.#state === STATE.size && this.#digits === 0) {
+          const after = this.#plainChunk(bytes, at, end);
+          if (after > at) {
+            at = after;
+            continue;
+          }
+        }
         const byte = bytes[at] ?? 0;
         if (this.#state < STATE.data) this.#sizeByte(byte);
         else if (this.#state < STATE.trailer) this.#dataEnd(byte);
@@ -105,8 +115,42 @@ export class ChunkedDecoder {
     this.fault = { code: 'bad_http', detail };
   }
 
+  /**
+   * Takes a whole chunk as nearly all are: a few digits, no extension, all of it there. Returns where
+   * it ends; `start`: it is not like that, and is read byte by byte.
+   */
+  #plainChunk(bytes: Buffer, start: number, end: number): number {
+    let at = start;
+    let size = 0;
+    const digitsEnd = Math.min(end, start + PLAIN_DIGITS_MAX);
+    for (; at < digitsEnd; at += 1) {
+      const digit = HEX_VALUE[bytes[at] ?? 0] ?? 255;
+      if (digit === 255) break;
+      size = size * 16 + digit;
+    }
+    const after = at + 2 + size + 2;
+    const isPlain =
+      size > 0 &&
+      after <= end &&
+      bytes[at] === CR &&
+      bytes[at + 1] === LF &&
+      bytes[after - 2] === CR &&
+      bytes[after - 1] === LF;
+    if (!isPlain) return start;
+    this.#gather(bytes, at + 2, size);
+    return after;
+  }
+
   #data(bytes: Buffer, at: number, end: number): number {
     const take = Math.min(this.#size, end - at);
+    this.#gather(bytes, at, take);
+    this.#size -= take;
+    if (this.#size === 0) this.#state = STATE.dataCr;
+    return at + take;
+  }
+
+  /** Adds payload to what this push gives. */
+  #gather(bytes: Buffer, at: number, take: number): void {
     if (this.outEnd === this.outStart) {
       this.outStart = at;
       this.outEnd = at + take;
@@ -114,9 +158,6 @@ export class ChunkedDecoder {
       bytes.copyWithin(this.outEnd, at, at + take);
       this.outEnd += take;
     }
-    this.#size -= take;
-    if (this.#size === 0) this.#state = STATE.dataCr;
-    return at + take;
   }
 
   #dataEnd(byte: number): void {
