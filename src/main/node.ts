@@ -239,7 +239,7 @@ class LiveNode implements RunningNode {
       serving: () => this.#gateway?.serving ?? null,
       inFlight: () => this.#gateway?.inFlightAll ?? 0,
       isReady: () => this.#isReady(),
-      onLinkUp: (region) => this.#control?.side.linkUp(region),
+      onLink: (region, isUp) => this.#control?.side.linkChanged(region, isUp),
       onLost: (region) => {
         this.#gateway?.placeLost('region', region);
         this.#team?.regionLost(region);

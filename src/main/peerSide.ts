@@ -100,12 +100,12 @@ function digestWriter(
   };
 }
 
-function observerOf({ log, onLinkUp }: PeerOptions, directory: RegionDirectory, clock: Clock) {
+function observerOf({ log, onLink }: PeerOptions, directory: RegionDirectory, clock: Clock) {
   const told = new Map<string, string>();
   return {
     linkChanged(region: string, state: KnownRegion['link']) {
       directory.onLink(region, state, clock.nowMs());
-      if (state.kind === 'up') onLinkUp(region);
+      onLink(region, state.kind === 'up');
       const word = state.kind === 'up' ? 'up' : `down: ${state.cause}`;
       if (told.get(region) === word) return; // A redial that failed for the same cause again.
       told.set(region, word);

@@ -64,8 +64,8 @@ export interface PeerOptions {
   readonly serving: () => Serving | null;
   readonly inFlight: () => number;
   readonly isReady: () => boolean;
-  /** The link to a region came up. */
-  readonly onLinkUp: (region: string) => void;
+  /** The link to a region came up, or went down. */
+  readonly onLink: (region: string, isUp: boolean) => void;
   /** A region was lost: what waits for it moves on. */
   readonly onLost: (region: string) => void;
   readonly log: Log;

@@ -145,10 +145,15 @@ export class ControlSide {
     this.#state = { kind: 'stopped' };
   }
 
-  /** The link to a region is up. */
-  linkUp(region: string): void {
-    this.#streams?.linkUp(region);
-    if (this.#state.kind === 'seeking') this.#seekSoon(0);
+  /** The link to a region came up, or went down: whoever led from there is not waited for. */
+  linkChanged(region: string, isUp: boolean): void {
+    if (isUp) {
+      this.#streams?.linkUp(region);
+      if (this.#state.kind === 'seeking') this.#seekSoon(0);
+      return;
+    }
+    const lost = this.#group?.status().conf.members.filter((member) => member.region === region);
+    for (const { id } of lost ?? []) this.#group?.unreachable(id);
   }
 
   /** Takes what other nodes ask of the group; null: the request is for somebody else. */
