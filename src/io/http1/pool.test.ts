@@ -10,7 +10,7 @@ import { freeBodyBytes } from './bodies.ts';
 import type { HttpLimits } from './limits.ts';
 import { parseOrigin } from './origin.ts';
 import { createUpstreamPool, type UpstreamPool } from './pool.ts';
-import { spendTurn } from './turns.ts';
+import { spendTurn, waitForTurn } from './turns.ts';
 
 const clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
 const CRLF2 = '\r\n\r\n';
@@ -801,6 +801,48 @@ describe('a stream that waits for its turn', () => {
       assert.equal(closed.end, 'ended');
       assert.equal(closed.body, 'hello'.repeat(20));
     });
+  });
+
+  /** Puts `turns` readers in line, each of which takes a whole turn: who comes now waits for them. */
+  const crowd = (turns: number): void => {
+    const handleLate = (): void => spendTurn(HTTP_LIMITS.turnBytes);
+    for (let turn = 0; turn < turns; turn += 1) waitForTurn({ handleLate }, 1);
+  };
+
+  test('is told whole where the end of the connection overtakes it', async () => {
+    const { origin } = await listen((socket, _, index) => {
+      socket.write(index === 0 ? CHUNKED_HEAD : `HTTP/1.1 200 OK${CRLF2}`);
+      setTimeout(() => {
+        crowd(2_000);
+        socket.end(index === 0 ? '5\r\nhello\r\n' : 'hello');
+      }, 20);
+    });
+    const pool = open([origin]);
+    const cut = await start(pool, { origin }).done;
+    assert.equal(failureOf(cut).kind, 'truncated');
+    assert.equal(cut.body, 'hello');
+    const closed = await start(pool, { origin }).done;
+    assert.equal(closed.end, 'ended');
+    assert.equal(closed.body, 'hello');
+  });
+
+  test('that is paused in line comes after it was resumed', async () => {
+    const { origin } = await listen((socket) => {
+      socket.write(CHUNKED_HEAD);
+      setTimeout(() => {
+        crowd(2_000);
+        socket.write(`5\r\nhello\r\n0${CRLF2}`);
+        // The bytes are read in one of the next turns, and wait in line by then.
+        setTimeout(() => going.handle.pause(), 1);
+      }, 20);
+    });
+    const going = start(open([origin]), { origin });
+    await sleep(150);
+    assert.equal(going.heard.body, '', 'nothing comes through a pause');
+    going.handle.resume();
+    const heard = await going.done;
+    assert.equal(heard.end, 'ended');
+    assert.equal(heard.body, 'hello');
   });
 
   test('does not hold up who waits for a first byte', async () => {
