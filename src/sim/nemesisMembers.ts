@@ -122,9 +122,11 @@ export const MEMBER_FAULTS: Readonly<Record<Kind, Strike>> = {
     const group = groupOf(hit);
     const { atlas, nodes } = hit.world;
     if (group === null) return;
+    // A number that nobody has given out yet is no number used again: its own machine waits for it.
+    const idMax = group.leader.status?.conf.idMax ?? 0;
     const used = pickOne(
       hit.prng,
-      [...nodes.values()].filter(({ id }) => id !== group.leader.id),
+      [...nodes.values()].filter(({ id }) => id !== group.leader.id && id <= idMax),
     );
     if (used === null) return;
     const incarnation = used.member.incarnation + 500;
