@@ -80,10 +80,10 @@ function forward(self: Core, proposals: readonly Proposal[]): void {
   sendNow(self, self.leader, { kind: 'forward', nonce: self.nonce, attempt, proposals });
 }
 
-/** P1: `step` lets only our own term through; a message that comes twice is taken once. */
+/** P1: `step` lets only our own term through; a message that comes twice is settled once. */
 export function onForward(self: Core, message: MessageOf<'forward'>): void {
   assert(message.term === self.term, 'step() filters other terms');
-  if (mayBeTaken(self, message)) return;
+  if (mayBeSettled(self, message)) return;
   if (self.role !== 'leader') {
     answerForward(self, message, 0, 'not-leader');
     return;
@@ -91,17 +91,18 @@ export function onForward(self: Core, message: MessageOf<'forward'>): void {
   const { proposals } = message;
   const isTooLarge = proposals.some(({ data }) => data.length > RAFT_LIMITS.entryBytesMax);
   const error = isTooLarge ? 'too-large' : refuseAsLeader(self, proposals);
+  // Once is for all: a copy that comes when the reason is gone must not run what was refused (P3).
+  rememberSettled(self, message);
   if (error !== null) {
     answerForward(self, message, 0, error);
     return;
   }
-  rememberTaken(self, message);
   answerForward(self, message, takeProposals(self, proposals), null);
 }
 
 /** A forward that was sent to the leader of an older term: it runs in none. */
 export function refuseOldForward(self: Core, message: MessageOf<'forward'>): void {
-  if (!mayBeTaken(self, message)) answerForward(self, message, 0, 'wrong-term');
+  if (!mayBeSettled(self, message)) answerForward(self, message, 0, 'wrong-term');
 }
 
 function answerForward(
@@ -114,30 +115,30 @@ function answerForward(
 }
 
 /**
- * Whether this message may be a copy of one that was taken, by this process or, in a term that it
- * found on its disk, by an earlier one. Refusing it would be a lie (P3): it gets no answer.
+ * Whether this message may be a copy of one that was taken or refused, by this process or, in a term
+ * that it found on its disk, by an earlier one. Either answer could be a lie (P3): it gets none.
  */
-function mayBeTaken(self: Core, { from, nonce, attempt, term }: MessageOf<'forward'>): boolean {
+function mayBeSettled(self: Core, { from, nonce, attempt, term }: MessageOf<'forward'>): boolean {
   if (term <= self.startTerm) return true;
-  const taken = self.forwardsTaken.get(`${from}:${nonce}`);
-  return taken !== undefined && (attempt <= taken.floor || taken.attempts.has(attempt));
+  const settled = self.forwardsSettled.get(`${from}:${nonce}`);
+  return settled !== undefined && (attempt <= settled.floor || settled.attempts.has(attempt));
 }
 
-function rememberTaken(self: Core, { from, nonce, attempt }: MessageOf<'forward'>): void {
+function rememberSettled(self: Core, { from, nonce, attempt }: MessageOf<'forward'>): void {
   const key = `${from}:${nonce}`;
-  const taken = self.forwardsTaken.get(key) ?? { attempts: new Set<number>(), floor: 0 };
+  const settled = self.forwardsSettled.get(key) ?? { attempts: new Set<number>(), floor: 0 };
   // In order of last use, so that the one that goes has been silent longest.
-  self.forwardsTaken.delete(key);
-  self.forwardsTaken.set(key, taken);
-  taken.attempts.add(attempt);
-  const [oldest] = taken.attempts;
-  if (taken.attempts.size > RAFT_LIMITS.forwardsRememberedMax && oldest !== undefined) {
-    taken.attempts.delete(oldest);
-    taken.floor = Math.max(taken.floor, oldest);
+  self.forwardsSettled.delete(key);
+  self.forwardsSettled.set(key, settled);
+  settled.attempts.add(attempt);
+  const [oldest] = settled.attempts;
+  if (settled.attempts.size > RAFT_LIMITS.forwardsRememberedMax && oldest !== undefined) {
+    settled.attempts.delete(oldest);
+    settled.floor = Math.max(settled.floor, oldest);
   }
-  const [silent] = self.forwardsTaken.keys();
-  if (self.forwardsTaken.size > RAFT_LIMITS.forwardersMax && silent !== undefined) {
-    self.forwardsTaken.delete(silent);
+  const [silent] = self.forwardsSettled.keys();
+  if (self.forwardsSettled.size > RAFT_LIMITS.forwardersMax && silent !== undefined) {
+    self.forwardsSettled.delete(silent);
   }
 }
 

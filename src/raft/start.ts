@@ -202,7 +202,7 @@ function emptyVolatile(options: RaftOptions, nowMs: number): Volatile {
     round: 0,
     leaderReads: [],
     transfer: null,
-    forwardsTaken: new Map(),
+    forwardsSettled: new Map(),
     isCommitDue: false,
     proposals: new Map(),
     proposalCount: 0,

@@ -69,7 +69,7 @@ export interface PendingForward {
 }
 
 /** The attempts of one sender that were taken; all up to `floor` may have been. */
-export interface TakenForwards {
+export interface SettledForwards {
   readonly attempts: Set<number>;
   floor: number;
 }
@@ -163,8 +163,8 @@ export interface Core {
   round: number;
   leaderReads: LeaderRead[];
   transfer: PendingTransfer | null;
-  /** Forwarded proposals that this process took, by sender and nonce, the oldest first. */
-  forwardsTaken: Map<string, TakenForwards>;
+  /** Forwarded proposals that this process took or refused, by sender and nonce, the oldest first. */
+  forwardsSettled: Map<string, SettledForwards>;
   /** The term on disk at the start: of it and older ones an earlier life may have been leader. */
   readonly startTerm: Term;
   isCommitDue: boolean;
