@@ -20,6 +20,7 @@ const ENVIRONMENT = {
   SHOP_APP_KEY: `${SECRET}-shop`,
   OPENAI_API_KEY: `${SECRET}-openai`,
   ANTHROPIC_API_KEY: `${SECRET}-anthropic`,
+  OTLP_TOKEN: `${SECRET}-otlp`,
 };
 const SPLICES = [
   '\n',

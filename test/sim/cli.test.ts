@@ -65,10 +65,13 @@ test('Ctrl-C ends a swarm with its report and 130', { timeout: 60_000 }, async (
     '1',
   ]);
   let out = '';
+  let isAsked = false;
   child.stdout.on('data', (chunk: Buffer) => {
     out += chunk.toString();
     // The first word of progress: it is at work.
-    if (out.includes('seeds,')) child.kill('SIGINT');
+    if (isAsked || !out.includes('seeds,')) return;
+    isAsked = true; // Once: a process that is ending has no handler any more.
+    child.kill('SIGINT');
   });
   const code = await new Promise((resolve) => child.on('exit', resolve));
   equal(code, 130);
