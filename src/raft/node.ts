@@ -136,6 +136,8 @@ function onTick(self: Core): void {
     sweepReads(self);
   }
   if (self.disk === 'failed') {
+    // A leader may have learnt, from its own log, that it must stop: its heartbeats are never due again.
+    if (self.role !== 'follower') becomeFollower(self, self.term, 0);
     self.electionDueMs = Number.POSITIVE_INFINITY;
   } else if (self.role === 'leader') {
     onLeaderTick(self);

@@ -183,3 +183,8 @@ test('what one fault does is the same without the others', () => {
   const smaller = reducePlan(plan, { ...WHOLE, faults: [2] });
   deepEqual(smaller.faults, [second]);
 });
+
+test('a leader that learns that it must stop waits for nothing (seed 24196)', () => {
+  const { violation } = runPlan(drawPlan(24_196));
+  deepEqual(violation, null);
+});
