@@ -24,6 +24,7 @@ import type {
   Upstream,
 } from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
+import type { StartError } from '../../raft/start.ts';
 import type { NodeId } from '../../raft/types.ts';
 import type { Founding, Hello } from '../../replica/control/founding.ts';
 import { RaftControlEngine } from '../../replica/control/raftEngine.ts';
@@ -62,6 +63,9 @@ import {
 const SEEK_MS = 500;
 /** The leader looks after the members as often, ms. */
 const CARE_MS = 500;
+
+/** The log itself is at fault; another program or configuration (an older level) is no loss. */
+const LOST: ReadonlySet<StartError> = new Set(['log-gap', 'log-lost', 'bad-entry']);
 
 const NO_EVENTS: ClientEvents = { onGone: () => {}, onDrain: () => {} };
 
@@ -353,7 +357,9 @@ export class ControlSide {
   async #onBadLog(failure: GroupOpenFailure): Promise<void> {
     const { folder, otherRegions, log } = this.#options;
     const isLost =
-      failure.kind === 'no-log' || failure.kind === 'damaged' || failure.kind === 'refused';
+      failure.kind === 'no-log' ||
+      failure.kind === 'damaged' ||
+      (failure.kind === 'refused' && LOST.has(failure.error));
     if (!isLost || otherRegions.length === 0) return this.#fail(sentenceOf(failure));
     log.error('control-log-lost', { detail: sentenceOf(failure), next: 'a new number' });
     const aside = join(folder, `aside-${this.#options.clock.wallMs()}`);
