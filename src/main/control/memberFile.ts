@@ -33,7 +33,7 @@ export const foundingSchema = z.strictObject({
 });
 
 const schema = z.discriminatedUnion('state', [
-  z.strictObject({ state: z.literal('new'), incarnation: number }),
+  z.strictObject({ state: z.literal('new'), incarnation: number, mayFound: z.boolean() }),
   z.strictObject({
     state: z.enum(['creating', 'member']),
     incarnation: number,

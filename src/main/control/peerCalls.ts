@@ -24,6 +24,7 @@ export const helloSchema = z.discriminatedUnion('kind', [
     incarnation: number,
     priority: z.int().min(0),
     isWitness: z.boolean(),
+    mayFound: z.boolean(),
   }),
   z.strictObject({
     kind: z.literal('member'),

@@ -135,7 +135,7 @@ export class ControlSide {
     if (!read.ok) throw new Error(read.error);
     this.#file = read.value;
     const isKnown = read.value !== null && read.value.state !== 'new';
-    if (read.value === null) await this.#begin();
+    if (read.value === null) await this.#begin(true);
     if (isKnown) await this.#queue(() => this.#openOrSeek());
     else this.#seekSoon(0);
   }
@@ -209,8 +209,8 @@ export class ControlSide {
   }
 
   /** A disk without a past: draws the incarnation that its log will have. */
-  async #begin(): Promise<void> {
-    await this.#write({ state: 'new', incarnation: drawIncarnation() });
+  async #begin(mayFound: boolean): Promise<void> {
+    await this.#write({ state: 'new', incarnation: drawIncarnation(), mayFound });
   }
 
   async #write(file: MemberFile): Promise<void> {
@@ -224,7 +224,8 @@ export class ControlSide {
     const { priority, isWitness } = this.#options;
     if (file === null) return null;
     if (file.state === 'new') {
-      return { kind: 'new', incarnation: file.incarnation, priority, isWitness };
+      const { incarnation, mayFound } = file;
+      return { kind: 'new', incarnation, priority, isWitness, mayFound };
     }
     const isYoung = (this.#group?.status().snapshotIndex ?? 0) === 0;
     return { kind: 'member', cluster: file.cluster, founding: isYoung ? file.founding : null };
@@ -242,12 +243,12 @@ export class ControlSide {
     const file = this.#file;
     if (file === null || file.state !== 'new') return;
     const { region, otherRegions, cluster, priority, isWitness } = this.#options;
-    const { incarnation } = file;
+    const { incarnation, mayFound } = file;
     const sought = await seekGroup({
       region,
       otherRegions,
       cluster,
-      own: { kind: 'new', incarnation, priority, isWitness },
+      own: { kind: 'new', incarnation, priority, isWitness, mayFound },
       ask: (other, path, body, schema) => this.#ask(other, path, body, schema),
     });
     if (sought.kind === 'wait') return this.#wait(sought.detail);
@@ -364,7 +365,7 @@ export class ControlSide {
     log.error('control-log-lost', { detail: sentenceOf(failure), next: 'a new number' });
     const aside = join(folder, `aside-${this.#options.clock.wallMs()}`);
     await rename(join(folder, LOG_FOLDER), aside).catch(() => rm(aside, { force: true }));
-    await this.#begin();
+    await this.#begin(false);
     await this.#seek();
   }
 

@@ -5,7 +5,7 @@ import { decideFounding, type Founding, type Hello } from './founding.ts';
 type New = Extract<Hello, { readonly kind: 'new' }>;
 
 function fresh(incarnation: number): New {
-  return { kind: 'new', incarnation, priority: 1, isWitness: false };
+  return { kind: 'new', incarnation, priority: 1, isWitness: false, mayFound: true };
 }
 
 const THREE = [
@@ -77,4 +77,12 @@ test('two clusters behind one configuration are told, not mixed', () => {
 test('a node alone founds its group of one', () => {
   const decision = decideFounding('eu', fresh(5), new Map());
   equal(decision.kind, 'found');
+});
+
+test('whoever had a log founds nothing: no empty group takes the place of a lost one (F4)', () => {
+  const lost = { ...fresh(22), mayFound: false };
+  const decision = decideFounding('ap', fresh(11), heard('ap', { eu: lost }));
+  deepEqual(decision.kind, 'wait');
+  const own = { ...fresh(11), mayFound: false };
+  deepEqual(decideFounding('ap', own, heard('ap')).kind, 'wait');
 });

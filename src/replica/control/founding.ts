@@ -6,6 +6,7 @@
  * F2: one region founds, the first by name; the others take what it says, or what one of them took.
  * F3: a number and an incarnation belong to one log: a node whose log is gone is a new member, under
  *     a new number (who forgets what it acknowledged must not vote again: research R-16, R-17).
+ * F4: whoever had a log founds nothing: where all have lost theirs, a person decides.
  */
 
 import type { Member } from '../../raft/types.ts';
@@ -25,6 +26,8 @@ export type Hello =
       readonly incarnation: number;
       readonly priority: number;
       readonly isWitness: boolean;
+      /** False: this disk, or the one before it, had a log of a group. */
+      readonly mayFound: boolean;
     }
   /** It has a log of this group. `founding` until entries of its own have been committed. */
   | { readonly kind: 'member'; readonly cluster: string; readonly founding: Founding | null };
@@ -72,6 +75,11 @@ export function decideFounding(
   const hellos = new Map<string, Extract<Hello, { readonly kind: 'new' }>>([[region, own]]);
   for (const [name, hello] of answers) if (hello?.kind === 'new') hellos.set(name, hello);
   const regions = [...hellos.keys()].toSorted();
+  const lost = regions.filter((name) => hellos.get(name)?.mayFound === false);
+  if (lost.length > 0) {
+    const detail = `${lost.join(', ')} had a log before, and no region has it any more`;
+    return { kind: 'wait', detail };
+  }
   if (regions[0] !== region) return { kind: 'wait', detail: `${regions[0] ?? ''} founds` };
   return { kind: 'found', members: firstMembers(regions, hellos) };
 }
