@@ -32,8 +32,8 @@ import {
 } from '../../replica/control/keys.ts';
 import type { AuditInput, Transaction } from '../../replica/control/types.ts';
 import { keySchema } from '../config/schema.ts';
+import type { ControlBackend } from './backend.ts';
 import type { Operation } from './members.ts';
-import type { ControlSide } from './side.ts';
 
 /** After a rotation the old secret goes on for an hour, unless somebody says otherwise, ms. */
 const GRACE_MS = 3_600_000;
@@ -79,7 +79,7 @@ export function isControlPath(path: string): boolean {
   return PATH.test(path);
 }
 
-export function createControlAdmin(side: ControlSide, wallMs: () => number): AdminControl {
+export function createControlAdmin(side: ControlBackend, wallMs: () => number): AdminControl {
   return {
     has: isControlPath,
     async answer(path, body, remote) {
@@ -93,13 +93,13 @@ export function createControlAdmin(side: ControlSide, wallMs: () => number): Adm
   };
 }
 
-function view(side: ControlSide, name: string): object {
+function view(side: ControlBackend, name: string): object {
   if (name === 'keys') return { items: keyRows(side), unreachable: [] };
   if (name === 'audit') return { items: auditRows(side), unreachable: [] };
   return { ...groupView(side), unreachable: [] };
 }
 
-function groupView(side: ControlSide): object {
+function groupView(side: ControlBackend): object {
   const status = side.group?.status() ?? null;
   const { state } = side;
   const region = (id: number): string | null =>
@@ -135,7 +135,7 @@ function roleOf(
   return member.isWitness ? 'witness' : 'voter';
 }
 
-function keyRows(side: ControlSide): readonly object[] {
+function keyRows(side: ControlBackend): readonly object[] {
   return listKeys(side.engine.view).map(({ record, item }) => {
     const { sha256, previous, createdMs, ...rest } = record;
     return {
@@ -150,7 +150,7 @@ function keyRows(side: ControlSide): readonly object[] {
 }
 
 /** The newest first. */
-function auditRows(side: ControlSide): readonly object[] {
+function auditRows(side: ControlBackend): readonly object[] {
   const { view: state } = side.engine;
   const from = Math.max(1, state.revision - AUDIT_ROWS + 1);
   return state
@@ -167,7 +167,7 @@ function auditRows(side: ControlSide): readonly object[] {
 }
 
 async function changeKeys(
-  side: ControlSide,
+  side: ControlBackend,
   wallMs: number,
   body: unknown,
   remote: string,
@@ -201,7 +201,7 @@ async function changeKeys(
 type KeysBody = z.output<typeof keysBody>;
 
 async function create(
-  side: ControlSide,
+  side: ControlBackend,
   wallMs: number,
   request: Extract<KeysBody, { readonly action: 'create' }>,
   audit: AuditInput,
@@ -222,7 +222,7 @@ async function create(
 
 /** Null: as far as this node knows there is no such key, or it has changed. */
 async function changeKey(
-  side: ControlSide,
+  side: ControlBackend,
   wallMs: number,
   request: Exclude<KeysBody, { readonly action: 'create' }>,
   audit: AuditInput,
@@ -236,7 +236,7 @@ async function changeKey(
   return done(await transact(side, rotation), { secret });
 }
 
-async function changeMembers(side: ControlSide, body: unknown): Promise<AdminAnswer> {
+async function changeMembers(side: ControlBackend, body: unknown): Promise<AdminAnswer> {
   const parsed = membersBody.safeParse(body);
   if (!parsed.success) return malformed(parsed.error);
   const { action, id, force, dryRun } = parsed.data;
@@ -246,7 +246,7 @@ async function changeMembers(side: ControlSide, body: unknown): Promise<AdminAns
   return operated(side, operation, { action, id });
 }
 
-async function moveLeader(side: ControlSide, body: unknown): Promise<AdminAnswer> {
+async function moveLeader(side: ControlBackend, body: unknown): Promise<AdminAnswer> {
   const parsed = leaderBody.safeParse(body);
   if (!parsed.success) return malformed(parsed.error);
   const { region, dryRun } = parsed.data;
@@ -258,7 +258,7 @@ async function moveLeader(side: ControlSide, body: unknown): Promise<AdminAnswer
 }
 
 async function operated(
-  side: ControlSide,
+  side: ControlBackend,
   operation: Operation,
   told: object,
 ): Promise<AdminAnswer> {
@@ -272,7 +272,7 @@ type Told =
   | { readonly kind: 'done'; readonly isSuccess: boolean; readonly revision: number }
   | { readonly kind: 'failed'; readonly failure: ControlFailure };
 
-function transact(side: ControlSide, transaction: Transaction): Promise<Told> {
+function transact(side: ControlBackend, transaction: Transaction): Promise<Told> {
   return new Promise((resolve) => {
     side.engine.transact(transaction, (outcome) => {
       if (outcome.ok) resolve({ kind: 'done', ...outcome.value });

@@ -11,6 +11,7 @@ import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { KeyConfig } from '../../replica/config.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
 import type { ControlShell } from '../config/build.ts';
+import type { ControlBackend } from './backend.ts';
 import { ControlSide } from './side.ts';
 
 /** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
@@ -42,7 +43,7 @@ export interface ControlNodeOptions {
 }
 
 export class ControlNode {
-  readonly side: ControlSide;
+  readonly side: ControlBackend;
   readonly #options: ControlNodeOptions;
   #keys: readonly KeyConfig[] = [];
   #told = '';

@@ -30,6 +30,7 @@ import type { Founding, Hello } from '../../replica/control/founding.ts';
 import { RaftControlEngine } from '../../replica/control/raftEngine.ts';
 import { GROUP_PATH, GroupStreams } from '../../replica/group/streams.ts';
 import type { GroupMember, GroupOpenFailure } from '../../replica/group/types.ts';
+import type { ControlBackend, ControlState } from './backend.ts';
 import {
   admit,
   operate,
@@ -86,16 +87,7 @@ export interface ControlSideOptions {
   readonly log: Log;
 }
 
-/** What an operator sees of it. */
-export type ControlState =
-  | { readonly kind: 'opening' | 'stopped' }
-  /** Not in a group yet. */
-  | { readonly kind: 'seeking'; readonly detail: string }
-  | { readonly kind: 'member' }
-  /** A person must look: `detail` says at what. */
-  | { readonly kind: 'failed'; readonly detail: string };
-
-export class ControlSide {
+export class ControlSide implements ControlBackend {
   readonly engine: RaftControlEngine;
   readonly #options: ControlSideOptions;
   #state: ControlState = { kind: 'opening' };

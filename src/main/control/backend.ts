@@ -1,0 +1,32 @@
+/** What keeps the control state of a node, running: our own group, or a store outside. */
+
+import type { ClientEvents, ClientReply, ClientRequest } from '../../base/ports.ts';
+import type { ControlEngine } from '../../replica/control/engine.ts';
+import type { GroupMember } from '../../replica/group/types.ts';
+import type { Operated, Operation } from './members.ts';
+
+/** What an operator sees of it. */
+export type ControlState =
+  | { readonly kind: 'opening' | 'stopped' }
+  /** Not in a group yet. */
+  | { readonly kind: 'seeking'; readonly detail: string }
+  | { readonly kind: 'member' }
+  /** A person must look: `detail` says at what. */
+  | { readonly kind: 'failed'; readonly detail: string };
+
+export interface ControlBackend {
+  readonly engine: ControlEngine;
+  readonly state: ControlState;
+  readonly cluster: string | null;
+  /** Our own member of the group; null: there is none (yet). */
+  readonly group: GroupMember | null;
+  /** Opens what the disk holds. Rejects where the folder cannot be had at all. */
+  open(): Promise<void>;
+  stop(): Promise<void>;
+  /** The link to a region came up, or went down. */
+  linkChanged(region: string, isUp: boolean): void;
+  /** Takes what other nodes ask; null: the request is for somebody else. */
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents | null;
+  /** Carries an operation on the members out, wherever it has to be done. */
+  operate(operation: Operation): Promise<Operated>;
+}
