@@ -6,6 +6,7 @@
 
 import { globSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { ensureChromium } from './chromium.ts';
 
 const chosen = process.argv.slice(2);
@@ -21,6 +22,7 @@ const run = spawnSync(
   process.execPath,
   [
     '--disable-warning=ExperimentalWarning',
+    `--import=${join(import.meta.dirname, 'testWatchdog.ts')}`,
     '--test',
     '--test-concurrency=2',
     '--test-timeout=300000',

@@ -186,6 +186,8 @@ export const OBSERVE_LIMITS = {
   logFlushMs: 50,
   /** Lines waiting for a slow reader; past it they are dropped and counted. */
   logBufferBytesMax: 4 * MIB,
+  /** At its end the process waits for a slow reader of its log at most so long, ms. */
+  logLastFlushMs: 1_000,
   adminBodyBytesMax: 64 * KIB,
   adminConnectionsMax: 256,
   /** One admin request, all of it, ms. */

@@ -321,6 +321,19 @@ test('workers end with the first process, however it dies', async () => {
   await until('they are gone', () => !pids.some(isAlive));
 });
 
+test('workers with work end with the first process too, their last lines read by nobody', async () => {
+  const target = await fake();
+  for (let turn = 0; turn < 3; turn += 1) {
+    const node = await startNode(specOf([target]));
+    const pids = (await workersOf(node)).map(({ pid }) => pid);
+    const asked = Array.from({ length: 200 }, () => ask(node.apiUrl, WHOLE));
+    await Promise.race(asked);
+    await node.kill9();
+    await Promise.allSettled(asked);
+    await until('they are gone', () => !pids.some(isAlive));
+  }
+});
+
 test('a second node at the same address is refused, not given a part of the connections', async () => {
   const target = await fake();
   const node = await startNode(specOf([target]));

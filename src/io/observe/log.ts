@@ -7,6 +7,7 @@ import { pino } from 'pino';
 
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import type { AttemptRecord, ExchangeRecord, Observer } from '../../replica/observer.ts';
+import { FdWriter } from './fdWriter.ts';
 import { LineStage } from './lineStage.ts';
 
 /** Values of a log line. */
@@ -48,18 +49,9 @@ const SECRET_FIELDS = ['key', 'apiKey', 'authorization', 'cookie', 'password', '
 
 /** Makes a log. `base` is in every line: the region and the node. */
 export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogOwner {
-  let dropped = 0;
-  const destination = destinationOf(sink);
-  if ('on' in destination) {
-    destination.on('drop', (text: string) => {
-      dropped += Math.max(1, text.split('\n').length - 1);
-    });
-    // Nobody reads our output any more (EPIPE). The gateway goes on without a log.
-    destination.on('error', () => {
-      dropped += 1;
-    });
-  }
-  const stage = 'on' in destination ? new LineStage((text) => destination.write(text)) : null;
+  const writer = 'fd' in sink ? new FdWriter(sink.fd) : null;
+  const stage = writer === null ? null : new LineStage((text) => writer.write(text));
+  const write = 'fd' in sink ? (line: string): void => stage?.push(line) : sink.write;
   const logger = pino(
     {
       level,
@@ -69,18 +61,22 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: SECRET_FIELDS, censor: '***' },
     },
-    destination,
+    { write },
   );
+  const flush = (): void => {
+    stage?.flush();
+    writer?.flushSync();
+  };
+  if (writer !== null) process.once('exit', flush);
   const time = new IsoTime();
   const fixed = JSON.stringify(base).slice(1, -1);
   const prefix = fixed === '' ? '' : `${fixed},`;
   const line =
     (name: 'debug' | 'info' | 'warn' | 'error') =>
     (event: string, fields: LogFields = {}) => {
-      stage?.flush(); // Lines stay in their order.
       logger[name](bounded(fields), event);
       // What an operator waits for is not kept until more comes.
-      if (name === 'error' && 'flush' in destination) destination.flush();
+      if (name === 'error') stage?.flush();
     };
   return {
     get isDebug() {
@@ -95,38 +91,15 @@ export function createLog(level: LogLevel, base: LogFields, sink: LogSink): LogO
     error: line('error'),
     infoLine: (event, fields) => {
       const head = `{"level":"info","time":"${time.text()}",${prefix}"event":"${event}",`;
-      if (stage === null) destination.write(`${head}${fields}}\n`);
-      else stage.push(`${head}${fields}}\n`);
+      write(`${head}${fields}}\n`);
     },
-    pass: (lines) => void destination.write(lines),
+    pass: write,
     setLevel: (next) => {
       logger.level = next;
     },
-    dropped: () => dropped,
-    flush: () => {
-      stage?.flush();
-      if (!('flushSync' in destination)) return;
-      try {
-        destination.flushSync();
-      } catch {
-        // The reader is gone; there is nobody left to tell.
-      }
-    },
+    dropped: () => writer?.dropped ?? 0,
+    flush,
   };
-}
-
-function destinationOf(
-  sink: LogSink,
-): ReturnType<typeof pino.destination> | { readonly write: (line: string) => void } {
-  if ('write' in sink) return { write: sink.write };
-  return pino.destination({
-    fd: sink.fd,
-    sync: false,
-    maxLength: OBSERVE_LIMITS.logBufferBytesMax,
-    // A write for each line costs as much as the rest of a request's way through the log.
-    minLength: OBSERVE_LIMITS.logWriteBytesMin,
-    periodicFlush: OBSERVE_LIMITS.logFlushMs,
-  });
 }
 
 /** Now as ISO 8601 in UTC, made once a millisecond. @hot */
