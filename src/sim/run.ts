@@ -155,10 +155,18 @@ function isConverged(world: World): boolean {
   return true;
 }
 
-/** A quorum of sound voters; none where the group is on its way to another configuration. */
+/**
+ * A quorum of sound voters; none where the group is on its way to another configuration, also one that
+ * only a later leader knows of: whoever believes to lead may have been overtaken.
+ */
 function coreOf(world: World): readonly SimNode[] {
   const status = world.leader()?.status;
   if (status === undefined || status === null || status.commit < status.lastIndex) return [];
+  const isAtOne = [...world.nodes.values()].every(({ isRetired, status: other }) => {
+    const { term, lastIndex } = other ?? status;
+    return isRetired || (term <= status.term && lastIndex <= status.lastIndex);
+  });
+  if (!isAtOne) return [];
   const { conf } = status;
   const isComing = conf.members.some(({ id, isPromotable }) => {
     return isPromotable && conf.learners.includes(id);

@@ -188,3 +188,8 @@ test('a leader that learns that it must stop waits for nothing (seed 24196)', ()
   const { violation } = runPlan(drawPlan(24_196));
   deepEqual(violation, null);
 });
+
+test('who stays on alone is a quorum of what the last leader knows (seed 30499)', () => {
+  const { violation } = runPlan(drawPlan(30_499));
+  deepEqual(violation, null);
+});
