@@ -2,9 +2,10 @@
  * The writer under the log: text to a file descriptor, in order, without the process waiting for a slow
  * reader and without ever waiting for one that is gone.
  *
- * F1: one write is under way at a time, so lines stay in order; only a last flush may overtake it. F2: past `logBufferBytesMax` waiting bytes, what comes is dropped
- * and counted. F3: where nobody reads any more (EPIPE), what waits is dropped and counted, and the process
- * goes on; at its end too: a last flush that tries again for ever would keep a process whose parent died.
+ * F1: one write is under way at a time, so lines stay in order; only a last flush may overtake it. F2: past
+ * `logBufferBytesMax` waiting bytes, what comes is dropped and counted. F3: where nobody reads any more
+ * (EPIPE), what waits is dropped and counted, and the process goes on; at its end too: a last flush that
+ * tries again for ever would keep a process whose parent died.
  */
 
 import { write, writeSync } from 'node:fs';
