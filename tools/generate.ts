@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { metricsReference } from '../src/io/observe/reference.ts';
+import { adminDocument } from '../src/main/adminRoutes.ts';
 import { buildProgram } from '../src/main/cli.ts';
 import { cliReference } from '../src/main/cliReference.ts';
 import { configReference } from '../src/main/config/reference.ts';
@@ -29,6 +30,10 @@ export const GENERATED: readonly Generated[] = [
   {
     path: 'docs/reference/config.schema.json',
     text: () => `${JSON.stringify(configJsonSchema(), null, 2)}\n`,
+  },
+  {
+    path: 'docs/reference/openapi.json',
+    text: () => `${JSON.stringify(adminDocument(), null, 2)}\n`,
   },
   { path: 'docs/reference/configuration.md', text: () => configReference() },
   { path: 'docs/reference/metrics.md', text: () => metricsReference() },

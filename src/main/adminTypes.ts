@@ -1,21 +1,18 @@
 /**
  * The JSON of the admin API, `/admin/v1/...`: one set of shapes for two servers. A node answers for
  * itself; the demo's supervisor answers for all regions by asking each node and joining the rows.
- * The command line and the status page read only these.
- *
- * | path | answer |
- * |---|---|
- * | `GET /admin/v1/status` | `NodeStatus` (node), `ClusterStatus` (supervisor) |
- * | `GET /admin/v1/regions` | `List<RegionRow>` |
- * | `GET /admin/v1/nodes` | `List<NodeRow>` |
- * | `GET /admin/v1/targets` | `List<TargetRow>` |
- * | `GET /admin/v1/models` | `List<ModelRow>` |
- * | `GET /admin/v1/explain?model=M[&region=R]` | `Explanation` |
- * | `POST /admin/v1/faults` (demo only) | `FaultRequest` in, `FaultReply` out |
+ * The command line and the status page read only these. Which path gives which: `adminRoutes.ts`.
  *
  * A failure is `{"error":{"code","message"}}` with a fitting HTTP status. Times are milliseconds;
  * `*At` is ISO 8601 in UTC. Null always means "not known" or "none", never zero.
  */
+
+import { z } from 'zod';
+
+import { named } from '../io/admin/route.ts';
+
+const count = z.int().min(0);
+const texts = z.array(z.string()).readonly();
 
 /** Every list: rows, and the regions that could not be asked. */
 export interface List<Row> {
@@ -24,193 +21,258 @@ export interface List<Row> {
   readonly unreachable: readonly string[];
 }
 
+/** The schema of a `List`. */
+export function listOf<Row extends z.ZodType>(
+  id: string,
+  row: Row,
+): z.ZodType<List<z.output<Row>>> {
+  return named(
+    id,
+    z.strictObject({
+      items: z.array(row).readonly(),
+      unreachable: texts.describe('regions that gave no answer; empty from a node'),
+    }),
+  );
+}
+
+const nodeState = z.enum(['starting', 'ready', 'draining']);
+const processState = z.enum(['starting', 'running', 'paused', 'backing-off', 'held', 'stopped']);
 /** How far a node is: only `ready` takes new requests. */
-export type NodeState = 'starting' | 'ready' | 'draining';
-
-/** `GET /admin/v1/status` of a node. */
-export interface NodeStatus {
-  readonly kind: 'node';
-  readonly region: string;
-  readonly node: string;
-  readonly state: NodeState;
-  /** Banyan's version and that of the Node that runs it. */
-  readonly version: string;
-  readonly nodeVersion: string;
-  readonly pid: number;
-  readonly startedAt: string;
-  readonly uptimeMs: number;
-  /** Twelve hex digits; changes with every applied configuration. */
-  readonly configRevision: string;
-  readonly configLoadedAt: string;
-  /** Why the newest file was refused; null where the newest is the one in force. */
-  readonly configRefused: string | null;
-  /** Exchanges under way. */
-  readonly inFlight: number;
-  /** Its worker processes; empty: the node is one process. */
-  readonly workers: readonly WorkerRow[];
-  readonly listen: {
-    /** `http://host:port` or `https://host:port`. */
-    readonly api: string;
-    readonly admin: string | null;
-    /** `host:port`; null where the node has no peers. */
-    readonly peers: string | null;
-  };
-}
-
-/** `GET /admin/v1/status` of the demo's supervisor. */
-export interface ClusterStatus {
-  readonly kind: 'cluster';
-  readonly version: string;
-  readonly startedAt: string;
-  readonly uptimeMs: number;
-  /** Null where the region's node did not answer. */
-  readonly regions: readonly {
-    readonly region: string;
-    readonly api: string;
-    readonly admin: string;
-    /** The state of the operating-system process. */
-    readonly process: ProcessState;
-    readonly pid: number | null;
-    readonly status: NodeStatus | null;
-  }[];
-  /** Peer links that a fault has cut, as pairs of regions. */
-  readonly cuts: readonly (readonly [string, string])[];
-}
-
-/** One worker process of a node. */
-export interface WorkerRow {
-  /** From 1. */
-  readonly worker: number;
-  readonly state: ProcessState;
-  readonly pid: number | null;
-  /** Starts after the first. */
-  readonly restarts: number;
-  /** Why it ended last: `exit 1`, `SIGKILL`; null: it never did. */
-  readonly lastEnd: string | null;
-  /** Exchanges under way. */
-  readonly inFlight: number;
-}
-
+export type NodeState = z.output<typeof nodeState>;
 /** A process as its parent sees it. `held` is down until someone says `restart`. */
-export type ProcessState = 'starting' | 'running' | 'paused' | 'backing-off' | 'held' | 'stopped';
+export type ProcessState = z.output<typeof processState>;
 
-/** How one region looks from one other, or from itself. */
-export interface RegionSighting {
-  /** The region that looks. */
-  readonly by: string;
-  /** `healthy`, `slow`, `suspect`, `cut`, `paused`, `down`, `unknown`: the words of `regions/`. */
-  readonly state: string;
-  /** Why, in a few words; empty where all is well. */
-  readonly reason: string;
-  /** Suspicion of the phi-accrual detector; null where there is none (itself). */
-  readonly phi: number | null;
-  /** Round trip, ms. */
-  readonly rttMs: number | null;
-  /** Since the last heartbeat, ms. */
-  readonly heardMs: number | null;
-}
+const workerRow = named(
+  'Worker',
+  z
+    .strictObject({
+      worker: z.int().min(1),
+      state: processState,
+      pid: z.int().nullable(),
+      restarts: count.describe('starts after the first'),
+      lastEnd: z.string().nullable().describe('why it ended last; null: it never did'),
+      inFlight: count.describe('exchanges under way'),
+    })
+    .describe('One worker process of a node.'),
+);
+export type WorkerRow = z.output<typeof workerRow>;
 
+const nodeStatus = named(
+  'NodeStatus',
+  z
+    .strictObject({
+      kind: z.literal('node'),
+      region: z.string(),
+      node: z.string(),
+      state: nodeState,
+      version: z.string().describe("Banyan's"),
+      nodeVersion: z.string().describe('of the Node.js that runs it'),
+      pid: z.int(),
+      startedAt: z.string(),
+      uptimeMs: count,
+      configRevision: z
+        .string()
+        .describe('twelve hex digits; changes with every applied configuration'),
+      configLoadedAt: z.string(),
+      configRefused: z
+        .string()
+        .nullable()
+        .describe('why the newest file was refused; null where it is in force'),
+      inFlight: count.describe('exchanges under way'),
+      workers: z.array(workerRow).readonly().describe('empty: the node is one process'),
+      listen: z.strictObject({
+        api: z.string().describe('http://host:port or https://host:port'),
+        admin: z.string().nullable(),
+        peers: z.string().nullable().describe('host:port; null where the node has no peers'),
+      }),
+    })
+    .describe('One node.'),
+);
+/** `GET /admin/v1/status` of a node. */
+export type NodeStatus = z.output<typeof nodeStatus>;
+
+const clusterStatus = named(
+  'ClusterStatus',
+  z
+    .strictObject({
+      kind: z.literal('cluster'),
+      version: z.string(),
+      startedAt: z.string(),
+      uptimeMs: count,
+      regions: z
+        .array(
+          z.strictObject({
+            region: z.string(),
+            api: z.string(),
+            admin: z.string(),
+            process: processState.describe('of the process of the operating system'),
+            pid: z.int().nullable(),
+            status: nodeStatus.nullable().describe('null where the node did not answer'),
+          }),
+        )
+        .readonly(),
+      cuts: z
+        .array(z.tuple([z.string(), z.string()]).readonly())
+        .readonly()
+        .describe('peer links that a fault has cut, as pairs of regions'),
+    })
+    .describe("The demo's regions."),
+);
+/** `GET /admin/v1/status` of the demo's supervisor. */
+export type ClusterStatus = z.output<typeof clusterStatus>;
+
+export const statusAnswer = named(
+  'Status',
+  z.discriminatedUnion('kind', [nodeStatus, clusterStatus]),
+);
+
+const regionSighting = named(
+  'RegionSighting',
+  z
+    .strictObject({
+      by: z.string().describe('the region that looks'),
+      state: z.string().describe('healthy, slow, suspect, cut, paused, down or unknown'),
+      reason: z.string().describe('in a few words; empty where all is well'),
+      phi: z.number().nullable().describe('suspicion of the phi-accrual detector'),
+      rttMs: z.number().nullable().describe('round trip'),
+      heardMs: z.number().nullable().describe('since the last heartbeat'),
+    })
+    .describe('How one region looks from another.'),
+);
+export type RegionSighting = z.output<typeof regionSighting>;
+
+const regionRow = named(
+  'Region',
+  z.strictObject({
+    region: z.string(),
+    state: z
+      .string()
+      .describe(
+        'from a node: of itself healthy or draining, of others its own sighting; from the ' +
+          'supervisor: the worst of the sightings, or down',
+      ),
+    api: z.string().nullable().describe('base of the public API; null: not known here'),
+    inFlight: count.nullable(),
+    targetsHealthy: count.nullable(),
+    targetsCount: count.nullable(),
+    sightings: z.array(regionSighting).readonly(),
+  }),
+);
 /** One region. From a node: one sighting each, its own. From the supervisor: one for each node. */
-export interface RegionRow {
-  readonly region: string;
-  /**
-   * From a node: of itself `healthy` or `draining`, of others its own sighting. From the supervisor:
-   * the worst of the sightings, or `down` where its process is not running.
-   */
-  readonly state: string;
-  /** Base of the public API; null where the answering node does not know it. */
-  readonly api: string | null;
-  readonly inFlight: number | null;
-  readonly targetsHealthy: number | null;
-  readonly targetsCount: number | null;
-  readonly sightings: readonly RegionSighting[];
-}
+export type RegionRow = z.output<typeof regionRow>;
+export const regionsAnswer = listOf('Regions', regionRow);
 
-/** One node. */
-export interface NodeRow {
-  readonly region: string;
-  readonly node: string;
-  readonly state: NodeState | 'down';
-  readonly version: string | null;
-  readonly pid: number | null;
-  readonly uptimeMs: number | null;
-  readonly inFlight: number | null;
-  readonly configRevision: string | null;
-}
+const nodeRow = named(
+  'Node',
+  z.strictObject({
+    region: z.string(),
+    node: z.string(),
+    state: z.enum([...nodeState.options, 'down']),
+    version: z.string().nullable(),
+    pid: z.int().nullable(),
+    uptimeMs: count.nullable(),
+    inFlight: count.nullable(),
+    configRevision: z.string().nullable(),
+  }),
+);
+export type NodeRow = z.output<typeof nodeRow>;
+export const nodesAnswer = listOf('Nodes', nodeRow);
 
-/** One target. */
-export interface TargetRow {
-  readonly region: string;
-  readonly target: string;
-  /** The provider's kind: `openai`, `anthropic`, `llama`. */
-  readonly kind: string;
-  readonly origin: string;
-  /** Models that run there. */
-  readonly models: readonly string[];
-  /** `healthy`, `slow-start`, `ejected`, `open`, `half-open`…: the words of `routing/`. */
-  readonly state: string;
-  readonly reason: string;
-  readonly inFlight: number;
-  /** The process of an embedded target; null for every other kind. */
-  readonly process: ProcessState | null;
-  readonly pid: number | null;
-  readonly restarts: number | null;
-}
+const targetRow = named(
+  'Target',
+  z.strictObject({
+    region: z.string(),
+    target: z.string(),
+    kind: z.string().describe('of the provider: openai, anthropic, llama'),
+    origin: z.string(),
+    models: texts.describe('that run there'),
+    state: z.string().describe('healthy, slow-start, ejected, open, half-open, unused'),
+    reason: z.string(),
+    inFlight: count,
+    process: processState.nullable().describe('of an embedded target; null for every other kind'),
+    pid: z.int().nullable(),
+    restarts: count.nullable(),
+  }),
+);
+export type TargetRow = z.output<typeof targetRow>;
+export const targetsAnswer = listOf('Targets', targetRow);
 
-/** One model as one region serves it. */
-export interface ModelRow {
-  readonly region: string;
-  readonly model: string;
-  readonly algorithm: string;
-  readonly targets: readonly string[];
-  readonly targetsHealthy: number;
-  readonly fallbacks: readonly string[];
-}
+const modelRow = named(
+  'Model',
+  z
+    .strictObject({
+      region: z.string(),
+      model: z.string(),
+      algorithm: z.string(),
+      targets: texts,
+      targetsHealthy: count,
+      fallbacks: texts,
+    })
+    .describe('One model as one region serves it.'),
+);
+export type ModelRow = z.output<typeof modelRow>;
+export const modelsAnswer = listOf('Models', modelRow);
 
-/** One place considered for a request of a model. */
-export interface ExplainCandidate {
-  readonly kind: 'target' | 'region';
-  readonly name: string;
-  /** Position in the order of choice, from 1; null where it is excluded. */
-  readonly rank: number | null;
-  /** The algorithm's figure (lower is better unless `scoreMeaning` says else); null: none. */
-  readonly score: number | null;
-  readonly scoreMeaning: string;
-  readonly weight: number | null;
-  readonly priority: number | null;
-  readonly inFlight: number | null;
-  readonly state: string;
-  /** Why it is excluded; null where it is eligible. */
-  readonly excluded: string | null;
-}
+const explainCandidate = named(
+  'ExplainCandidate',
+  z
+    .strictObject({
+      kind: z.enum(['target', 'region']),
+      name: z.string(),
+      rank: z.int().min(1).nullable().describe('in the order of choice; null: excluded'),
+      score: z
+        .number()
+        .nullable()
+        .describe("the algorithm's figure; lower is better unless scoreMeaning says else"),
+      scoreMeaning: z.string(),
+      weight: z.number().nullable(),
+      priority: z.number().nullable(),
+      inFlight: count.nullable(),
+      state: z.string(),
+      excluded: z.string().nullable().describe('why; null where it is eligible'),
+    })
+    .describe('One place considered for a request.'),
+);
+export type ExplainCandidate = z.output<typeof explainCandidate>;
 
-/** `GET /admin/v1/explain`: where a request of this model would go now, and why. */
-export interface Explanation {
-  readonly model: string;
-  /** The region that was asked. */
-  readonly region: string;
-  readonly algorithm: string;
-  /** Name of the first choice; null where there is none. */
-  readonly chosen: string | null;
-  readonly candidates: readonly ExplainCandidate[];
-  readonly notes: readonly string[];
-}
+export const explanation = named(
+  'Explanation',
+  z
+    .strictObject({
+      model: z.string(),
+      region: z.string().describe('that was asked'),
+      algorithm: z.string(),
+      chosen: z.string().nullable().describe('the first choice; null where there is none'),
+      candidates: z.array(explainCandidate).readonly(),
+      notes: texts,
+    })
+    .describe('Where a request of this model would go now, and why.'),
+);
+/** `GET /admin/v1/explain`. */
+export type Explanation = z.output<typeof explanation>;
 
-/**
- * `POST /admin/v1/faults`. A node takes `kill`, `pause`, `resume` and `restart` of its own embedded
- * targets (`region` its own, `target` set), and `cut` and `heal` of its own links. The supervisor
- * takes all; with `target` null the region's node process is meant.
- */
-export type FaultRequest =
-  | {
-      readonly action: 'kill' | 'pause' | 'resume' | 'restart';
-      readonly region: string;
-      readonly target: string | null;
-    }
-  | { readonly action: 'cut'; readonly a: string; readonly b: string }
-  | { readonly action: 'heal' };
+export const faultRequest = named(
+  'FaultRequest',
+  z
+    .discriminatedUnion('action', [
+      z.strictObject({
+        action: z.enum(['kill', 'pause', 'resume', 'restart']),
+        region: z.string(),
+        target: z.string().nullable().describe("null: the region's node process (supervisor only)"),
+      }),
+      z.strictObject({ action: z.literal('cut'), a: z.string(), b: z.string() }),
+      z.strictObject({ action: z.literal('heal') }),
+    ])
+    .describe(
+      'A node takes kill, pause, resume and restart of its own embedded targets, and cut and heal ' +
+        'of its own links. The supervisor takes all.',
+    ),
+);
+/** `POST /admin/v1/faults`. */
+export type FaultRequest = z.output<typeof faultRequest>;
 
-/** What was done, one sentence each. */
-export interface FaultReply {
-  readonly done: readonly string[];
-}
+export const faultReply = named(
+  'FaultReply',
+  z.strictObject({ done: texts.describe('what was done, one sentence each') }),
+);
+export type FaultReply = z.output<typeof faultReply>;

@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import type { AdminServer } from '../io/admin/server.ts';
+import { serveRoutes } from '../io/admin/route.ts';
 import { startAdminServer } from '../io/admin/server.ts';
 import { err, ok } from '../base/result.ts';
 import type { Explanation, List, ModelRow, NodeRow, RegionRow, TargetRow } from './adminTypes.ts';
+import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import { buildProgram } from './cli.ts';
 import { EXIT } from './exitCodes.ts';
 
@@ -138,19 +140,22 @@ before(async () => {
     views: {
       isReady: () => true,
       metrics: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
-      status: () => Promise.resolve({}),
-      regions: () => Promise.resolve(REGIONS),
-      nodes: () => Promise.resolve(NODES),
-      targets: () => Promise.resolve(TARGETS),
-      models: () => Promise.resolve(MODELS),
-      control: null,
       warnings: () => [],
-      explain: (model) =>
-        model === 'banyan-support'
+    },
+    routes: serveRoutes(NODE_ROUTES, {
+      getStatus: () => err({ status: 500, code: 'internal', message: 'Not asked for here.' }),
+      getRegions: () => ok(REGIONS),
+      getNodes: () => ok(NODES),
+      getTargets: () => ok(TARGETS),
+      getModels: () => ok(MODELS),
+      explainRoute: ({ query }) =>
+        query.model === 'banyan-support'
           ? ok(EXPLANATION)
           : err({ status: 404, code: 'model_not_found', message: 'No such model.' }),
-      fault: null,
-    },
+      injectFault: () =>
+        err({ status: 403, code: 'faults_disabled', message: 'Faults are not allowed here.' }),
+      getDocument: () => ok(adminDocument()),
+    }),
   });
   server = `http://127.0.0.1:${admin.port}`;
 });

@@ -1,26 +1,9 @@
 /** `POST /admin/v1/faults` of a node: what an accident would do, on purpose. For demos only. */
 
-import { z } from 'zod';
-
 import { err, ok, type Result } from '../base/result.ts';
-import type { AdminAnswer } from '../io/admin/server.ts';
+import type { AdminAnswer } from '../io/admin/route.ts';
 import type { LlamaFault } from '../io/llamaChildren.ts';
 import type { FaultReply, FaultRequest } from './adminTypes.ts';
-
-const faultSchema = z.discriminatedUnion('action', [
-  z.strictObject({
-    action: z.enum(['kill', 'pause', 'resume', 'restart']),
-    region: z.string(),
-    target: z.string().nullable(),
-  }),
-  z.strictObject({ action: z.literal('cut'), a: z.string(), b: z.string() }),
-  z.strictObject({ action: z.literal('heal') }),
-]);
-
-/** Reads a request of the admin API; null: it is none. */
-export function parseFault(body: unknown): FaultRequest | null {
-  return faultSchema.safeParse(body).data ?? null;
-}
 
 /** What faults act on. */
 export interface FaultParts {
@@ -36,13 +19,8 @@ export interface FaultParts {
   readonly heal: () => void;
 }
 
-/** Does what `body` asks. */
-export function applyFault(parts: FaultParts, body: unknown): AdminAnswer {
-  const fault = parseFault(body);
-  if (fault === null) {
-    const message = 'Not a fault: see FaultRequest in the reference.';
-    return err({ status: 400, code: 'invalid_request', message });
-  }
+/** Does what `fault` asks. */
+export function applyFault(parts: FaultParts, fault: FaultRequest): AdminAnswer<FaultReply> {
   switch (fault.action) {
     case 'heal':
       parts.heal();
@@ -65,7 +43,7 @@ export function applyFault(parts: FaultParts, body: unknown): AdminAnswer {
 function childFault(
   { region, fault: act }: FaultParts,
   fault: Extract<FaultRequest, { target: string | null }>,
-): AdminAnswer {
+): AdminAnswer<FaultReply> {
   if (fault.region !== region || fault.target === null) {
     const message = `A node takes faults of its own targets only; this is ${region}.`;
     return err({ status: 404, code: 'region_not_found', message });
@@ -80,7 +58,7 @@ function childFault(
   return err({ status: 409, code: 'wrong_state', message });
 }
 
-function done(sentence: string): AdminAnswer {
+function done(sentence: string): AdminAnswer<FaultReply> {
   const reply: FaultReply = { done: [sentence] };
   return ok(reply);
 }

@@ -186,7 +186,13 @@ test('a node answers a chat, and its admin listener tells of it', async () => {
   });
   assert.match((await admin(node, '/admin/v1/models')).text, /"targetsHealthy":1/);
   assert.match((await admin(node, '/admin/v1/regions')).text, /"state":"healthy"/);
-  assert.equal((await admin(node, '/admin/v1/faults')).status, 403);
+  const fault = await fetch(`${node.listen.admin}/admin/v1/faults`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"action":"heal"}',
+  });
+  assert.equal(fault.status, 403);
+  assert.match(await fault.text(), /"faults_disabled"/);
 });
 
 test('explain: the choice, and refusals for unknown models and other regions', async () => {

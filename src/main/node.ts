@@ -9,7 +9,8 @@
 import type { TargetName } from '../base/names.ts';
 import type { ClientEvents, Upstream } from '../base/ports.ts';
 import { err } from '../base/result.ts';
-import { startAdminServer, type AdminAnswer, type AdminControl } from '../io/admin/server.ts';
+import type { AdminAnswer } from '../io/admin/route.ts';
+import { startAdminServer } from '../io/admin/server.ts';
 import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts';
 import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
@@ -18,10 +19,10 @@ import type { OtlpExporter } from '../io/observe/otlp.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
-import type { NodeState, NodeStatus } from './adminTypes.ts';
+import { nodeRoutes } from './adminHandlers.ts';
+import type { FaultReply, FaultRequest, NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
 import type { LoadedConfig } from './config/build.ts';
-import { createControlAdmin } from './control/controlAdmin.ts';
 import { ControlNode } from './control/controlNode.ts';
 import { applyFault, type FaultParts } from './faults.ts';
 import { childSpecs, choosePorts, originsOf, workerConfig } from './nodeParts.ts';
@@ -32,7 +33,6 @@ import { openTracer } from './tracer.ts';
 import { VERSION } from './version.ts';
 import { openTeam, type Team } from './workers/team.ts';
 import type { LaunchWorker } from './workers/workerProcess.ts';
-import { explainRoute, modelRows, nodeRows, nodeStatus, regionRows, targetRows } from './views.ts';
 import type { NodeSources } from './views.ts';
 
 /** What a node is started with. */
@@ -395,25 +395,18 @@ class LiveNode implements RunningNode {
       views: {
         isReady: () => this.#isReady(),
         metrics: () => this.#team?.render() ?? metrics.render(),
-        status: () => Promise.resolve(nodeStatus(sources)),
-        regions: () => Promise.resolve(regionRows(sources)),
-        nodes: () => Promise.resolve(nodeRows(sources)),
-        targets: () => Promise.resolve(targetRows(sources)),
-        models: () => Promise.resolve(modelRows(sources)),
-        explain: (model, region) => explainRoute(sources, model, region),
-        control: this.#controlAdmin(),
         warnings: () => this.#control?.warnings() ?? [],
-        fault: this.#loaded.shell.hasFaults ? (body) => this.#fault(body) : null,
       },
+      routes: nodeRoutes({
+        sources,
+        control: this.#control?.side ?? null,
+        wallMs: () => this.#options.platform.clock.wallMs(),
+        fault: this.#loaded.shell.hasFaults ? (fault) => this.#fault(fault) : null,
+      }),
       onError: (cause) => log.error('admin-view-failed', { cause: String(cause) }),
     });
     this.#open.push(server);
     return `http://${renderAddress({ host: admin.host, port: server.port })}`;
-  }
-
-  #controlAdmin(): AdminControl | null {
-    const { clock } = this.#options.platform;
-    return this.#control && createControlAdmin(this.#control.side, () => clock.wallMs());
   }
 
   #sources(): NodeSources {
@@ -434,14 +427,14 @@ class LiveNode implements RunningNode {
     };
   }
 
-  #fault(body: unknown): AdminAnswer {
+  #fault(fault: FaultRequest): AdminAnswer<FaultReply> {
     const parts: FaultParts = {
       region: this.gateway.serving.config.region,
       fault: (name, action) => this.#children?.fault(name, action) ?? err('unknown-target'),
       cut: (region) => this.#peers?.cut(region) ?? false,
       heal: () => this.#peers?.heal(),
     };
-    return applyFault(parts, body);
+    return applyFault(parts, fault);
   }
 }
 

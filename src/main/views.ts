@@ -2,7 +2,7 @@
 
 import { err, ok } from '../base/result.ts';
 import type { LlamaChildRow } from '../io/llamaChildren.ts';
-import type { AdminAnswer } from '../io/admin/server.ts';
+import type { AdminAnswer } from '../io/admin/route.ts';
 import type { Gateway } from '../replica/gateway.ts';
 import type { Candidate } from '../routing/router.ts';
 import type {
@@ -174,7 +174,7 @@ export function explainRoute(
   sources: NodeSources,
   model: string,
   region: string | null,
-): AdminAnswer {
+): AdminAnswer<Explanation> {
   const { gateway } = sources;
   const own = gateway.serving.config.region;
   if (region !== null && region !== own) {

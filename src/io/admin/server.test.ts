@@ -2,27 +2,62 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { after, before, test } from 'node:test';
 
+import { z } from 'zod';
+
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok } from '../../base/result.ts';
+import { openapiDocument } from './openapi.ts';
+import { named, serveRoutes, type AdminRoutes } from './route.ts';
 import { startAdminServer, type AdminServer, type AdminViews } from './server.ts';
 
 let isReady = true;
 const views: AdminViews = {
   isReady: () => isReady,
   metrics: () => Promise.resolve({ contentType: 'text/plain; version=0.0.4', text: 'up 1\n' }),
-  status: () => Promise.resolve({ kind: 'node' }),
-  regions: () => Promise.resolve({ items: [], unreachable: [] }),
-  nodes: () => Promise.reject(new Error('a bug with a secret')),
-  targets: () => Promise.resolve({ items: ['t'], unreachable: [] }),
-  models: () => Promise.resolve({ items: ['m'], unreachable: [] }),
-  control: null,
   warnings: () => [],
-  explain: (model, region) =>
-    model === 'm'
-      ? ok({ model, region })
-      : err({ status: 404, code: 'model_not_found', message: 'No such model.' }),
-  fault: (body) => ok({ done: [JSON.stringify(body)] }),
 };
+const ROUTES = {
+  list: {
+    method: 'GET',
+    path: '/admin/v1/list',
+    role: 'viewer',
+    summary: 'A list',
+    answer: named('TestList', z.strictObject({ items: z.array(z.string()) })),
+  },
+  change: {
+    method: 'POST',
+    path: '/admin/v1/list',
+    role: 'operator',
+    summary: 'Changes the list',
+    body: named('TestChange', z.strictObject({ add: z.string(), times: z.int().default(1) })),
+    answer: named('TestChanged', z.strictObject({ told: z.string() })),
+  },
+  find: {
+    method: 'GET',
+    path: '/admin/v1/find',
+    role: 'viewer',
+    summary: 'Finds one',
+    query: z.strictObject({ name: z.string().min(1), place: z.string().optional() }),
+    answer: named('TestFound', z.looseObject({})),
+    refusals: { 404: ['not_there'] },
+  },
+  broken: {
+    method: 'GET',
+    path: '/admin/v1/broken',
+    role: 'viewer',
+    summary: 'Has a bug',
+    answer: named('TestBroken', z.strictObject({})),
+  },
+} as const satisfies AdminRoutes;
+const routes = serveRoutes(ROUTES, {
+  list: () => ok({ items: ['t'] }),
+  change: ({ body }) => ok({ told: JSON.stringify(body) }),
+  find: ({ query }) =>
+    query.name === 'm'
+      ? ok({ ...query })
+      : err({ status: 404, code: 'not_there', message: 'No such thing.' }),
+  broken: () => Promise.reject(new Error('a bug with a secret')),
+});
 const errors: unknown[] = [];
 let server: AdminServer;
 let base = '';
@@ -32,6 +67,7 @@ before(async () => {
     host: '127.0.0.1',
     port: 0,
     views,
+    routes,
     onError: (cause) => errors.push(cause),
     pages: (incoming, response) => {
       if (incoming.url !== '/') return false;
@@ -49,7 +85,7 @@ async function get(path: string, init: RequestInit = {}) {
 }
 
 function post(body: string, headers: Record<string, string> = {}) {
-  return get('/admin/v1/faults', {
+  return get('/admin/v1/list', {
     method: 'POST',
     body,
     headers: { 'content-type': 'application/json', ...headers },
@@ -59,7 +95,7 @@ function post(body: string, headers: Record<string, string> = {}) {
 /** With a Host header of our choice, which fetch does not allow. */
 function getAs(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(`${base}/admin/v1/status`, { headers: { host } }, (response) => {
+    const outgoing = request(`${base}/admin/v1/list`, { headers: { host } }, (response) => {
       response.resume();
       resolve(response.statusCode ?? 0);
     });
@@ -85,26 +121,45 @@ test('liveness is always good; readiness flips, under both names', async () => {
   }
 });
 
-test('metrics and the lists are served as the views give them', async () => {
+test('metrics, answers and pages are served', async () => {
   assert.equal((await get('/metrics')).text, 'up 1\n');
-  assert.equal((await get('/admin/v1/status')).text, '{"kind":"node"}');
-  assert.equal((await get('/admin/v1/regions')).text, '{"items":[],"unreachable":[]}');
-  assert.equal((await get('/admin/v1/targets')).status, 200);
-  assert.equal((await get('/admin/v1/models')).status, 200);
+  assert.equal((await get('/admin/v1/list')).text, '{"items":["t"]}');
+  assert.equal((await get('/admin/v1/list', { method: 'HEAD' })).status, 200);
   assert.equal((await get('/')).text, 'page');
 });
 
-test('explain needs a model and passes refusals on', async () => {
-  assert.equal((await get('/admin/v1/explain')).status, 400);
-  const answer = await get('/admin/v1/explain?model=m&region=r');
-  assert.equal(answer.text, '{"model":"m","region":"r"}');
-  const refusal = await get('/admin/v1/explain?model=x');
+test('a query is checked by the schema of its row; refusals of the handler pass', async () => {
+  assert.equal((await get('/admin/v1/find')).status, 400);
+  assert.equal((await get('/admin/v1/find?name=m&plaec=r')).status, 400);
+  assert.equal((await get('/admin/v1/find?name=m&place=r')).text, '{"name":"m","place":"r"}');
+  const refusal = await get('/admin/v1/find?name=x');
   assert.equal(refusal.status, 404);
-  assert.match(refusal.text, /"code":"model_not_found"/);
+  assert.match(refusal.text, /"code":"not_there"/);
+});
+
+test('every row and every probe is in the document, under the schemas that check it', () => {
+  const document = openapiDocument(ROUTES, '1');
+  assert.deepEqual(Object.keys(document.paths).toSorted(), [
+    '/admin/v1/broken',
+    '/admin/v1/find',
+    '/admin/v1/list',
+    '/health/liveliness',
+    '/health/readiness',
+    '/livez',
+    '/metrics',
+    '/readyz',
+  ]);
+  const list = document.paths['/admin/v1/list'];
+  assert.equal(list?.['post']?.['x-banyan-role'], 'operator');
+  const text = JSON.stringify(document);
+  assert.match(text, /"TestChange":\{"type":"object","properties":\{"add":/);
+  assert.match(text, /"required":\["add"\]/, 'what has a default need not be sent');
+  assert.match(text, /"name":"place","in":"query","required":false/);
+  assert.match(text, /"404":\{"description":"not_there"/);
 });
 
 test('a view that fails is a 500 without its message, and is told', async () => {
-  const answer = await get('/admin/v1/nodes');
+  const answer = await get('/admin/v1/broken');
   assert.equal(answer.status, 500);
   assert.doesNotMatch(answer.text, /secret/);
   assert.equal(errors.length, 1);
@@ -113,18 +168,22 @@ test('a view that fails is a 500 without its message, and is told', async () => 
 test('unknown paths are 404, other methods 405', async () => {
   assert.equal((await get('/admin/v1/nothing')).status, 404);
   assert.equal((await get('/nothing')).status, 404);
-  const answer = await get('/admin/v1/status', { method: 'DELETE' });
+  const answer = await get('/admin/v1/list', { method: 'DELETE' });
   assert.equal(answer.status, 405);
-  assert.equal(answer.headers.get('allow'), 'GET, HEAD');
-  assert.equal((await get('/admin/v1/faults')).status, 405);
+  assert.equal(answer.headers.get('allow'), 'GET, HEAD, POST');
+  assert.equal((await get('/livez', { method: 'POST' })).headers.get('allow'), 'GET, HEAD');
+  assert.equal((await get('/admin/v1/find', { method: 'POST' })).status, 405);
 });
 
-test('a fault is JSON by POST, bounded, and not from another origin', async () => {
-  assert.equal((await post('{"action":"heal"}')).text, '{"done":["{\\"action\\":\\"heal\\"}"]}');
+test('a change is JSON by POST, bounded, checked, and not from another origin', async () => {
+  assert.equal((await post('{"add":"a"}')).text, '{"told":"{\\"add\\":\\"a\\",\\"times\\":1}"}');
   assert.equal((await post('{')).status, 400);
+  assert.equal((await post('{}')).status, 400);
+  assert.match((await post('{"add":1}')).text, /"code":"invalid_request"/);
+  assert.equal((await post('{"add":"a","tiems":2}')).status, 400);
   assert.equal((await post('{}', { 'content-type': 'text/plain' })).status, 415);
   assert.equal((await post('{}', { origin: 'http://evil.example' })).status, 403);
-  assert.equal((await post('{}', { origin: base })).status, 200);
+  assert.equal((await post('{"add":"a"}', { origin: base })).status, 200);
   const large = JSON.stringify('x'.repeat(OBSERVE_LIMITS.adminBodyBytesMax));
   assert.equal((await post(large)).status, 413);
 });
@@ -136,23 +195,6 @@ test('a name that somebody points at this machine is refused (DNS rebinding)', a
   assert.equal(await getAs('127.0.0.1.evil.example'), 421);
 });
 
-test('faults are refused where they are not allowed', async () => {
-  const strict = await startAdminServer({
-    host: '127.0.0.1',
-    port: 0,
-    views: { ...views, fault: null },
-  });
-  try {
-    const response = await fetch(`http://127.0.0.1:${strict.port}/admin/v1/faults`, {
-      method: 'POST',
-      body: '{}',
-    });
-    assert.equal(response.status, 403);
-  } finally {
-    await strict.close();
-  }
-});
-
 test('a taken port is an error and no crash', async () => {
-  await assert.rejects(startAdminServer({ host: '127.0.0.1', port: server.port, views }));
+  await assert.rejects(startAdminServer({ host: '127.0.0.1', port: server.port, views, routes }));
 });

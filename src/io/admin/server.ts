@@ -1,7 +1,7 @@
 /**
- * The admin listener: health, metrics and the admin API as JSON, over `node:http`. It knows paths and
- * rules, not what is behind them: the composition root supplies the views. A node and the demo's
- * supervisor use the same server.
+ * The admin listener: probes, metrics and the admin API as JSON, over `node:http`. It knows rules, not
+ * what is behind them: the composition root supplies a table of routes with their handlers
+ * (`route.ts`). A node and the demo's supervisor use the same server.
  *
  * A1: on a loopback address only requests whose `Host` is a loopback name are served, so that a web
  * page cannot reach it by a name that it points here (DNS rebinding). A2: what changes something is
@@ -13,42 +13,16 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { PROBES, type Probe } from './probes.ts';
+import type { AdminAnswer, AdminRefusal, Caller, ServedRoute } from './route.ts';
 
-/** Why the admin API refused. */
-export interface AdminRefusal {
-  readonly status: number;
-  readonly code: string;
-  readonly message: string;
-}
-
-/** A JSON object, or a refusal. */
-export type AdminAnswer = Result<object, AdminRefusal>;
-
-/** What the server shows; given by the composition root. */
+/** What the probes show. */
 export interface AdminViews {
   /** False while starting and while draining. */
   isReady(): boolean;
   /** What is not as it should be though requests are served; empty: nothing. Told by `/readyz`. */
   warnings(): readonly string[];
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
-  status(): Promise<object>;
-  regions(): Promise<object>;
-  nodes(): Promise<object>;
-  targets(): Promise<object>;
-  models(): Promise<object>;
-  /** `region` is null where the asker named none. */
-  explain(model: string, region: string | null): AdminAnswer | Promise<AdminAnswer>;
-  /** The control state's part of the API; null: there is none here. */
-  readonly control: AdminControl | null;
-  /** Null: faults are not allowed here. `body` is JSON as it came, not yet checked. */
-  readonly fault: ((body: unknown) => AdminAnswer | Promise<AdminAnswer>) | null;
-}
-
-/** Paths that are read with GET and changed with POST. */
-export interface AdminControl {
-  has(path: string): boolean;
-  /** `body` is null for GET, else JSON as it came, not yet checked. */
-  answer(path: string, body: unknown, remote: string): Promise<AdminAnswer>;
 }
 
 /** What the server is built from. */
@@ -57,6 +31,7 @@ export interface AdminServerOptions {
   /** 0: a free one. */
   readonly port: number;
   readonly views: AdminViews;
+  readonly routes: readonly ServedRoute[];
   /** Serves paths that are not of the admin API (a status page); false: it does not know the path. */
   readonly pages?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Told of failures inside a view: bugs. */
@@ -73,6 +48,7 @@ export interface AdminServer {
 
 /** Listens. Rejects where the address cannot be had. */
 export function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
+  const desk = new Desk(options);
   const server = createServer(
     {
       requestTimeout: OBSERVE_LIMITS.adminRequestMs,
@@ -80,7 +56,7 @@ export function startAdminServer(options: AdminServerOptions): Promise<AdminServ
       maxHeaderSize: 16 * 1024,
     },
     (request, response) => {
-      handle(options, request, response).catch((cause: unknown) => {
+      desk.handle(request, response).catch((cause: unknown) => {
         options.onError?.(cause);
         if (response.headersSent) response.destroy();
         else refuse(response, { status: 500, code: 'internal', message: 'A view failed.' });
@@ -109,50 +85,90 @@ function close(server: Server): Promise<void> {
   });
 }
 
-const LISTS = ['status', 'regions', 'nodes', 'targets', 'models'] as const;
+const PROBE_BY_PATH: ReadonlyMap<string, Probe> = new Map(
+  PROBES.map((probe) => [probe.path, probe]),
+);
 
-async function handle(
-  options: AdminServerOptions,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const { views } = options;
-  if (isLoopbackName(options.host) && !isLoopbackName(hostName(request.headers.host ?? ''))) {
-    const message = 'The Host header must be that of this machine.';
-    return refuse(response, { status: 421, code: 'wrong_host', message });
+/** Where requests come in. */
+class Desk {
+  readonly #options: AdminServerOptions;
+  /** By path, then by method. */
+  readonly #routes = new Map<string, Map<string, ServedRoute>>();
+
+  constructor(options: AdminServerOptions) {
+    this.#options = options;
+    for (const served of options.routes) {
+      const { path, method } = served.route;
+      const at = this.#routes.get(path) ?? new Map<string, ServedRoute>();
+      this.#routes.set(path, at.set(method, served));
+    }
   }
-  const url = URL.parse(request.url ?? '/', 'http://admin.invalid');
-  const path = url?.pathname ?? '/';
-  if (path === '/admin/v1/faults') return fault(views, request, response);
-  if (views.control?.has(path) === true) return control(views.control, path, request, response);
-  const isKnown = path.startsWith('/admin/') || HEALTH.has(path) || path === '/metrics';
-  if (!isKnown && options.pages?.(request, response) === true) return;
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD');
-    const message = 'This path takes GET.';
-    return refuse(response, { status: 405, code: 'method_not_allowed', message });
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { host } = this.#options;
+    if (isLoopbackName(host) && !isLoopbackName(hostName(request.headers.host ?? ''))) {
+      const message = 'The Host header must be that of this machine.';
+      return refuse(response, { status: 421, code: 'wrong_host', message });
+    }
+    const url = URL.parse(request.url ?? '/', 'http://admin.invalid');
+    const path = url?.pathname ?? '/';
+    const probe = PROBE_BY_PATH.get(path);
+    if (probe !== undefined) return this.#probe(probe, request, response);
+    const methods = this.#routes.get(path);
+    if (methods !== undefined) {
+      const query = url?.searchParams ?? new URLSearchParams();
+      return this.#route(methods, query, request, response);
+    }
+    const isPage = !path.startsWith('/admin/') && this.#options.pages?.(request, response) === true;
+    if (isPage) return;
+    refuse(response, { status: 404, code: 'not_found', message: 'No such path here.' });
   }
-  const health = HEALTH.get(path);
-  if (health !== undefined) return sendHealth(health, views, response);
-  if (path === '/metrics') {
+
+  async #probe(probe: Probe, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (methodOf(request) !== 'GET') return refuseMethod(response, ['GET']);
+    const { views } = this.#options;
+    if (probe.shows !== 'metrics') return sendHealth(probe.shows, views, response);
     const { contentType, text } = await views.metrics();
-    return send(response, 200, contentType, text);
+    send(response, 200, contentType, text);
   }
-  const list = LISTS.find((name) => path === `/admin/v1/${name}`);
-  if (list !== undefined) return sendJson(response, 200, await views[list]());
-  if (path === '/admin/v1/explain') {
-    return explain(views, url?.searchParams ?? new URLSearchParams(), response);
+
+  async #route(
+    methods: ReadonlyMap<string, ServedRoute>,
+    query: URLSearchParams,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const served = methods.get(methodOf(request));
+    if (served === undefined) return refuseMethod(response, [...methods.keys()]);
+    const caller = callerOf(request);
+    if (served.route.method === 'GET') {
+      return sendAnswer(response, await served.answer(query, null, caller));
+    }
+    const body = await readPost(request, response);
+    sendAnswer(response, body.ok ? await served.answer(query, body.value, caller) : body);
   }
-  refuse(response, { status: 404, code: 'not_found', message: `No such path here.` });
 }
 
-/** Liveness: the process answers. Readiness: it takes new requests. LiteLLM's names beside ours. */
-const HEALTH: ReadonlyMap<string, 'live' | 'ready'> = new Map([
-  ['/livez', 'live'],
-  ['/readyz', 'ready'],
-  ['/health/liveliness', 'live'],
-  ['/health/readiness', 'ready'],
-]);
+/** What GET answers HEAD is asked for, too. */
+function methodOf({ method = '' }: IncomingMessage): string {
+  return method === 'HEAD' ? 'GET' : method;
+}
+
+function callerOf(request: IncomingMessage): Caller {
+  return {
+    who: 'local',
+    role: 'admin',
+    from: request.socket.remoteAddress ?? '',
+    authorization: request.headers.authorization ?? null,
+  };
+}
+
+function refuseMethod(response: ServerResponse, methods: readonly string[]): void {
+  const allowed = methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
+  response.setHeader('allow', allowed.join(', '));
+  const message = `This path takes ${methods.join(' and ')}.`;
+  refuse(response, { status: 405, code: 'method_not_allowed', message });
+}
 
 function sendHealth(health: 'live' | 'ready', views: AdminViews, response: ServerResponse): void {
   const isGood = health === 'live' || views.isReady();
@@ -161,56 +177,11 @@ function sendHealth(health: 'live' | 'ready', views: AdminViews, response: Serve
   send(response, isGood ? 200 : 503, 'text/plain; charset=utf-8', `${lines.join('\n')}\n`);
 }
 
-async function explain(
-  views: AdminViews,
-  query: URLSearchParams,
-  response: ServerResponse,
-): Promise<void> {
-  const model = query.get('model');
-  if (model === null || model === '') {
-    const message = 'Say which model: ?model=NAME.';
-    return refuse(response, { status: 400, code: 'invalid_request', message });
-  }
-  sendAnswer(response, await views.explain(model, query.get('region')));
-}
-
-async function fault(
-  views: AdminViews,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  if (views.fault === null) {
-    const message = 'Faults are not allowed here; demo.faults in the configuration allows them.';
-    return refuse(response, { status: 403, code: 'faults_disabled', message });
-  }
-  const body = await readPost(request, response);
-  sendAnswer(response, body.ok ? await views.fault(body.value) : body);
-}
-
-async function control(
-  desk: AdminControl,
-  path: string,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const remote = request.socket.remoteAddress ?? '';
-  if (request.method === 'GET' || request.method === 'HEAD') {
-    return sendAnswer(response, await desk.answer(path, null, remote));
-  }
-  const body = await readPost(request, response);
-  sendAnswer(response, body.ok ? await desk.answer(path, body.value, remote) : body);
-}
-
 /** The JSON of a POST, or why it is none (A2). */
 async function readPost(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<Result<unknown, AdminRefusal>> {
-  if (request.method !== 'POST') {
-    response.setHeader('allow', 'POST');
-    const message = 'This path takes POST.';
-    return err({ status: 405, code: 'method_not_allowed', message });
-  }
   const { origin, host } = request.headers;
   if (origin !== undefined && origin !== `http://${host ?? ''}`) {
     const message = 'Not from another origin.';

@@ -1,26 +1,9 @@
-/**
- * The admin API of the control state.
- *
- * | path | answer |
- * |---|---|
- * | `GET /admin/v1/members` | the group: who votes, who leads, how far each is |
- * | `GET /admin/v1/leader` | who leads, as this node knows it |
- * | `GET /admin/v1/keys` | keys of the control state, without secrets |
- * | `GET /admin/v1/audit` | the newest changes: who, from where, what, why |
- * | `POST /admin/v1/keys` | `{ action: create, revoke or rotate, name, … }` |
- * | `POST /admin/v1/members` | `{ action: remove, promote or demote, id, force }` |
- * | `POST /admin/v1/leader` | `{ region }`: hands leadership to it |
- *
- * `dryRun: true` says what would be done and does nothing.
- */
+/** The admin API of the control state: the handlers of `controlRoutes.ts`. */
 
 import { createHash, randomBytes } from 'node:crypto';
 
-import { z } from 'zod';
-
-import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { err, ok } from '../../base/result.ts';
-import type { AdminAnswer, AdminControl } from '../../io/admin/server.ts';
+import type { AdminAnswer, AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlFailure } from '../../replica/control/engine.ts';
 import {
   createKey,
@@ -31,75 +14,44 @@ import {
   type KeyRecord,
 } from '../../replica/control/keys.ts';
 import type { AuditInput, Transaction } from '../../replica/control/types.ts';
-import { keySchema } from '../config/schema.ts';
+import type {
+  AuditRow,
+  CONTROL_ROUTES,
+  GroupAnswer,
+  KeyRow,
+  KeysBody,
+  KeysChanged,
+  LeaderBody,
+  MembersBody,
+} from './controlRoutes.ts';
+import type { Operated, Operation } from './members.ts';
 import type { ControlBackend } from './backend.ts';
-import type { Operation } from './members.ts';
 
-/** After a rotation the old secret goes on for an hour, unless somebody says otherwise, ms. */
-const GRACE_MS = 3_600_000;
-const GRACE_MS_MAX = 30 * 24 * 3_600_000;
 const AUDIT_ROWS = 200;
 
-const asked = {
-  dryRun: z.boolean().default(false),
-  who: z.string().max(CONTROL_LIMITS.auditCharsMax).default('unknown'),
-  why: z.string().max(CONTROL_LIMITS.auditCharsMax).default(''),
+/** Why there are no answers where a node's file has no `control`. */
+export const NO_CONTROL: AdminRefusal = {
+  status: 404,
+  code: 'no_control',
+  message: 'This node has no control state: its file has no "control".',
 };
-const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = keySchema.shape;
-const keysBody = z.discriminatedUnion('action', [
-  z.strictObject({
-    action: z.literal('create'),
-    name,
-    models,
-    requestsPerMinute,
-    tokensPerMinute,
-    inFlightMax,
-    priority,
-    ...asked,
-  }),
-  z.strictObject({ action: z.literal('revoke'), name, ...asked }),
-  z.strictObject({
-    action: z.literal('rotate'),
-    name,
-    graceMs: z.int().min(0).max(GRACE_MS_MAX).default(GRACE_MS),
-    ...asked,
-  }),
-]);
-const membersBody = z.strictObject({
-  action: z.enum(['remove', 'promote', 'demote']),
-  id: z.int().min(1),
-  force: z.boolean().default(false),
-  ...asked,
-});
-const leaderBody = z.strictObject({ region: z.string(), ...asked });
 
-const PATH = /^\/admin\/v1\/(members|leader|keys|audit)$/;
-
-export function isControlPath(path: string): boolean {
-  return PATH.test(path);
-}
-
-export function createControlAdmin(side: ControlBackend, wallMs: () => number): AdminControl {
+export function controlHandlers(
+  side: ControlBackend,
+  wallMs: () => number,
+): AdminHandlers<typeof CONTROL_ROUTES> {
   return {
-    has: isControlPath,
-    async answer(path, body, remote) {
-      const [, name = ''] = PATH.exec(path) ?? [];
-      if (body === null) return ok(view(side, name));
-      if (name === 'keys') return changeKeys(side, wallMs(), body, remote);
-      if (name === 'members') return changeMembers(side, body);
-      if (name === 'leader') return moveLeader(side, body);
-      return refused(405, 'method_not_allowed', 'The audit log is only read.');
-    },
+    getMembers: () => ok(groupView(side)),
+    getLeader: () => ok(groupView(side)),
+    getKeys: () => ok({ items: keyRows(side), unreachable: [] }),
+    getAudit: () => ok({ items: auditRows(side), unreachable: [] }),
+    changeKeys: ({ body, caller }) => changeKeys(side, wallMs(), body, caller),
+    changeMembers: ({ body }) => changeMembers(side, body),
+    moveLeader: ({ body }) => moveLeader(side, body),
   };
 }
 
-function view(side: ControlBackend, name: string): object {
-  if (name === 'keys') return { items: keyRows(side), unreachable: [] };
-  if (name === 'audit') return { items: auditRows(side), unreachable: [] };
-  return { ...groupView(side), unreachable: [] };
-}
-
-function groupView(side: ControlBackend): object {
+function groupView(side: ControlBackend): GroupAnswer {
   const status = side.group?.status() ?? null;
   const { state } = side;
   const region = (id: number): string | null =>
@@ -124,18 +76,19 @@ function groupView(side: ControlBackend): object {
           match: isSelf ? status.lastIndex : (peer?.match ?? null),
         };
       }) ?? [],
+    unreachable: [],
   };
 }
 
 function roleOf(
   voters: readonly number[],
   member: { readonly id: number; readonly isWitness: boolean },
-): string {
+): 'learner' | 'witness' | 'voter' {
   if (!voters.includes(member.id)) return 'learner';
   return member.isWitness ? 'witness' : 'voter';
 }
 
-function keyRows(side: ControlBackend): readonly object[] {
+function keyRows(side: ControlBackend): readonly KeyRow[] {
   return listKeys(side.engine.view).map(({ record, item }) => {
     const { sha256, previous, createdMs, ...rest } = record;
     return {
@@ -150,7 +103,7 @@ function keyRows(side: ControlBackend): readonly object[] {
 }
 
 /** The newest first. */
-function auditRows(side: ControlBackend): readonly object[] {
+function auditRows(side: ControlBackend): readonly AuditRow[] {
   const { view: state } = side.engine;
   const from = Math.max(1, state.revision - AUDIT_ROWS + 1);
   return state
@@ -169,15 +122,12 @@ function auditRows(side: ControlBackend): readonly object[] {
 async function changeKeys(
   side: ControlBackend,
   wallMs: number,
-  body: unknown,
-  remote: string,
-): Promise<AdminAnswer> {
-  const parsed = keysBody.safeParse(body);
-  if (!parsed.success) return malformed(parsed.error);
-  const request = parsed.data;
+  request: KeysBody,
+  caller: Caller,
+): Promise<AdminAnswer<KeysChanged>> {
   const audit: AuditInput = {
     who: request.who,
-    from: remote,
+    from: caller.from,
     what: `keys ${request.action} ${request.name}`,
     why: request.why,
   };
@@ -198,14 +148,12 @@ async function changeKeys(
   return refused(404, 'unknown_key', message);
 }
 
-type KeysBody = z.output<typeof keysBody>;
-
 async function create(
   side: ControlBackend,
   wallMs: number,
   request: Extract<KeysBody, { readonly action: 'create' }>,
   audit: AuditInput,
-): Promise<AdminAnswer> {
+): Promise<AdminAnswer<KeysChanged>> {
   const { action: _action, dryRun, who: _who, why: _why, ...limits } = request;
   if (findKey(side.engine.view, request.name) !== null) return taken(request.name);
   if (dryRun) return ok({ dryRun, would: audit.what });
@@ -226,7 +174,7 @@ async function changeKey(
   wallMs: number,
   request: Exclude<KeysBody, { readonly action: 'create' }>,
   audit: AuditInput,
-): Promise<AdminAnswer | null> {
+): Promise<AdminAnswer<KeysChanged> | null> {
   const stored = findKey(side.engine.view, request.name);
   if (stored === null) return null;
   if (request.dryRun) return ok({ dryRun: true, would: audit.what });
@@ -236,34 +184,26 @@ async function changeKey(
   return done(await transact(side, rotation), { secret });
 }
 
-async function changeMembers(side: ControlBackend, body: unknown): Promise<AdminAnswer> {
-  const parsed = membersBody.safeParse(body);
-  if (!parsed.success) return malformed(parsed.error);
-  const { action, id, force, dryRun } = parsed.data;
+async function changeMembers(side: ControlBackend, request: MembersBody) {
+  const { action, id, force, dryRun } = request;
   if (dryRun) return ok({ dryRun, would: `${action} member ${id}` });
   const operation: Operation =
     action === 'promote' ? { kind: action, id } : { kind: action, id, force };
-  return operated(side, operation, { action, id });
+  return operated(await side.operate(operation)) ?? ok({ action, id, done: true as const });
 }
 
-async function moveLeader(side: ControlBackend, body: unknown): Promise<AdminAnswer> {
-  const parsed = leaderBody.safeParse(body);
-  if (!parsed.success) return malformed(parsed.error);
-  const { region, dryRun } = parsed.data;
+async function moveLeader(side: ControlBackend, { region, dryRun }: LeaderBody) {
   const conf = side.group?.status().conf;
   const to = conf?.members.findLast((member) => member.region === region);
   if (to === undefined) return refused(404, 'unknown_region', `No member is in "${region}".`);
   if (dryRun) return ok({ dryRun, would: `leadership goes to ${region}` });
-  return operated(side, { kind: 'transfer', id: to.id }, { region });
+  const refusal = operated(await side.operate({ kind: 'transfer', id: to.id }));
+  return refusal ?? ok({ region, done: true as const });
 }
 
-async function operated(
-  side: ControlBackend,
-  operation: Operation,
-  told: object,
-): Promise<AdminAnswer> {
-  const { error } = await side.operate(operation);
-  if (error === null) return ok({ ...told, done: true });
+/** Null: it was done. */
+function operated({ error }: Operated): ReturnType<typeof refused> | null {
+  if (error === null) return null;
   const status = error.code === 'unavailable' || !error.definite ? 503 : 409;
   return refused(status, error.code.replaceAll('-', '_'), error.message);
 }
@@ -282,12 +222,12 @@ function transact(side: ControlBackend, transaction: Transaction): Promise<Told>
 }
 
 /** Null: the comparison failed, and nothing was changed. */
-function done(told: Told, more: object): AdminAnswer | null {
+function done(told: Told, more: { readonly secret?: string }): AdminAnswer<KeysChanged> | null {
   if (told.kind === 'failed') return failed(told.failure);
   return told.isSuccess ? ok({ ...more, revision: told.revision }) : null;
 }
 
-function failed(failure: ControlFailure): AdminAnswer {
+function failed(failure: ControlFailure): ReturnType<typeof refused> {
   if (failure.kind === 'refused')
     return refused(400, failure.error.replaceAll('-', '_'), 'Refused.');
   const isKnown = failure.kind === 'unavailable';
@@ -297,7 +237,7 @@ function failed(failure: ControlFailure): AdminAnswer {
   return refused(isKnown ? 503 : 504, isKnown ? 'no_quorum' : 'outcome_unknown', message);
 }
 
-function taken(name: string): AdminAnswer {
+function taken(name: string): ReturnType<typeof refused> {
   return refused(
     409,
     'key_exists',
@@ -305,12 +245,8 @@ function taken(name: string): AdminAnswer {
   );
 }
 
-function malformed(error: z.ZodError): AdminAnswer {
-  return refused(400, 'invalid_request', z.prettifyError(error));
-}
-
-function refused(status: number, code: string, message: string): AdminAnswer {
-  return err({ status, code, message });
+function refused(status: number, code: string, message: string) {
+  return err<AdminRefusal>({ status, code, message });
 }
 
 function newSecret(): string {

@@ -4,7 +4,7 @@ import { request } from 'node:http';
 
 import { DEMO_LIMITS, OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok } from '../../base/result.ts';
-import type { AdminAnswer } from '../../io/admin/server.ts';
+import type { AdminAnswer } from '../../io/admin/route.ts';
 import { isRow, type JsonRow } from '../json.ts';
 
 /** What came back. */
@@ -13,13 +13,18 @@ export interface Reply {
   readonly text: string;
 }
 
+/** What a question has beside its path. */
+export interface Question {
+  /** Absent: GET. */
+  readonly body?: object;
+  readonly limitMs?: number;
+  /** Null: no credentials. */
+  readonly authorization?: string | null;
+}
+
 /** Asks; null where nobody answers in time. */
-export function ask(
-  port: number,
-  path: string,
-  body?: object,
-  limitMs: number = DEMO_LIMITS.askMs,
-): Promise<Reply | null> {
+export function ask(port: number, path: string, question: Question = {}): Promise<Reply | null> {
+  const { body, limitMs = DEMO_LIMITS.askMs, authorization = null } = question;
   const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
   return new Promise((resolve) => {
     const outgoing = request(
@@ -30,10 +35,12 @@ export function ask(
         method: bytes === null ? 'GET' : 'POST',
         agent: false,
         signal: AbortSignal.timeout(limitMs),
-        headers:
-          bytes === null
+        headers: {
+          ...(authorization === null ? {} : { authorization }),
+          ...(bytes === null
             ? {}
-            : { 'content-type': 'application/json', 'content-length': bytes.length },
+            : { 'content-type': 'application/json', 'content-length': bytes.length }),
+        },
       },
       (response) => {
         const chunks: Buffer[] = [];
@@ -54,17 +61,19 @@ export function ask(
   });
 }
 
-/** Passes a question on; null where the node does not answer. */
-export async function askForAnswer(
+/**
+ * Passes a question on; null where the node does not answer. Its answer is that of our own node of
+ * the same version: its shape is that of the route.
+ */
+export async function askForAnswer<Answer extends object>(
   port: number,
   path: string,
-  body?: object,
-  limitMs: number = DEMO_LIMITS.askMs,
-): Promise<AdminAnswer | null> {
-  const reply = await ask(port, path, body, limitMs);
+  question: Question = {},
+): Promise<AdminAnswer<Answer> | null> {
+  const reply = await ask(port, path, question);
   if (reply === null) return null;
   const answer = parseObject(reply.text);
-  if (reply.status === 200) return ok(answer);
+  if (reply.status === 200) return ok(answer as unknown as Answer);
   const { error } = answer;
   const { code, message } = isRow(error) ? error : {};
   return err({ status: reply.status, code: String(code), message: String(message) });

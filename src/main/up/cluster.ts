@@ -4,9 +4,14 @@
  */
 
 import { err, ok } from '../../base/result.ts';
-import type { AdminAnswer, AdminViews } from '../../io/admin/server.ts';
+import { serveRoutes, type AdminAnswer, type ServedRoute } from '../../io/admin/route.ts';
+import type { AdminViews } from '../../io/admin/server.ts';
+import { adminDocument, NODE_ROUTES } from '../adminRoutes.ts';
 import type {
   ClusterStatus,
+  Explanation,
+  FaultReply,
+  FaultRequest,
   List,
   ModelRow,
   NodeRow,
@@ -15,10 +20,11 @@ import type {
   RegionSighting,
   TargetRow,
 } from '../adminTypes.ts';
+import { CONTROL_ROUTES } from '../control/controlRoutes.ts';
 import { isRow } from '../json.ts';
 import { VERSION } from '../version.ts';
-import { ask } from './ask.ts';
-import { clusterControl } from './clusterControl.ts';
+import { ask, askForAnswer } from './ask.ts';
+import { passOn } from './clusterControl.ts';
 import type { RegionProcess } from './regionProcess.ts';
 
 /** The live parts. */
@@ -120,7 +126,7 @@ function badness(state: string): number {
 }
 
 /** `GET /admin/v1/nodes`. */
-export async function clusterNodes(parts: ClusterParts): Promise<List<NodeRow>> {
+async function clusterNodes(parts: ClusterParts): Promise<List<NodeRow>> {
   const answers = await lists<NodeRow>(parts, '/admin/v1/nodes');
   const items = parts.regions.flatMap((region): readonly NodeRow[] => {
     const name = region.plan.region;
@@ -139,7 +145,7 @@ export async function clusterTargets(parts: ClusterParts): Promise<List<TargetRo
 }
 
 /** `GET /admin/v1/models`. */
-export async function clusterModels(parts: ClusterParts): Promise<List<ModelRow>> {
+async function clusterModels(parts: ClusterParts): Promise<List<ModelRow>> {
   const answers = await lists<ModelRow>(parts, '/admin/v1/models');
   return { items: answers.flatMap(({ items }) => items), unreachable: silent(parts, answers) };
 }
@@ -172,24 +178,19 @@ export async function clusterStatus(parts: ClusterParts): Promise<ClusterStatus>
 }
 
 /** `GET /admin/v1/explain`: of the region that is named, else of the first that answers. */
-export async function clusterExplain(
+async function clusterExplain(
   parts: ClusterParts,
   model: string,
   region: string | null,
-): Promise<AdminAnswer> {
+): Promise<AdminAnswer<Explanation>> {
   const asked = parts.regions.filter(({ plan }) => region === null || plan.region === region);
   if (asked.length === 0) return err(regionNotFound(region ?? ''));
+  const query = new URLSearchParams({ model }).toString();
   for (const { plan, pid, state } of asked) {
     if (pid === null || state === 'paused') continue;
-    const query = new URLSearchParams({ model }).toString();
-    const reply = await ask(plan.adminPort, `/admin/v1/explain?${query}`);
-    if (reply === null) continue;
-    const answer: unknown = JSON.parse(reply.text);
-    if (!isRow(answer)) continue;
-    if (reply.status === 200) return ok(answer);
-    const error = isRow(answer['error']) ? answer['error'] : {};
-    const { code, message } = error;
-    return err({ status: reply.status, code: String(code), message: String(message) });
+    const path = `${NODE_ROUTES.explainRoute.path}?${query}`;
+    const answer = await askForAnswer<Explanation>(plan.adminPort, path);
+    if (answer !== null) return answer;
   }
   const message = `${region ?? 'No region'} does not answer.`;
   return err({ status: 503, code: 'region_unreachable', message });
@@ -205,8 +206,8 @@ export function regionNotFound(region: string): {
   return { status: 404, code: 'region_not_found', message };
 }
 
-/** The views of the supervisor's admin API. */
-export function clusterViews(parts: ClusterParts, fault: AdminViews['fault']): AdminViews {
+/** The probes of the supervisor. */
+export function clusterViews(parts: ClusterParts): AdminViews {
   return {
     isReady: parts.isReady,
     warnings: () => [],
@@ -218,13 +219,23 @@ export function clusterViews(parts: ClusterParts, fault: AdminViews['fault']): A
       const text = `# TYPE banyan_demo_region_running gauge\n${lines.join('')}`;
       return Promise.resolve({ contentType: 'text/plain; version=0.0.4; charset=utf-8', text });
     },
-    status: () => clusterStatus(parts),
-    regions: () => clusterRegions(parts),
-    nodes: () => clusterNodes(parts),
-    targets: () => clusterTargets(parts),
-    models: () => clusterModels(parts),
-    explain: (model, region) => clusterExplain(parts, model, region),
-    fault,
-    control: clusterControl(parts.regions),
   };
+}
+
+/** The supervisor's admin API: what regions know is joined, what they agree on is passed on. */
+export function clusterRoutes(
+  parts: ClusterParts,
+  fault: (request: FaultRequest) => Promise<AdminAnswer<FaultReply>>,
+): readonly ServedRoute[] {
+  const own = serveRoutes(NODE_ROUTES, {
+    getStatus: async () => ok(await clusterStatus(parts)),
+    getRegions: async () => ok(await clusterRegions(parts)),
+    getNodes: async () => ok(await clusterNodes(parts)),
+    getTargets: async () => ok(await clusterTargets(parts)),
+    getModels: async () => ok(await clusterModels(parts)),
+    explainRoute: ({ query }) => clusterExplain(parts, query.model, query.region ?? null),
+    injectFault: ({ body }) => fault(body),
+    getDocument: () => ok(adminDocument()),
+  });
+  return [...own, ...passOn(CONTROL_ROUTES, parts.regions)];
 }

@@ -1,9 +1,8 @@
 /** `POST /admin/v1/faults` of the supervisor: breaks and mends regions, model servers and links. */
 
 import { err, ok } from '../../base/result.ts';
-import type { AdminAnswer, AdminRefusal } from '../../io/admin/server.ts';
-import type { FaultRequest } from '../adminTypes.ts';
-import { parseFault } from '../faults.ts';
+import type { AdminAnswer, AdminRefusal } from '../../io/admin/route.ts';
+import type { FaultReply, FaultRequest } from '../adminTypes.ts';
 import { askForAnswer } from './ask.ts';
 import { clusterTargets, regionNotFound, type ClusterParts } from './cluster.ts';
 import type { RegionProcess } from './regionProcess.ts';
@@ -23,13 +22,8 @@ export class ClusterFaults {
     return this.#cuts;
   }
 
-  /** Does what `body` asks. */
-  async apply(body: unknown, parts: ClusterParts): Promise<AdminAnswer> {
-    const fault = parseFault(body);
-    if (fault === null) {
-      const message = 'Not a fault: see FaultRequest in the reference.';
-      return err({ status: 400, code: 'invalid_request', message });
-    }
+  /** Does what `fault` asks. */
+  async apply(fault: FaultRequest, parts: ClusterParts): Promise<AdminAnswer<FaultReply>> {
     if (fault.action === 'heal') return done(await this.#heal(parts));
     if (fault.action === 'cut') return this.#cut(fault.a, fault.b);
     const region = this.#find(fault.region);
@@ -50,7 +44,7 @@ export class ClusterFaults {
     return this.#regions.find(({ plan }) => plan.region === name) ?? null;
   }
 
-  async #cut(a: string, b: string): Promise<AdminAnswer> {
+  async #cut(a: string, b: string): Promise<AdminAnswer<FaultReply>> {
     const first = this.#find(a);
     const second = this.#find(b);
     if (first === null) return err(regionNotFound(a));
@@ -90,11 +84,11 @@ export class ClusterFaults {
   }
 }
 
-function done(sentences: readonly string[]): AdminAnswer {
+function done(sentences: readonly string[]): AdminAnswer<FaultReply> {
   return ok({ done: sentences });
 }
 
-function regionFault(region: RegionProcess, action: PlaceFault['action']): AdminAnswer {
+function regionFault(region: RegionProcess, action: PlaceFault['action']): AdminAnswer<FaultReply> {
   const name = region.plan.region;
   const pid = region.pid === null ? '' : ` (pid ${region.pid})`;
   switch (action) {
@@ -117,7 +111,10 @@ function wrongState(name: string, action: string): AdminRefusal {
   return { status: 409, code: 'wrong_state', message: `${name} is not in a state for ${action}.` };
 }
 
-async function tellTarget(region: RegionProcess, fault: PlaceFault): Promise<AdminAnswer> {
+async function tellTarget(
+  region: RegionProcess,
+  fault: PlaceFault,
+): Promise<AdminAnswer<FaultReply>> {
   return (await tell(region, fault)) ?? err(silentRegion(region.plan.region));
 }
 
@@ -127,7 +124,7 @@ function silentRegion(name: string): AdminRefusal {
 }
 
 /** Passes a fault on to a node; null where it does not answer. */
-function tell(region: RegionProcess, fault: FaultRequest): Promise<AdminAnswer | null> {
+function tell(region: RegionProcess, fault: FaultRequest): Promise<AdminAnswer<FaultReply> | null> {
   if (region.pid === null || region.state === 'paused') return Promise.resolve(null);
-  return askForAnswer(region.plan.adminPort, '/admin/v1/faults', fault);
+  return askForAnswer<FaultReply>(region.plan.adminPort, '/admin/v1/faults', { body: fault });
 }

@@ -12,7 +12,7 @@ import { CliError, EXIT } from '../exitCodes.ts';
 import { isRow } from '../json.ts';
 import { say } from '../verb.ts';
 import { ask } from './ask.ts';
-import { clusterTargets, clusterViews, type ClusterParts } from './cluster.ts';
+import { clusterRoutes, clusterTargets, clusterViews, type ClusterParts } from './cluster.ts';
 import { ClusterFaults } from './clusterFaults.ts';
 import { Figures } from './figures.ts';
 import { checkPorts, cleanUp, prepareCerts, rememberProcesses, takeLock } from './ground.ts';
@@ -94,11 +94,11 @@ class Supervisor implements Demo {
   ): Promise<Supervisor> {
     const supervisor = new Supervisor(plan, progress, release);
     const parts = supervisor.#parts;
-    const views = clusterViews(parts, (body) => supervisor.#faults.apply(body, parts));
     supervisor.#server = await startAdminServer({
       host: '127.0.0.1',
       port: plan.basePort,
-      views,
+      views: clusterViews(parts),
+      routes: clusterRoutes(parts, (fault) => supervisor.#faults.apply(fault, parts)),
       pages: createPages(plan, new Figures(plan, parts)),
       onError: (cause) => progress(String(cause)),
     });

@@ -1,0 +1,57 @@
+/** The admin API of a node: a handler for each row of the table. */
+
+import { err, ok } from '../base/result.ts';
+import {
+  refuseRoutes,
+  serveRoutes,
+  type AdminAnswer,
+  type ServedRoute,
+} from '../io/admin/route.ts';
+import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
+import type { FaultReply, FaultRequest } from './adminTypes.ts';
+import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
+import { CONTROL_ROUTES } from './control/controlRoutes.ts';
+import type { ControlBackend } from './control/backend.ts';
+import {
+  explainRoute,
+  modelRows,
+  nodeRows,
+  nodeStatus,
+  regionRows,
+  targetRows,
+  type NodeSources,
+} from './views.ts';
+
+/** What the handlers act on. */
+export interface NodeAdminParts {
+  readonly sources: NodeSources;
+  /** Null: this node has only what its file says. */
+  readonly control: ControlBackend | null;
+  readonly wallMs: () => number;
+  /** Null: faults are not allowed here. */
+  readonly fault: ((request: FaultRequest) => AdminAnswer<FaultReply>) | null;
+}
+
+export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
+  const { sources, control, wallMs, fault } = parts;
+  const own = serveRoutes(NODE_ROUTES, {
+    getStatus: () => ok(nodeStatus(sources)),
+    getRegions: () => ok(regionRows(sources)),
+    getNodes: () => ok(nodeRows(sources)),
+    getTargets: () => ok(targetRows(sources)),
+    getModels: () => ok(modelRows(sources)),
+    explainRoute: ({ query }) => explainRoute(sources, query.model, query.region ?? null),
+    injectFault: ({ body }) => (fault === null ? noFaults() : fault(body)),
+    getDocument: () => ok(adminDocument()),
+  });
+  const agreed =
+    control === null
+      ? refuseRoutes(CONTROL_ROUTES, NO_CONTROL)
+      : serveRoutes(CONTROL_ROUTES, controlHandlers(control, wallMs));
+  return [...own, ...agreed];
+}
+
+function noFaults(): AdminAnswer<FaultReply> {
+  const message = 'Faults are not allowed here; demo.faults in the configuration allows them.';
+  return err({ status: 403, code: 'faults_disabled', message });
+}

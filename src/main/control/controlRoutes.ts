@@ -1,0 +1,242 @@
+/**
+ * The control state's part of the admin API: its rows, and the shapes that they take and give.
+ * `dryRun: true` says what would be done and does nothing.
+ */
+
+import { z } from 'zod';
+
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { named, type AdminRoutes } from '../../io/admin/route.ts';
+import { RAFT_ERRORS } from '../../raft/errors.ts';
+import { listOf } from '../adminTypes.ts';
+import { keySchema } from '../config/schema.ts';
+
+/** After a rotation the old secret goes on for an hour, unless somebody says otherwise, ms. */
+const GRACE_MS = 3_600_000;
+const GRACE_MS_MAX = 30 * 24 * 3_600_000;
+
+/** What every change says beside what it wants. */
+export const askedOfChange = {
+  dryRun: z.boolean().default(false).describe('only say what would be done'),
+  who: z
+    .string()
+    .max(CONTROL_LIMITS.auditCharsMax)
+    .default('unknown')
+    .describe('for the audit log, beside what the credentials prove'),
+  why: z.string().max(CONTROL_LIMITS.auditCharsMax).default('').describe('for the audit log'),
+};
+
+/** What a change would do, of a dry run. */
+export const wouldBeDone = named(
+  'WouldBeDone',
+  z.strictObject({ dryRun: z.literal(true), would: z.string() }),
+);
+
+const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = keySchema.shape;
+
+const groupAnswer = named(
+  'Group',
+  z
+    .strictObject({
+      cluster: z.string().nullable().describe('id of the group; null before there is one'),
+      state: z.string(),
+      detail: z.string().nullable(),
+      term: z.int().nullable(),
+      leader: z.string().nullable().describe('its region; null: none is known'),
+      revision: z.int().describe('of the control state that this node has'),
+      items: z
+        .array(
+          z.strictObject({
+            id: z.int().min(1),
+            region: z.string(),
+            role: z.enum(['leader', 'voter', 'learner', 'witness']),
+            isHeard: z.boolean().nullable().describe('only the leader hears from all'),
+            match: z.int().nullable().describe('how far its log is'),
+          }),
+        )
+        .readonly(),
+      unreachable: z.array(z.string()).readonly(),
+    })
+    .describe('The group that keeps the control state.'),
+);
+export type GroupAnswer = z.output<typeof groupAnswer>;
+
+const keyRow = named(
+  'Key',
+  z
+    .strictObject({
+      name: z.string(),
+      models: z.array(z.string()).readonly(),
+      requestsPerMinute: z.int().nullable(),
+      tokensPerMinute: z.int().nullable(),
+      inFlightMax: z.int().nullable(),
+      priority,
+      sha256: z.string().describe('its first twelve digits'),
+      createdAt: z.string(),
+      previousUntil: z.string().nullable().describe('the secret before works until then'),
+      revision: z.int(),
+    })
+    .describe('An API key of the control state.'),
+);
+export type KeyRow = z.output<typeof keyRow>;
+
+const auditRow = named(
+  'AuditRecord',
+  z.strictObject({
+    revision: z.int(),
+    who: z.string(),
+    from: z.string(),
+    what: z.string(),
+    why: z.string(),
+    keys: z.array(z.string()).readonly().describe('what was changed: put KEY, delete KEY'),
+  }),
+);
+export type AuditRow = z.output<typeof auditRow>;
+
+const keysBody = named(
+  'ChangeKeys',
+  z.discriminatedUnion('action', [
+    z.strictObject({
+      action: z.literal('create'),
+      name,
+      models,
+      requestsPerMinute,
+      tokensPerMinute,
+      inFlightMax,
+      priority,
+      ...askedOfChange,
+    }),
+    z.strictObject({ action: z.literal('revoke'), name, ...askedOfChange }),
+    z.strictObject({
+      action: z.literal('rotate'),
+      name,
+      graceMs: z
+        .int()
+        .min(0)
+        .max(GRACE_MS_MAX)
+        .default(GRACE_MS)
+        .describe('how long the old secret goes on'),
+      ...askedOfChange,
+    }),
+  ]),
+);
+export type KeysBody = z.output<typeof keysBody>;
+
+const keysChanged = named(
+  'KeysChanged',
+  z.union([
+    wouldBeDone,
+    z.strictObject({
+      secret: z.string().describe('shown here and never again'),
+      revision: z.int(),
+    }),
+    z.strictObject({ revision: z.int() }),
+  ]),
+);
+export type KeysChanged = z.output<typeof keysChanged>;
+
+const membersBody = named(
+  'ChangeMembers',
+  z.strictObject({
+    action: z.enum(['remove', 'promote', 'demote']),
+    id: z.int().min(1),
+    force: z.boolean().default(false).describe('even where no quorum would be heard'),
+    ...askedOfChange,
+  }),
+);
+export type MembersBody = z.output<typeof membersBody>;
+
+const leaderBody = named('MoveLeader', z.strictObject({ region: z.string(), ...askedOfChange }));
+export type LeaderBody = z.output<typeof leaderBody>;
+
+const memberFields = { action: z.string(), id: z.int(), done: z.literal(true) };
+const membersChanged = named(
+  'MembersChanged',
+  z.union([wouldBeDone, z.strictObject(memberFields)]),
+);
+const leaderFields = { region: z.string(), done: z.literal(true) };
+const leaderMoved = named('LeaderMoved', z.union([wouldBeDone, z.strictObject(leaderFields)]));
+
+/** Where this server has no control state, or nobody of the group answers. */
+const NOT_HERE = { 404: ['no_control'], 503: ['unreachable'] } as const;
+/** What a change of the state may be refused with. */
+export const CHANGE_REFUSALS = {
+  503: ['no_quorum', 'unavailable', 'unreachable'],
+  504: ['outcome_unknown'],
+} as const;
+
+/** What the group itself refuses; the codes of `src/raft/errors.ts` beside our own. */
+const GROUP_REFUSALS = [
+  'would_lose_quorum',
+  ...Object.keys(RAFT_ERRORS).map((code) => code.replaceAll('-', '_')),
+];
+
+export const CONTROL_ROUTES = {
+  getMembers: {
+    method: 'GET',
+    path: '/admin/v1/members',
+    role: 'viewer',
+    summary: 'The group: who votes, who leads, how far each is',
+    answer: groupAnswer,
+    refusals: NOT_HERE,
+  },
+  getLeader: {
+    method: 'GET',
+    path: '/admin/v1/leader',
+    role: 'viewer',
+    summary: 'Who leads, as this node knows it',
+    answer: groupAnswer,
+    refusals: NOT_HERE,
+  },
+  getKeys: {
+    method: 'GET',
+    path: '/admin/v1/keys',
+    role: 'viewer',
+    summary: 'API keys of the control state, without secrets',
+    answer: listOf('Keys', keyRow),
+    refusals: NOT_HERE,
+  },
+  getAudit: {
+    method: 'GET',
+    path: '/admin/v1/audit',
+    role: 'viewer',
+    summary: 'The newest changes: who, from where, what, why',
+    answer: listOf('Audit', auditRow),
+    refusals: NOT_HERE,
+  },
+  changeKeys: {
+    method: 'POST',
+    path: '/admin/v1/keys',
+    role: 'operator',
+    summary: 'Makes, ends or rotates an API key',
+    body: keysBody,
+    answer: keysChanged,
+    refusals: {
+      404: ['no_control', 'unknown_key'],
+      409: ['key_exists', 'changed'],
+      ...CHANGE_REFUSALS,
+    },
+  },
+  changeMembers: {
+    method: 'POST',
+    path: '/admin/v1/members',
+    role: 'admin',
+    summary: 'Takes a member out, gives it a vote or takes the vote from it',
+    body: membersBody,
+    answer: membersChanged,
+    refusals: { 404: ['no_control'], 409: GROUP_REFUSALS, ...CHANGE_REFUSALS },
+  },
+  moveLeader: {
+    method: 'POST',
+    path: '/admin/v1/leader',
+    role: 'operator',
+    summary: 'Hands leadership to a region',
+    body: leaderBody,
+    answer: leaderMoved,
+    refusals: {
+      404: ['no_control', 'unknown_region'],
+      409: GROUP_REFUSALS,
+      ...CHANGE_REFUSALS,
+    },
+  },
+} as const satisfies AdminRoutes;
