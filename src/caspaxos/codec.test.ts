@@ -164,7 +164,7 @@ test('what the core asserts of a message is checked before it comes in', () => {
   const bad: readonly Body[] = [
     { kind: 'prepare', key: at, ballot: zero },
     { kind: 'prepare', key: at, ballot: { ...one, epoch: 2 } },
-    { kind: 'prepare', key: { bucket: 0, name: 'k' }, ballot: one },
+    { kind: 'prepare', key: { bucket: 1, name: '' }, ballot: one },
     { kind: 'accept', key: at, ballot: one, register: absentRegister, next: one },
     {
       kind: 'promise',

@@ -28,7 +28,7 @@ export function writeKey(writer: ByteWriter, key: Key): void {
 
 export function readKey(reader: ByteReader): Key {
   const key = { bucket: reader.u64(), name: reader.text(CASPAXOS_LIMITS.keyNameBytesMax) };
-  if (key.bucket < 1 || key.name === '') reader.isBad = true;
+  if (key.name === '') reader.isBad = true;
   return key;
 }
 

@@ -7,6 +7,9 @@
  *     epoch of its own; the last step needs a rescan of exactly the joint epoch.
  * K2: quorums of neighbouring epochs meet: a joint one holds a majority of both sets.
  * K3: a closed bucket is closed for ever: `floor` never falls, and `closed` only moves into it.
+ *     Bucket 0 is never closed: for keys that must outlive every other bucket.
+ * K4: opening buckets begins an epoch with the same acceptors: once a quorum has answered in it,
+ *     nothing that was begun before wins any more, in the older buckets too.
  */
 
 import { assert } from '../base/assert.ts';
@@ -26,7 +29,12 @@ export type ControlError =
   | 'not-rescanned'
   | 'already-closed'
   | 'not-open'
+  /** Bucket 0. */
+  | 'permanent'
   | 'too-many-buckets';
+
+/** Always open, never closed. */
+export const PERMANENT_BUCKET = 0;
 
 /** The control state that the cluster begins with. */
 export function firstControl(
@@ -74,6 +82,7 @@ export function closeBucket(
   bucket: number,
   index: number,
 ): Result<Control, ControlError> {
+  if (bucket === PERMANENT_BUCKET) return err('permanent');
   if (isClosed(control, bucket)) return err('already-closed');
   if (!isOpen(control, bucket)) return err('not-open');
   const closed = [...control.closed, bucket].toSorted((a, b) => a - b);
@@ -85,15 +94,16 @@ export function closeBucket(
   return ok({ ...control, index, floor, closed });
 }
 
-/** Opens buckets up to `openTo`. */
+/** Opens buckets up to `openTo`. K4. */
 export function openBuckets(
   control: Control,
   openTo: number,
   index: number,
 ): Result<Control, ControlError> {
+  if (isJoint(control)) return err('change-in-flight');
   if (!Number.isSafeInteger(openTo) || openTo <= control.openTo) return err('no-change');
   if (openTo - control.floor > CASPAXOS_LIMITS.bucketsMax) return err('too-many-buckets');
-  return ok({ ...control, index, openTo });
+  return ok({ ...control, index, epoch: control.epoch + 1, openTo });
 }
 
 export function isJoint(control: Control): boolean {
@@ -101,6 +111,7 @@ export function isJoint(control: Control): boolean {
 }
 
 export function isClosed(control: Control, bucket: number): boolean {
+  if (bucket === PERMANENT_BUCKET) return false;
   return bucket <= control.floor || control.closed.includes(bucket);
 }
 

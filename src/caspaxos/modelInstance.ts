@@ -5,7 +5,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { Bugs } from './bugs.ts';
-import { beginChange, closeBucket, finishChange, firstControl } from './control.ts';
+import { beginChange, closeBucket, finishChange, firstControl, openBuckets } from './control.ts';
 import type { Acceptor, Control, Key, NodeId } from './types.ts';
 
 /** The one key of every instance. */
@@ -15,7 +15,9 @@ export type LogStep =
   | { readonly kind: 'begin'; readonly acceptors: readonly NodeId[] }
   /** Needs a rescan of the joint epoch. */
   | { readonly kind: 'finish' }
-  | { readonly kind: 'close' };
+  | { readonly kind: 'close' }
+  /** Another bucket: the epoch changes, the acceptors do not. */
+  | { readonly kind: 'open' };
 
 /** `retry` asks again what the last answer left open; without one it is passed over. */
 export type ClientStep = 'change' | 'read' | 'retry';
@@ -58,7 +60,9 @@ export function controlsOf({ first, log }: Instance): readonly Control[] {
         ? beginChange(last, step.acceptors.map(acceptor), index)
         : step.kind === 'finish'
           ? finishChange(last, last.epoch, index)
-          : closeBucket(last, MODEL_KEY.bucket, index);
+          : step.kind === 'open'
+            ? openBuckets(last, last.openTo + 1, index)
+            : closeBucket(last, MODEL_KEY.bucket, index);
     assert(made.ok, 'the log of an instance makes sense');
     controls.push(made.value);
   }

@@ -67,6 +67,22 @@ export const INSTANCES: readonly ListedInstance[] = [
   },
   {
     ...PLAIN,
+    isQuick: true,
+    name: 'a bucket is opened meanwhile: an epoch begins; the writer does not hear of it',
+    scripts: [['change'], ['read']],
+    log: [{ kind: 'open' }],
+    deaf: [0],
+  },
+  {
+    ...PLAIN,
+    isQuick: false,
+    name: 'a bucket is opened while two changes race, two rounds each',
+    scripts: [['change'], ['change', 'read']],
+    log: [{ kind: 'open' }],
+    roundsMax: 2,
+  },
+  {
+    ...PLAIN,
     ...REPLACE,
     isQuick: false,
     name: 'an acceptor is replaced; the writer does not hear of it',

@@ -10,6 +10,7 @@
 import { assert, unreachable } from '../base/assert.ts';
 import type { Result } from '../base/result.ts';
 import { onAccept, onPrepare, onQuery, onScan, slotOf, takeControl } from './acceptor.ts';
+import { isZeroBallot } from './ballot.ts';
 import { NO_BUGS, type Bugs } from './bugs.ts';
 import { acceptorOf } from './control.ts';
 import { failAll, onNewControl, startRequest, sweepWaiting } from './requests.ts';
@@ -81,6 +82,33 @@ export class CasNode {
       rounds: this.#core.roundCount,
       conflicts: this.#core.conflictCount,
     };
+  }
+
+  /** All that this acceptor keeps, by bucket and name. */
+  get kept(): ReadonlyMap<number, ReadonlyMap<string, Slot>> {
+    return this.#core.buckets;
+  }
+
+  /**
+   * All that was given out to persist, as persists with so many slots at most: folded in order they
+   * stand for every one before, so that a log may begin with them.
+   */
+  *digest(slotsMax: number): Iterable<Persist> {
+    const { seq, epoch, control, buckets } = this.#core;
+    let slots: SlotRecord[] = [];
+    yield { seq: Math.max(1, seq), epoch, control, slots };
+    for (const [bucket, named] of buckets) {
+      for (const [name, { promised, accepted, register }] of named) {
+        const isAccepted = !isZeroBallot(accepted);
+        const key = { bucket, name };
+        const what = isAccepted ? { ballot: accepted, register } : null;
+        slots.push({ key, promised, accepted: what });
+        if (slots.length < slotsMax) continue;
+        yield { seq: Math.max(1, seq), epoch, control: null, slots };
+        slots = [];
+      }
+    }
+    if (slots.length > 0) yield { seq: Math.max(1, seq), epoch, control: null, slots };
   }
 
   /** What this acceptor keeps of a key. For checkers and for a page that shows it. */

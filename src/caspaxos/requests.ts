@@ -68,7 +68,7 @@ function refusalOf(self: Core, key: Key, change: Change | null): CasErrorCode | 
 function isGoodKey({ bucket, name }: Key): boolean {
   const bytes = encodeUtf8(name).length;
   const isNamed = bytes > 0 && bytes <= CASPAXOS_LIMITS.keyNameBytesMax;
-  return Number.isSafeInteger(bucket) && bucket >= 1 && isNamed;
+  return Number.isSafeInteger(bucket) && bucket >= 0 && isNamed;
 }
 
 function isGoodChange({ expect, requestId }: Change): boolean {

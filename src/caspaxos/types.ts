@@ -33,7 +33,7 @@ export interface Ballot {
   readonly proposer: number;
 }
 
-/** A register's name. Keys live and die with their bucket. */
+/** A register's name. Keys live and die with their bucket; bucket 0 is never closed. */
 export interface Key {
   readonly bucket: number;
   readonly name: string;
