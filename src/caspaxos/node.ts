@@ -96,7 +96,7 @@ export class CasNode {
   *digest(slotsMax: number): Iterable<Persist> {
     const { seq, epoch, control, buckets } = this.#core;
     let slots: SlotRecord[] = [];
-    yield { seq: Math.max(1, seq), epoch, control, slots };
+    yield { seq: Math.max(1, seq), epoch, control, slots: [] };
     for (const [bucket, named] of buckets) {
       for (const [name, { promised, accepted, register }] of named) {
         const isAccepted = !isZeroBallot(accepted);

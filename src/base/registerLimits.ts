@@ -1,0 +1,59 @@
+/** Limits of registers as a node hosts them: leases, claims, names. */
+
+import { assert } from './assert.ts';
+import { CASPAXOS_LIMITS } from './caspaxosLimits.ts';
+
+const MIB = 1024 * 1024;
+
+export const REGISTER_LIMITS = {
+  /** One round; above the longest round trip between regions and an fsync, ms. */
+  roundMs: 1_000,
+  /** One try of a request, ms. */
+  requestMs: 3_000,
+  /** A request with all its tries; past it the caller is told what is known, ms. */
+  answerMs: 8_000,
+  /** Before a try whose outcome is not known is made again, ms. */
+  retryMs: 20,
+  /** Requests under way at one node. */
+  requestsMax: 4_096,
+  /** Size of one file of an acceptor's log, bytes. */
+  segmentBytes: 4 * MIB,
+  /** The log is shortened after so many records, or bytes. */
+  digestRecords: 16_384,
+  digestBytes: 16 * MIB,
+  /** Slots of one record of a shortened log. */
+  digestSlots: 256,
+  /** The log says that all so far is durable once nothing was written for so long, ms. */
+  settleMs: 500,
+  /** A full disk is asked for space again after this, ms. */
+  spaceRetryMs: 1_000,
+  /** Whoever looks after acceptors and generations looks as often, ms. */
+  careMs: 500,
+  /** Acceptors are first agreed on without the regions that did not come within this, ms. */
+  foundingMs: 5_000,
+  /** Keys of one generation of claims, and of all leases and names together. */
+  keysMax: 250_000,
+  /** How long a claim stands at least, ms; at most twice as long. */
+  claimMsMin: 1_000,
+  claimMsDefault: 24 * 3_600_000,
+  claimMsMax: 30 * 24 * 3_600_000,
+  /** Names of leases, claims and names, bytes. */
+  nameBytesMax: 200,
+  /** What a claim came to, bytes. */
+  resultBytesMax: 1_024,
+  /** Leases that one process holds or waits for. */
+  heldMax: 1_024,
+  /** Rows of a list. */
+  rowsMax: 1_000,
+} as const;
+
+assert(
+  REGISTER_LIMITS.roundMs * 2 <= REGISTER_LIMITS.requestMs &&
+    REGISTER_LIMITS.requestMs * 2 <= REGISTER_LIMITS.answerMs,
+  'a request has time for a second round, and a call for a second try',
+);
+assert(
+  REGISTER_LIMITS.nameBytesMax + 16 <= CASPAXOS_LIMITS.keyNameBytesMax &&
+    REGISTER_LIMITS.keysMax <= CASPAXOS_LIMITS.keysPerBucketMax,
+  'names fit into keys, keys into buckets',
+);

@@ -1,0 +1,110 @@
+/**
+ * What is to be done about acceptors and generations: one step at a time, decided from what the
+ * control state says. Pure. Each step is a transaction that does nothing where somebody else was
+ * faster, so that two who decide at once do no harm.
+ *
+ * MC1: acceptors change through a joint set and its rescan only (K1 of src/caspaxos/SPEC.md).
+ * MC2: a generation is opened when the newest one has stood for its time, and the ones before that
+ *      are closed then: a claim stands for that time at least, and for twice of it at most.
+ * MC3: a wall clock alone closes nothing: whoever decides has itself seen the newest generation for
+ *      a tenth of its time.
+ */
+
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
+import {
+  beginChange,
+  closeBucket,
+  finishChange,
+  firstControl,
+  isClosed,
+  isJoint,
+  openBuckets,
+} from '../../caspaxos/control.ts';
+import type { Acceptor, Control } from '../../caspaxos/types.ts';
+import type { RegisterNode } from './state.ts';
+
+export interface CareView {
+  /** Null: nothing is agreed on yet. */
+  readonly state: { readonly control: Control; readonly openedMs: number } | null;
+  /** Those who announced themselves. */
+  readonly nodes: readonly RegisterNode[];
+  /** Regions that have a vote in the control state; null: whoever announces itself counts. */
+  readonly regions: readonly string[] | null;
+  readonly claimMs: number;
+  readonly wallMs: number;
+  /** How long this process has seen the newest generation, or that there is none, ms. */
+  readonly seenMs: number;
+}
+
+export type CareStep =
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'put';
+      readonly what: string;
+      readonly control: Control;
+      readonly openedMs: number;
+    }
+  /** Bring every key to the new set; then call `afterRescan`. */
+  | { readonly kind: 'rescan' };
+
+const NONE: CareStep = { kind: 'none' };
+
+/** The next step. */
+export function nextStep(view: CareView): CareStep {
+  const { state, wallMs } = view;
+  const wanted = wantedAcceptors(view);
+  if (state === null) {
+    if (!isWhole(view, wanted)) return NONE;
+    return { kind: 'put', what: 'found', control: firstControl(wanted, 1, 0), openedMs: wallMs };
+  }
+  const { control, openedMs } = state;
+  if (isJoint(control)) return { kind: 'rescan' };
+  if (wanted.length > 0 && !isSame(control.acceptors, wanted)) {
+    const next = beginChange(control, wanted, 0);
+    if (next.ok) return { kind: 'put', what: 'begin change', control: next.value, openedMs };
+  }
+  return isGenerationOver(view, openedMs) ? rotate(control, wallMs) : NONE;
+}
+
+/** The end of a change, once its epoch was rescanned; null: it is not what is under way. */
+export function afterRescan(control: Control, epoch: number): Control | null {
+  const next = finishChange(control, epoch, 0);
+  return next.ok ? next.value : null;
+}
+
+function wantedAcceptors({ nodes, regions }: CareView): readonly Acceptor[] {
+  return nodes
+    .filter(({ region }) => regions === null || regions.includes(region))
+    .map(({ id, incarnation }) => ({ id, incarnation }))
+    .toSorted((a, b) => a.id - b.id);
+}
+
+/** All regions have come; or most have, and the others were waited for. */
+function isWhole({ regions, seenMs }: CareView, wanted: readonly Acceptor[]): boolean {
+  if (regions === null || wanted.length === 0) return wanted.length > 0;
+  const isMost = wanted.length * 2 > regions.length;
+  return wanted.length === regions.length || (isMost && seenMs >= REGISTER_LIMITS.foundingMs);
+}
+
+function isSame(a: readonly Acceptor[], b: readonly Acceptor[]): boolean {
+  return a.length === b.length && a.every(({ id }, at) => id === b[at]?.id);
+}
+
+/** MC3. */
+function isGenerationOver({ claimMs, wallMs, seenMs }: CareView, openedMs: number): boolean {
+  if (seenMs >= claimMs) return true;
+  return wallMs - openedMs >= claimMs && seenMs * 10 >= claimMs;
+}
+
+/** MC2. */
+function rotate(control: Control, wallMs: number): CareStep {
+  let next = control;
+  for (let bucket = control.floor + 1; bucket < control.openTo; bucket += 1) {
+    if (isClosed(next, bucket)) continue;
+    const closed = closeBucket(next, bucket, 0);
+    if (closed.ok) next = closed.value;
+  }
+  const opened = openBuckets(next, control.openTo + 1, 0);
+  if (!opened.ok) return NONE;
+  return { kind: 'put', what: 'next generation', control: opened.value, openedMs: wallMs };
+}

@@ -1,0 +1,230 @@
+/**
+ * Strict claims on registers. A claim stands in the newest bucket that is open, its generation; a
+ * generation is closed when it is old, and takes its claims with it.
+ *
+ * G1: a claim is won only where every older generation that is open holds none, and the newest one
+ *     was still the newest when the answer came. Opening a generation begins an epoch (K4 of
+ *     src/caspaxos/SPEC.md): whoever has looked into the older ones in it has shut them for those
+ *     that did not know of it. Of two that claim in neighbouring generations one at most wins.
+ * G2: of claims in several generations the oldest counts.
+ * G3: the older generations are read while the newest is asked, so that a claim costs one round.
+ *     What that leaves behind where an older claim is found stays until its generation is closed.
+ */
+
+import { assert } from '../../base/assert.ts';
+import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
+import { err, ok } from '../../base/result.ts';
+import {
+  attachResult,
+  claim,
+  claimOf,
+  freeClaim,
+  type ClaimOf,
+  type ClaimOutcome,
+} from '../../caspaxos/claims.ts';
+import { isOpen, PERMANENT_BUCKET } from '../../caspaxos/control.ts';
+import type { Change, Control, Key } from '../../caspaxos/types.ts';
+import type { Asked, Asker } from './asker.ts';
+import type {
+  ClaimAnswer,
+  ClaimStore,
+  ClaimView,
+  StoreDone,
+  StoreFailure,
+  WonClaim,
+} from './port.ts';
+
+const PREFIX = 'claim/';
+/** A generation can become older while it is asked; more often than this is no chance. */
+const ROUNDS_MAX = 4;
+
+/** What one generation holds of a key. */
+type Found = Exclude<ClaimOutcome, { readonly kind: 'foreign' | 'failed' }> | Failed;
+interface Failed {
+  readonly kind: 'failed';
+  readonly failure: StoreFailure;
+}
+
+export class ClaimBook implements ClaimStore {
+  readonly #asker: Asker;
+
+  constructor(asker: Asker) {
+    this.#asker = asker;
+  }
+
+  claim(key: string, owner: string, about: string, done: StoreDone<ClaimAnswer>): void {
+    assert(isKey(key), 'a claim has a key of fitting length');
+    this.#round({ key, of: { owner, about }, done }, 1);
+  }
+
+  #round(asked: ClaimAsk, round: number): void {
+    const control = this.#asker.control;
+    const newest = control === null ? 0 : control.openTo;
+    if (control === null || newest === PERMANENT_BUCKET || round > ROUNDS_MAX) {
+      const detail =
+        control === null ? 'The registers are not open here yet.' : 'Generations move.';
+      this.#asker.timers.after(0, () => asked.done(err({ kind: 'unavailable', detail })));
+      return;
+    }
+    const { key, of } = asked;
+    const older = generations(control).filter((bucket) => bucket < newest);
+    const found = new Map<number, Found>();
+    const came = (bucket: number, one: Found | 'closed'): void => {
+      // It went meanwhile: it was the oldest and its time was over, or we knew of too little.
+      if (one === 'closed' && bucket === newest) return this.#round(asked, round + 1);
+      found.set(bucket, one === 'closed' ? { kind: 'free', version: 0 } : one);
+      if (found.size === older.length + 1) this.#judge(asked, round, newest, found);
+    };
+    for (const bucket of older) this.#read(bucket, key, of.owner, (one) => came(bucket, one));
+    this.#claimIn(newest, key, of, 0, (one) => came(newest, one));
+  }
+
+  /** G1, G2. */
+  #judge(asked: ClaimAsk, round: number, newest: number, found: ReadonlyMap<number, Found>): void {
+    const { key, of, done } = asked;
+    const { owner } = of;
+    const place: number[] = [];
+    for (const bucket of [...found.keys()].toSorted((a, b) => a - b)) {
+      const one = found.get(bucket);
+      if (one === undefined || one.kind === 'free') continue;
+      if (one.kind === 'failed') return done(err(one.failure));
+      if (one.kind === 'won') {
+        place.push(bucket, one.version);
+        continue;
+      }
+      const result = one.kind === 'done' ? decodeUtf8(one.result) : null;
+      const { owner: other, about } = one;
+      return done(ok({ kind: 'taken', claim: { key, owner: other, about, result } }));
+    }
+    if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
+    assert(place.length > 0, 'a claim that is not won is told or failed');
+    done(ok({ kind: 'won', claim: { key, owner, about: of.about, place } }));
+  }
+
+  #read(bucket: number, key: string, owner: string, done: (found: Found | 'closed') => void): void {
+    this.#asker.read(keyOf(bucket, key), (asked) => done(foundOf(owner, asked)));
+  }
+
+  #claimIn(
+    bucket: number,
+    key: string,
+    of: ClaimOf,
+    version: number,
+    done: (found: Found | 'closed') => void,
+  ): void {
+    this.#asker.change(keyOf(bucket, key), claim(of, version, false), (asked) => {
+      const found = foundOf(of.owner, asked);
+      const isFreed = found !== 'closed' && found.kind === 'free';
+      if (isFreed && found.version !== version) {
+        return this.#claimIn(bucket, key, of, found.version, done);
+      }
+      done(found);
+    });
+  }
+
+  settle(won: WonClaim, result: string, done: StoreDone<null>): void {
+    const bytes = encodeUtf8(result);
+    assert(bytes.length <= REGISTER_LIMITS.resultBytesMax, 'what a claim came to is short');
+    this.#end(won, (version) => attachResult(won, version, bytes, false), done);
+  }
+
+  release(won: WonClaim, done: StoreDone<null>): void {
+    this.#end(won, (version) => freeClaim(won, version, false), done);
+  }
+
+  /** The oldest generation last: until then it tells what the others do not say any more. */
+  #end(won: WonClaim, changeAt: (version: number) => Change, done: StoreDone<null>): void {
+    const places: { readonly bucket: number; readonly version: number }[] = [];
+    for (let at = 0; at + 1 < won.place.length; at += 2) {
+      places.push({ bucket: won.place[at] ?? 0, version: won.place[at + 1] ?? 0 });
+    }
+    const next = (): void => {
+      const place = places.pop();
+      if (place === undefined) return done(ok(null));
+      this.#asker.change(keyOf(place.bucket, won.key), changeAt(place.version), (asked) => {
+        if (asked.kind === 'failed') done(err(asked.failure));
+        else next();
+      });
+    };
+    next();
+  }
+
+  lookup(key: string, done: StoreDone<ClaimView | null>): void {
+    assert(isKey(key), 'a claim has a key of fitting length');
+    const control = this.#asker.control;
+    const open = control === null ? [] : generations(control);
+    const next = (at: number): void => {
+      const bucket = open[at];
+      if (bucket === undefined) return done(ok(null));
+      this.#read(bucket, key, '', (found) => {
+        if (found === 'closed' || found.kind === 'free' || found.kind === 'won')
+          return next(at + 1);
+        if (found.kind === 'failed') return done(err(found.failure));
+        done(ok(viewOf(key, found)));
+      });
+    };
+    if (control !== null) return next(0);
+    const detail = 'The registers are not open here yet.';
+    this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
+  }
+
+  list(countMax: number): readonly ClaimView[] {
+    const kept = this.#asker.host?.kept ?? new Map<never, never>();
+    const rows = new Map<string, ClaimView>();
+    for (const bucket of [...kept.keys()].toSorted((a, b) => a - b)) {
+      if (bucket === PERMANENT_BUCKET) continue;
+      for (const [name, { register }] of kept.get(bucket) ?? []) {
+        if (rows.size >= countMax) return [...rows.values()];
+        if (!name.startsWith(PREFIX)) continue;
+        const found = claimOf('', register);
+        const key = name.slice(PREFIX.length);
+        if (found.kind !== 'pending' && found.kind !== 'done') continue;
+        if (!rows.has(key)) rows.set(key, viewOf(key, found));
+      }
+    }
+    return [...rows.values()];
+  }
+}
+
+interface ClaimAsk {
+  readonly key: string;
+  readonly of: ClaimOf;
+  readonly done: StoreDone<ClaimAnswer>;
+}
+
+/** Open ones, the oldest first. */
+function generations(control: Control): readonly number[] {
+  const open: number[] = [];
+  for (let bucket = control.floor + 1; bucket <= control.openTo; bucket += 1) {
+    if (isOpen(control, bucket)) open.push(bucket);
+  }
+  return open;
+}
+
+function keyOf(bucket: number, key: string): Key {
+  return { bucket, name: PREFIX + key };
+}
+
+function isKey(key: string): boolean {
+  const bytes = encodeUtf8(key).length;
+  return bytes > 0 && bytes <= REGISTER_LIMITS.nameBytesMax;
+}
+
+function viewOf(
+  key: string,
+  found: Extract<ClaimOutcome, { readonly kind: 'pending' | 'done' }>,
+): ClaimView {
+  const { owner, about } = found;
+  return { key, owner, about, result: found.kind === 'done' ? decodeUtf8(found.result) : null };
+}
+
+function foundOf(owner: string, asked: Asked): Found | 'closed' {
+  if (asked.kind === 'failed') return asked;
+  if (asked.kind === 'closed') return 'closed';
+  if (asked.kind === 'changed') return { kind: 'won', version: asked.version };
+  const outcome = claimOf(owner, asked.register);
+  if (outcome.kind !== 'foreign' && outcome.kind !== 'failed') return outcome;
+  const detail = 'The key holds no claim of this version.';
+  return { kind: 'failed', failure: { kind: 'unavailable', detail } };
+}

@@ -1,0 +1,125 @@
+/**
+ * What the control state says of registers: who the acceptors are, which generations of claims are
+ * open, who each region's node is. Every number that must never be used twice (a node's, a
+ * proposer's, the order of the states) is the revision of the transaction that made it.
+ */
+
+import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
+import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { CASPAXOS_LIMITS } from '../../base/caspaxosLimits.ts';
+import { readControl, writeControl } from '../../caspaxos/codec.ts';
+import type { Control } from '../../caspaxos/types.ts';
+import type { ControlView } from '../control/engine.ts';
+import type { AuditInput, Compare, KeyValue, Transaction } from '../control/types.ts';
+
+const STATE_KEY = 'registers/state';
+const STATE_TYPE = 'registers/1';
+const NODES = 'registers/nodes/';
+const NODE_TYPE = 'register-node/1';
+const PROPOSERS = 'registers/proposers/';
+const PROPOSER_TYPE = 'register-proposer/1';
+const REGIONS_MAX = 64;
+
+/** The acceptors and generations. */
+export interface RegisterState {
+  /** Of another one nothing is valid here: the control state was restored into a new cluster. */
+  readonly cluster: string;
+  readonly control: Control;
+  /** When the newest generation was opened, wall clock of whoever opened it. */
+  readonly openedMs: number;
+  readonly item: KeyValue;
+}
+
+/** A region's node as it announced itself. Its id is the revision of that. */
+export interface RegisterNode {
+  readonly region: string;
+  readonly id: number;
+  readonly incarnation: number;
+}
+
+/** Null: not agreed on yet, or of another cluster. */
+export function readState(view: ControlView, cluster: string): RegisterState | null {
+  const item = view.get(STATE_KEY);
+  const state = item === null ? null : decodeState(item);
+  return state?.cluster === cluster ? state : null;
+}
+
+function decodeState(item: KeyValue): RegisterState | null {
+  if (item.type !== STATE_TYPE) return null;
+  const reader = new ByteReader(item.value);
+  const cluster = reader.text(CASPAXOS_LIMITS.clusterCharsMax * 4);
+  const openedMs = reader.u64();
+  const read = readControl(reader);
+  if (!reader.isDone()) return null;
+  return { cluster, openedMs, control: { ...read, index: item.modRevision }, item };
+}
+
+/** Puts the next state; does nothing where there is another one than `before`. */
+export function putState(
+  view: ControlView,
+  next: Pick<RegisterState, 'cluster' | 'control' | 'openedMs'>,
+  audit: AuditInput,
+): Transaction {
+  const writer = new ByteWriter();
+  writer.text(next.cluster).u64(next.openedMs);
+  writeControl(writer, next.control);
+  return put(view, STATE_KEY, STATE_TYPE, writer.finish(), audit);
+}
+
+/** Announces a disk. Does nothing where another one was announced since `view`. */
+export function announceNode(
+  view: ControlView,
+  cluster: string,
+  region: string,
+  incarnation: number,
+  audit: AuditInput,
+): Transaction {
+  const value = encodeUtf8(JSON.stringify({ cluster, incarnation }));
+  return put(view, NODES + region, NODE_TYPE, value, audit);
+}
+
+/** A new proposer's number: the revision that the answer tells. */
+export function grantProposer(region: string, incarnation: number, audit: AuditInput): Transaction {
+  const value = encodeUtf8(JSON.stringify({ incarnation }));
+  const key = PROPOSERS + region;
+  const success = [{ kind: 'put', key, type: PROPOSER_TYPE, value }] as const;
+  return { kind: 'transaction', audit, compares: [], success, failure: [] };
+}
+
+/** The nodes of this cluster, one a region. */
+export function readNodes(view: ControlView, cluster: string): readonly RegisterNode[] {
+  const { items } = view.range({ prefix: NODES, after: '', keysMax: REGIONS_MAX });
+  return items.flatMap((item) => {
+    const node = item.type === NODE_TYPE ? decodeNode(item, cluster) : null;
+    return node === null ? [] : [node];
+  });
+}
+
+function decodeNode(item: KeyValue, cluster: string): RegisterNode | null {
+  try {
+    const read: unknown = JSON.parse(decodeUtf8(item.value));
+    if (typeof read !== 'object' || read === null) return null;
+    const fields: Readonly<Record<string, unknown>> = { ...read };
+    const { incarnation } = fields;
+    if (fields['cluster'] !== cluster || typeof incarnation !== 'number') return null;
+    return { region: item.key.slice(NODES.length), id: item.modRevision, incarnation };
+  } catch {
+    return null; // Not JSON: none of this version.
+  }
+}
+
+function put(
+  view: ControlView,
+  key: string,
+  type: string,
+  value: Uint8Array,
+  audit: AuditInput,
+): Transaction {
+  const known = view.get(key);
+  const compare: Compare =
+    known === null
+      ? { kind: 'absent', key }
+      : { kind: 'number', key, field: 'modRevision', relation: 'equal', number: known.modRevision };
+  const success = [{ kind: 'put', key, type, value }] as const;
+  return { kind: 'transaction', audit, compares: [compare], success, failure: [] };
+}

@@ -1,0 +1,246 @@
+import { deepEqual, equal, ok } from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createPrng } from '../base/prng.ts';
+import { REGISTER_LIMITS } from '../base/registerLimits.ts';
+import type { ClaimAnswer, WonClaim } from '../replica/registers/port.ts';
+import { RegisterWorld } from './registersTestkit.ts';
+
+function claim(world: RegisterWorld, place: number, key: string, owner: string): ClaimAnswer {
+  const { claims } = world.registers(place);
+  const answer = world.ask<ClaimAnswer>((done) => claims.claim(key, owner, 'digest', done));
+  ok(answer.ok, JSON.stringify(answer));
+  return answer.value;
+}
+
+function won(answer: ClaimAnswer): WonClaim {
+  ok(answer.kind === 'won', JSON.stringify(answer));
+  return answer.claim;
+}
+
+test('the first claim wins in all regions, its result is told, and a freed one is claimed again', () => {
+  const world = new RegisterWorld(3);
+  const first = won(claim(world, 0, 'k', 'a'));
+  const pending = { key: 'k', owner: 'a', about: 'digest', result: null };
+  deepEqual(claim(world, 1, 'k', 'b'), { kind: 'taken', claim: pending });
+  ok(world.ask((done) => world.registers(0).claims.settle(first, 'done', done)).ok);
+  const taken = { kind: 'taken', claim: { ...pending, result: 'done' } } as const;
+  deepEqual(claim(world, 2, 'k', 'c'), taken);
+  const looked = world.ask((done) => world.registers(1).claims.lookup('k', done));
+  deepEqual(looked, { ok: true, value: taken.claim });
+  deepEqual(world.registers(2).claims.list(10), [taken.claim]);
+
+  const other = won(claim(world, 0, 'other', 'a'));
+  ok(world.ask((done) => world.registers(0).claims.release(other, done)).ok);
+  won(claim(world, 1, 'other', 'b'));
+  equal(claim(world, 2, 'other', 'c').kind, 'taken');
+});
+
+test('claims outlive a loss of power of all three regions at once', () => {
+  const world = new RegisterWorld(3);
+  for (let at = 0; at < 20; at += 1) won(claim(world, at % 3, `k${at}`, 'a'));
+  for (const place of [0, 1, 2]) world.crash(place, 'power');
+  for (const place of [0, 1, 2]) ok(world.start(place).ok);
+  world.until(() => world.nodes.every(({ registers }) => registers?.host?.isReady === true));
+  for (let at = 0; at < 20; at += 1) equal(claim(world, at % 3, `k${at}`, 'b').kind, 'taken');
+});
+
+test('any one region dies: claims go on in the others at once', () => {
+  for (const dead of [0, 1, 2]) {
+    const world = new RegisterWorld(3);
+    won(claim(world, dead, 'k', 'a'));
+    world.crash(dead);
+    const alive = [0, 1, 2].filter((place) => place !== dead);
+    for (const place of alive) {
+      const beginMs = world.time.nowMs();
+      equal(claim(world, place, 'k', 'b').kind, 'taken');
+      won(claim(world, place, `new-${place}`, 'b'));
+      const tookMs = world.time.nowMs() - beginMs;
+      ok(tookMs < 200, `${tookMs} ms`);
+    }
+  }
+});
+
+test('without a quorum a claim fails in time, and says whether it may have been made', () => {
+  const world = new RegisterWorld(3);
+  world.crash(1);
+  world.crash(2);
+  const { claims } = world.registers(0);
+  const beginMs = world.time.nowMs();
+  const answer = world.ask<ClaimAnswer>((done) => claims.claim('k', 'a', 'digest', done));
+  ok(!answer.ok && answer.error.kind === 'unavailable', JSON.stringify(answer));
+  ok(world.time.nowMs() - beginMs < REGISTER_LIMITS.answerMs + REGISTER_LIMITS.requestMs + 100);
+});
+
+test('without the control state claims and leases go on', () => {
+  const world = new RegisterWorld(3);
+  world.log.isDown = true;
+  won(claim(world, 0, 'k', 'a'));
+  equal(claim(world, 1, 'k', 'b').kind, 'taken');
+});
+
+test('a lost disk comes back under a new number and is filled: then another may be lost', () => {
+  const world = new RegisterWorld(3);
+  for (let at = 0; at < 200; at += 1) won(claim(world, 0, `k${at}`, 'a'));
+  const before = world.node(2).own.id;
+  world.crash(2);
+  world.node(2).disk.wipe();
+  world.join(2);
+  const { id } = world.node(2).own;
+  ok(id > before);
+  world.until(() => {
+    const control = world.registers(0).host?.control;
+    const isEnded = control?.acceptorsNext.length === 0;
+    return isEnded && control?.acceptors.some((one) => one.id === id) === true;
+  });
+  world.run(1_000);
+  world.crash(1);
+  for (let at = 0; at < 200; at += 1) equal(claim(world, 2, `k${at}`, 'b').kind, 'taken');
+});
+
+test('a claim stands for its time at least, for twice of it at most, and then the key is free', () => {
+  const claimMs = 60_000;
+  const world = new RegisterWorld(3, claimMs);
+  world.run(claimMs / 2);
+  won(claim(world, 0, 'k', 'a'));
+  world.run(claimMs);
+  equal(claim(world, 1, 'k', 'b').kind, 'taken', 'its own time is not over');
+  world.run(claimMs * 2);
+  won(claim(world, 2, 'k', 'c'));
+  const control = world.registers(0).host?.control;
+  ok((control?.openTo ?? 0) - (control?.floor ?? 0) <= 2, 'older generations are gone');
+});
+
+test('of claims of a key one wins, also while generations change and a node is behind', () => {
+  const claimMs = 4_000;
+  let races = 0;
+  for (let seed = 1; seed <= 12; seed += 1) {
+    const prng = createPrng(seed);
+    const world = new RegisterWorld(3, claimMs, seed);
+    for (let round = 0; round < 25; round += 1) {
+      const behind = world.node(prng.nextBelow(3)).engine;
+      behind.isDeaf = prng.nextBelow(2) === 0;
+      world.run(prng.nextBelow(400));
+      const openTo = new Set(world.nodes.map(({ registers }) => registers?.host?.control?.openTo));
+      if (openTo.size > 1) races += 1;
+      const winners: string[] = [];
+      let open = 0;
+      for (let who = 0; who < 4; who += 1) {
+        const place = prng.nextBelow(3);
+        const owner = `${round}-${who}`;
+        open += 1;
+        world.time.after(prng.nextBelow(120), () => {
+          world.registers(place).claims.claim(`k${round}`, owner, '', (answer) => {
+            open -= 1;
+            if (answer.ok && answer.value.kind === 'won') winners.push(owner);
+          });
+        });
+      }
+      if (prng.nextBelow(3) === 0) {
+        world.time.after(prng.nextBelow(200), () => {
+          behind.isDeaf = false;
+        });
+      }
+      world.until(() => open === 0);
+      behind.isDeaf = false;
+      ok(winners.length <= 1, `seed ${seed}, round ${round}: ${winners.join(' and ')} won`);
+    }
+  }
+  ok(races > 5, `nodes were of different minds in ${races} rounds`);
+});
+
+test('a lease goes to another when its holder dies, with a higher number; freed by force too', () => {
+  const world = new RegisterWorld(3);
+  const fences: number[][] = [[], [], []];
+  const handles = [0, 1, 2].map((place) =>
+    world.registers(place).leases.hold('boss', 2_000, {
+      held: (fence) => fences[place]?.push(fence),
+      lost: () => {},
+    }),
+  );
+  const holder = (): number => handles.findIndex((handle) => handle.fence() !== null);
+  world.until(() => holder() >= 0);
+  const first = holder();
+  const number = handles[first]?.fence() ?? 0;
+  world.run(10_000);
+  equal(handles[first]?.fence(), number, 'it is renewed and keeps its number');
+  world.crash(first);
+  handles.splice(first, 1, { fence: () => null, close: () => {} });
+  world.until(() => holder() >= 0);
+  const second = handles[holder()]?.fence() ?? 0;
+  ok(second > number, `${second} after ${number}`);
+  const [row] = world.registers(holder()).leases.list();
+  deepEqual([row?.name, row?.fence, row?.isFree], ['boss', second, false]);
+  const freed = world.ask((done) => world.registers(holder()).leases.free('boss', done));
+  deepEqual(freed, { ok: true, value: true });
+  world.until(() => holder() >= 0 && (handles[holder()]?.fence() ?? 0) > second);
+});
+
+test('a lease that is given back is free at once', () => {
+  const world = new RegisterWorld(3);
+  const quiet = { held: () => {}, lost: () => {} };
+  const mine = world.registers(0).leases.hold('boss', 600_000, quiet);
+  world.until(() => mine.fence() !== null);
+  mine.close();
+  world.run(200);
+  const theirs = world.registers(1).leases.hold('boss', 600_000, quiet);
+  const beginMs = world.time.nowMs();
+  world.until(() => theirs.fence() !== null);
+  ok(world.time.nowMs() - beginMs < 1_000);
+});
+
+test('a name has one owner in all regions, until that one gives it back', () => {
+  const world = new RegisterWorld(3);
+  const take = (place: number, owner: string) =>
+    world.ask((done) => world.registers(place).names.take('shop', owner, done));
+  deepEqual(take(0, 'ann'), { ok: true, value: { kind: 'yours' } });
+  deepEqual(take(0, 'ann'), { ok: true, value: { kind: 'yours' } });
+  deepEqual(take(1, 'bob'), { ok: true, value: { kind: 'taken', owner: 'ann' } });
+  ok(world.ask((done) => world.registers(1).names.give('shop', 'bob', done)).ok);
+  deepEqual(take(2, 'bob'), { ok: true, value: { kind: 'taken', owner: 'ann' } });
+  ok(world.ask((done) => world.registers(2).names.give('shop', 'ann', done)).ok);
+  deepEqual(take(1, 'bob'), { ok: true, value: { kind: 'yours' } });
+  const owner = world.ask((done) => world.registers(0).names.ownerOf('shop', done));
+  deepEqual(owner, { ok: true, value: 'bob' });
+});
+
+test('a long log is shortened, and what was there before is there after', () => {
+  const world = new RegisterWorld(1);
+  const count = REGISTER_LIMITS.digestRecords;
+  let open = 0;
+  for (let at = 0; at < count; at += 1) {
+    open += 1;
+    world.registers(0).claims.claim(`k${at}`, 'a', '', (answer) => {
+      ok(answer.ok && answer.value.kind === 'won');
+      open -= 1;
+    });
+    if (open >= 1_000) world.until(() => open < 100);
+  }
+  world.until(() => open === 0);
+  world.run(5_000);
+  const names = world
+    .node(0)
+    .disk.durableFiles()
+    .map(({ path }) => path);
+  ok(
+    names.some((name) => name.endsWith('.snapshot')),
+    names.join(),
+  );
+  world.crash(0, 'power');
+  ok(world.start(0).ok);
+  world.until(() => world.registers(0).host?.isReady === true);
+  equal(world.registers(0).claims.list(count + 1).length, count);
+});
+
+test('a damaged log does not open: its number takes part no more', () => {
+  const world = new RegisterWorld(3);
+  for (let at = 0; at < 10; at += 1) won(claim(world, 0, `k${at}`, 'a'));
+  world.run(2_000);
+  world.crash(0);
+  const { disk } = world.node(0);
+  const segment = disk.files().find(({ path }) => path.endsWith('.log'));
+  ok(segment !== undefined);
+  disk.flip(segment.path, 700, 0x10);
+  const opened = world.start(0);
+  ok(!opened.ok && opened.error.kind === 'damaged', JSON.stringify(opened));
+});
