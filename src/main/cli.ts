@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 
+import { registerBackup } from './commands/backup.ts';
 import { registerCerts } from './commands/certs.ts';
 import { registerChat } from './commands/chat.ts';
 import { registerConfig } from './commands/config.ts';
@@ -11,6 +12,7 @@ import { registerKeys } from './commands/keys.ts';
 import { registerKv } from './commands/kv.ts';
 import { registerMember } from './commands/member.ts';
 import { registerModelServe } from './commands/modelServe.ts';
+import { registerRecover } from './commands/recover.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
 import { registerTop } from './commands/top.ts';
@@ -33,6 +35,8 @@ export function buildProgram(): Command {
   registerRoute(program);
   registerKeys(program);
   registerMember(program);
+  registerBackup(program);
+  registerRecover(program);
   registerCerts(program);
   registerModelServe(program);
   registerUp(program);

@@ -4,6 +4,7 @@
  */
 
 import { CONTROL_MESSAGES } from './control/messages.ts';
+import { OPS_MESSAGES } from './control/opsMessages.ts';
 import { TOP_MESSAGES } from './top/messages.ts';
 import { DEMO_MESSAGES } from './up/messages.ts';
 
@@ -24,6 +25,7 @@ export const MESSAGES = {
   ...DEMO_MESSAGES,
   ...TOP_MESSAGES,
   ...CONTROL_MESSAGES,
+  ...OPS_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',
     zh: '面向大模型应用的多区域异地多活网关。',

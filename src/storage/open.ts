@@ -29,6 +29,30 @@ export function openLog(
   runSteps(openSteps(disk, options, events), done);
 }
 
+/** A log as it lies there. Its folder is held until `lock` is closed. */
+export interface ReadLog {
+  readonly recovered: LogRecovered;
+  readonly lock: DiskLock;
+}
+
+/** Reads a log that nobody runs on and writes nothing. `done` is called once, later. */
+export function readLog(
+  disk: Disk,
+  options: LogOptions,
+  done: (read: Result<ReadLog, LogOpenFailure>) => void,
+): void {
+  runSteps(readSteps(disk, options), done);
+}
+
+function* readSteps(disk: Disk, options: LogOptions): Steps<Result<ReadLog, LogOpenFailure>> {
+  const lock = yield* lockSteps(disk, options.folder);
+  if (!lock.ok) return lock;
+  const found = yield* readFolder(disk, options);
+  if (found.ok) return ok({ recovered: recoveredOf(found.value), lock: lock.value });
+  yield* wait<null>((closed) => lock.value.close(closed));
+  return found;
+}
+
 function* openSteps(
   disk: Disk,
   options: LogOptions,
@@ -39,16 +63,20 @@ function* openSteps(
     const made = yield* wait<null>((done) => disk.makeFolder(folder, done));
     if (!made.ok) return diskFailure(made.error);
   }
-  const locked = yield* wait<DiskLock>((done) => disk.lockFolder(folder, done));
-  if (!locked.ok) {
-    const { error } = locked;
-    if (error.kind === 'locked') return err({ kind: 'locked', detail: error.detail });
-    if (error.kind !== 'missing') return diskFailure(error);
-    return err({ kind: 'no-log', detail: `${folder} is not there` });
-  }
+  const locked = yield* lockSteps(disk, folder);
+  if (!locked.ok) return locked;
   const opened = yield* openLocked(disk, options, events, locked.value);
   if (!opened.ok) yield* wait<null>((done) => locked.value.close(done));
   return opened;
+}
+
+function* lockSteps(disk: Disk, folder: string): Steps<Result<DiskLock, LogOpenFailure>> {
+  const locked = yield* wait<DiskLock>((done) => disk.lockFolder(folder, done));
+  if (locked.ok) return locked;
+  const { error } = locked;
+  if (error.kind === 'locked') return err({ kind: 'locked', detail: error.detail });
+  if (error.kind !== 'missing') return diskFailure(error);
+  return err({ kind: 'no-log', detail: `${folder} is not there` });
 }
 
 function* openLocked(
@@ -65,21 +93,17 @@ function* openLocked(
   if (!found.ok) return found;
   const segment = yield* settleTail(disk, options.folder, found.value);
   if (!segment.ok) return diskFailure(segment.error);
-  const { identity, replay, snapshot, scan } = found.value;
   const log = new DurableLog(disk, options, events, lock, found.value, segment.value);
   const settled = yield* wait<null>((done) => log.settle(done));
   if (!settled.ok) return diskFailure(settled.error);
   log.prepareNext();
-  return ok({
-    log,
-    recovered: {
-      identity,
-      hardState: replay.state.hardState,
-      snapshot,
-      entries: replay.entries,
-      cutBytes: scan.cutBytes,
-    },
-  });
+  return ok({ log, recovered: recoveredOf(found.value) });
+}
+
+function recoveredOf({ identity, replay, snapshot, scan }: FoundLog): LogRecovered {
+  const { state, entries } = replay;
+  const { hardState } = state;
+  return { identity, hardState, snapshot, entries, cutBytes: scan.cutBytes };
 }
 
 /**

@@ -108,7 +108,7 @@ function secretLine(name: string, answer: JsonRow): string {
   return `${say('keys.secret', { name, secret: printable(String(answer['secret'])) })}\n`;
 }
 
-function whoAmI(): string {
+export function whoAmI(): string {
   try {
     return userInfo().username;
   } catch {

@@ -20,7 +20,7 @@ import type { ControlMember } from './memberFile.ts';
 
 export const LOG_FOLDER = 'log';
 /** Small: the control state is, and a segment is written whole when it is made. */
-const SEGMENT_BYTES = 4 * 1024 * 1024;
+export const SEGMENT_BYTES = 4 * 1024 * 1024;
 const SNAPSHOT_ENTRIES = 10_000;
 /** A message may be lost with its link; asking again is safe, every transaction has a session. */
 const REQUEST_MS = 1_500;

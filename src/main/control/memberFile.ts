@@ -6,6 +6,7 @@
  * where it is gone, so are the promises, and the disk must come back under a new number.
  */
 
+import { existsSync } from 'node:fs';
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
@@ -32,28 +33,38 @@ export const foundingSchema = z.strictObject({
   members: z.array(member).min(1).max(RAFT_LIMITS.membersMax),
 });
 
+const memberSchema = z.strictObject({
+  state: z.enum(['creating', 'member']),
+  incarnation: number,
+  id: number,
+  cluster: z.string().min(1),
+  /** The first members, where this node founded with them; null where it joined. */
+  founding: foundingSchema.nullable(),
+  peers: peersSchema,
+});
 const schema = z.discriminatedUnion('state', [
   z.strictObject({ state: z.literal('new'), incarnation: number, mayFound: z.boolean() }),
-  z.strictObject({
-    state: z.enum(['creating', 'member']),
-    incarnation: number,
-    id: number,
-    cluster: z.string().min(1),
-    /** The first members, where this node founded with them; null where it joined. */
-    founding: foundingSchema.nullable(),
-    peers: peersSchema,
-  }),
+  memberSchema,
 ]);
+/** What `newLog.ts` is about to do; `aside` is what becomes of the old log. */
+export const noteSchema = z.strictObject({ member: memberSchema, aside: z.string().nullable() });
 
 export type MemberFile = z.output<typeof schema>;
 /** A disk that has, or is about to have, a log. */
 export type ControlMember = Extract<MemberFile, { readonly state: 'creating' | 'member' }>;
 
-const NAME = 'member.json';
+export const NAME = 'member.json';
+/** Stands while the log is replaced: no node may start then. */
+export const NOTE_NAME = 'reborn.json';
 
 /** Null: there is none. The error is for people. */
 export async function readMemberFile(folder: string): Promise<Result<MemberFile | null, string>> {
   const file = join(folder, NAME);
+  if (existsSync(join(folder, NOTE_NAME))) {
+    return err(
+      `${folder}: its log was being replaced; run that command again, it ends what it began`,
+    );
+  }
   let text: string;
   try {
     text = await readFile(file, 'utf8');

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import { concatBytes, decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
-import type { ClientReply, Timers, Upstream } from '../../base/ports.ts';
+import type { ClientReply, ClientRequest, Timers, Upstream } from '../../base/ports.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { foundingSchema, peersSchema } from './memberFile.ts';
 
@@ -94,6 +94,12 @@ export function askRegion<T>(
       resolve(answer);
     }
   });
+}
+
+/** Whether a request names another cluster than this one; older programs name none. */
+export function isForOther({ query }: ClientRequest, cluster: string | null): boolean {
+  const named = new URLSearchParams(query).get('cluster');
+  return named !== null && named !== cluster;
 }
 
 /** The JSON of a body, or null where it is none of this shape. */

@@ -54,6 +54,7 @@ import {
   askRegion,
   FOUND_PATH,
   HELLO_PATH,
+  isForOther,
   JOIN_PATH,
   joinSchema,
   OPERATE_PATH,
@@ -169,7 +170,9 @@ export class ControlSide implements ControlBackend {
     } else if (request.path === JOIN_PATH) {
       this.#onJoin(region, request, reply);
     } else if (request.path === OPERATE_PATH) {
-      this.#onOperate(request, reply);
+      // A member of a cluster before this one still takes us for its leader.
+      if (isForOther(request, this.cluster)) answerPeer(reply, 409, { error: 'other-cluster' });
+      else this.#onOperate(request, reply);
     } else {
       answerPeer(reply, 404, { error: 'no-such-path' });
     }
@@ -451,7 +454,8 @@ export class ControlSide implements ControlBackend {
     if (leader === id) return operate(group, operation);
     const region = conf.members.find((member) => member.id === leader)?.region;
     if (region === undefined) return notNow('No leader is known; an election may be under way.');
-    const answer = await this.#ask(region, OPERATE_PATH, operation, operatedSchema);
+    const path = `${OPERATE_PATH}?cluster=${this.cluster ?? ''}`;
+    const answer = await this.#ask(region, path, operation, operatedSchema);
     return answer?.value ?? notNow(`The leader (${region}) did not answer.`, false);
   }
 

@@ -1,0 +1,61 @@
+/** The data folder that a verb works on while no node runs there: by the node's file, or by name. */
+
+import { join, resolve } from 'node:path';
+
+import type { Command } from 'commander';
+
+import { parseRegionName } from '../../base/names.ts';
+import { CliError, EXIT } from '../exitCodes.ts';
+import { printable } from '../output.ts';
+import { note, say } from '../verb.ts';
+
+export interface PlaceOptions {
+  readonly config?: string;
+  readonly dataDir?: string;
+}
+
+/** Adds `--config` and `--data-dir`. */
+export function withPlace(command: Command): Command {
+  return command
+    .option('-c, --config <file>', say('place.config'))
+    .option('--data-dir <folder>', say('place.dataDir'));
+}
+
+/** What a node's file says of its place. */
+export interface Place {
+  /** `control` inside the data folder. */
+  readonly folder: string;
+  readonly region: string | null;
+  readonly clusterPrefix: string | null;
+  readonly priority: number;
+}
+
+/** Throws `CliError` where neither is given, or the file is not good. */
+export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place> {
+  if (config === undefined) {
+    if (dataDir === undefined) throw new CliError(EXIT.usage, say('place.none'));
+    const folder = join(resolve(dataDir), 'control');
+    return { folder, region: null, clusterPrefix: null, priority: 1 };
+  }
+  const { loadConfig } = await import('../config/load.ts');
+  const loaded = await loadConfig(config, process.env);
+  if (!loaded.ok) {
+    const { renderProblems } = await import('../config/render.ts');
+    note(renderProblems(config, loaded.error).trimEnd());
+    throw new CliError(EXIT.usage, say('place.badConfig', { file: config }));
+  }
+  const { shell } = loaded.value.config;
+  const { region } = loaded.value.config.node(new Map());
+  return {
+    folder: join(dataDir === undefined ? shell.dataDir : resolve(dataDir), 'control'),
+    region,
+    clusterPrefix: shell.peers?.cluster ?? region,
+    priority: shell.control?.priority ?? 1,
+  };
+}
+
+/** A region's name from the command line. */
+export function regionOf(text: string): string {
+  if (parseRegionName(text).ok) return text;
+  throw new CliError(EXIT.usage, say('place.badRegion', { region: printable(text) }));
+}
