@@ -1,7 +1,8 @@
 /**
  * The fault atlas: which disks may be damaged, so that what the protocol claims to survive is never
  * exceeded (after TigerBeetle's). Raft survives the loss of a minority of the voters' disks, in every
- * configuration that is or may come into force; the rest must always be able to go on.
+ * configuration that is or may come into force, by a request under way too; the rest must always be able
+ * to go on.
  */
 
 import type { ConfState, NodeId } from '../raft/types.ts';
@@ -10,10 +11,17 @@ import type { SimNode } from './node.ts';
 export class Atlas {
   private readonly nodes: ReadonlyMap<NodeId, SimNode>;
   private readonly regionsMin: number;
+  /** Voters that a leader is asked to remove, and may still. */
+  private readonly leaving: () => readonly NodeId[];
 
-  constructor(nodes: ReadonlyMap<NodeId, SimNode>, regionsMin: number) {
+  constructor(
+    nodes: ReadonlyMap<NodeId, SimNode>,
+    regionsMin: number,
+    leaving: () => readonly NodeId[],
+  ) {
     this.nodes = nodes;
     this.regionsMin = regionsMin;
+    this.leaving = leaving;
   }
 
   /** Whether the group survives if `id` has lost its disk too. */
@@ -43,7 +51,9 @@ export class Atlas {
       .filter(({ id, isPromotable }) => isPromotable && conf.learners.includes(id))
       .map(({ id }) => id)
       .filter((id) => id === without || !this.isSound(id));
-    const halves = [conf.voters, conf.votersOutgoing, [...conf.voters, ...coming]];
+    const leaving = this.leaving();
+    const staying = conf.voters.filter((id) => !leaving.includes(id));
+    const halves = [conf.voters, conf.votersOutgoing, [...conf.voters, ...coming], staying];
     return halves.every((half) => half.length === 0 || this.canGoOn(half, without));
   }
 

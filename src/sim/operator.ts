@@ -57,9 +57,16 @@ export class Operator {
     const { queue, story } = this.world;
     this.busyUntilMs = queue.nowMs + ASK_AGAIN_MS;
     story.tell(`the operator asks node ${leader.id} to ${what}`);
+    const { askedToLeave } = this.world;
+    const leaving = changes.flatMap((change) => {
+      const isLeaving = change.kind === 'remove' || change.kind === 'demote';
+      return isLeaving ? [{ id: change.id, process: leader.process }] : [];
+    });
+    for (const asked of leaving) askedToLeave.add(asked);
     leader.process?.enter(() =>
       leader.group?.changeMembers(changes, (reply) => {
         this.busyUntilMs = queue.nowMs;
+        for (const asked of leaving) askedToLeave.delete(asked);
         if (reply.ok) story.tell(`done: ${what}`);
         else this.refused(what, reply.error.error);
       }),

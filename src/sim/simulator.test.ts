@@ -193,3 +193,8 @@ test('who stays on alone is a quorum of what the last leader knows (seed 30499)'
   const { violation } = runPlan(drawPlan(30_499));
   deepEqual(violation, null);
 });
+
+test('no disk is lost that a removal under way will need (seed 33340)', () => {
+  const { violation } = runPlan(drawPlan(33_340));
+  deepEqual(violation, null);
+});

@@ -15,6 +15,7 @@ import { attemptOf } from './machine.ts';
 import { markMembership, markStep } from './markStep.ts';
 import { SimNetwork } from './network.ts';
 import { SimNode } from './node.ts';
+import type { SimProcess } from './process.ts';
 import type { Plan } from './plan.ts';
 import type { Site } from './site.ts';
 import { Story } from './story.ts';
@@ -34,6 +35,8 @@ export class World implements Site {
   readonly story: Story;
   readonly nodes = new Map<NodeId, SimNode>();
   readonly atlas: Atlas;
+  /** Voters that were to leave by requests that are not answered, and who was asked. */
+  readonly askedToLeave = new Set<{ readonly id: NodeId; readonly process: SimProcess | null }>();
   /** The first claim that did not hold. */
   violation: Violation | null = null;
   /** The safety phase is over: faults that are still to come do nothing. */
@@ -59,7 +62,7 @@ export class World implements Site {
       (id) => this.nodes.get(id)?.isDamaged ?? false,
       attemptOf,
     );
-    this.atlas = new Atlas(this.nodes, plan.regionsMin);
+    this.atlas = new Atlas(this.nodes, plan.regionsMin, () => this.leaving());
     this.found();
   }
 
@@ -108,6 +111,14 @@ export class World implements Site {
       if (best === null || (node.status?.term ?? 0) > (best.status?.term ?? 0)) best = node;
     }
     return best;
+  }
+
+  private leaving(): readonly NodeId[] {
+    for (const asked of this.askedToLeave) {
+      const isAlive = [...this.nodes.values()].some(({ process }) => process === asked.process);
+      if (asked.process === null || !isAlive) this.askedToLeave.delete(asked);
+    }
+    return [...this.askedToLeave].map(({ id }) => id);
   }
 
   private deliver(from: NodeId, to: NodeId, bytes: Uint8Array): void {

@@ -95,6 +95,7 @@ class Swarm {
   }
 
   #drive(): Promise<void> {
+    const { isJson } = this.#options;
     const path = fileURLToPath(new URL('swarmWorker.ts', import.meta.url));
     const child: ChildProcess = fork(path, { execArgv: ['--disable-warning=ExperimentalWarning'] });
     return new Promise((resolve, reject) => {
@@ -104,7 +105,11 @@ class Swarm {
         else child.send(order);
       };
       child.on('message', (reports: readonly SeedReport[]) => {
-        for (const report of reports) this.report.add(report);
+        for (const report of reports) {
+          this.report.add(report);
+          if (report.violation === null || isJson) continue;
+          console.log(`seed ${report.seed}: VIOLATION; npm run sim -- --seed ${report.seed}`);
+        }
         next();
       });
       child.on('error', reject);
