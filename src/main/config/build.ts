@@ -5,11 +5,12 @@ import { dirname, resolve } from 'node:path';
 
 import type { HeaderList } from '../../base/headers.ts';
 import type { RegionName, TargetName } from '../../base/names.ts';
+import type { Result } from '../../base/result.ts';
 import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
 import type { HedgeSpec } from '../../routing/hedge.ts';
 import { renderAddress, type Address, type BaseUrl } from './address.ts';
 import { isSecretHeader } from './crossCheck.ts';
-import type { ConfigPath } from './document.ts';
+import type { ConfigPath, ConfigProblem } from './document.ts';
 import type { ConfigFile, KeyEntry, ModelEntry, OtlpEntry, TargetEntry } from './schema.ts';
 
 /** PEM files, absolute. */
@@ -114,6 +115,16 @@ export interface LoadedConfig {
   node(llamaPorts: ReadonlyMap<TargetName, number>): NodeConfig;
   /** What `banyan config show` prints: defaults filled in, secrets masked. */
   masked(): object;
+  /** Its own file and the text that all regions share as one; what that names must exist. */
+  withShared: WithShared;
+}
+
+export type WithShared = (text: string) => Promise<Result<ParsedConfig, readonly ConfigProblem[]>>;
+
+/** A configuration, and what is doubtful about it. */
+export interface ParsedConfig {
+  readonly config: LoadedConfig;
+  readonly warnings: readonly ConfigProblem[];
 }
 
 /** Builds the configuration of a checked file. */
@@ -121,6 +132,7 @@ export function buildConfig(
   file: ConfigFile,
   path: string,
   isReference: (path: ConfigPath) => boolean,
+  withShared: WithShared,
 ): LoadedConfig {
   const folder = dirname(path);
   const shell = buildShell(file, path, folder);
@@ -131,6 +143,7 @@ export function buildConfig(
     files: namedFiles(shell, file),
     node: (llamaPorts) => buildNode(file, llamaPorts),
     masked: () => maskConfig(file, isReference),
+    withShared,
   };
 }
 

@@ -28,6 +28,15 @@ export interface ConfigProblem {
   /** As `renderPath` writes it; empty for the whole file. */
   readonly path: string;
   readonly message: string;
+  /** Where it is in another file than the one that is read. */
+  readonly file?: string;
+}
+
+/** Where a value of a document comes from. */
+export interface Origin {
+  readonly path: ConfigPath;
+  /** Null: the file that is read. */
+  readonly file: string | null;
 }
 
 /** How a string value came about. */
@@ -48,6 +57,7 @@ export interface ReadDocument {
   keyPlaceOf(path: ConfigPath): Place;
   /** Null where the value at `path` is not a string of the file. */
   interpolationOf(path: ConfigPath): Interpolation | null;
+  origin(path: ConfigPath): Origin;
 }
 
 /** Environment variables. */
@@ -157,6 +167,7 @@ class Reader {
       keyPlaceOf: (path) =>
         this.#keyPlaces.get(renderPath(path)) ?? nearest(this.#valuePlaces, path),
       interpolationOf: (path) => this.#interpolations.get(renderPath(path)) ?? null,
+      origin: (path) => ({ path, file: null }),
     };
   }
 

@@ -9,19 +9,15 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 
 import { err, ok, type Result } from '../../base/result.ts';
-import { buildConfig, type LoadedConfig } from './build.ts';
+import { buildConfig, type LoadedConfig, type ParsedConfig, type WithShared } from './build.ts';
 import type { Address } from './address.ts';
 import { crossCheck, type CheckView, type Listed, type NamedPlace } from './crossCheck.ts';
 import { readDocument, renderPath } from './document.ts';
 import type { ConfigPath, ConfigProblem, Environment, ReadDocument } from './document.ts';
 import { findings, valueAt } from './issues.ts';
+import { mergeDocuments } from './merge.ts';
+import { readShared } from './shared.ts';
 import { configSchema, keySchema, modelSchema, targetSchema } from './schema.ts';
-
-/** A configuration, and what is doubtful about it. */
-export interface ParsedConfig {
-  readonly config: LoadedConfig;
-  readonly warnings: readonly ConfigProblem[];
-}
 
 /** Parses the text of a file. `file` is where it stands: paths inside are relative to its folder. */
 export function parseConfig(
@@ -30,6 +26,34 @@ export function parseConfig(
   env: Environment,
 ): Result<ParsedConfig, readonly ConfigProblem[]> {
   const document = readDocument(text, env);
+  return checkDocument(document, file, (shared) => parseMerged(document, file, env, shared));
+}
+
+/** A node's file and the shared text as one; problems stand where the pushed text has them. */
+async function parseMerged(
+  own: ReadDocument,
+  file: string,
+  env: Environment,
+  text: string,
+): ReturnType<WithShared> {
+  const shared = readShared(text, env);
+  if (!shared.ok) return err(inOrder(shared.error));
+  const region = valueAt(own.value, ['region']);
+  const document = mergeDocuments(own, file, shared.value.document, String(region));
+  const parsed = checkDocument(document, file, (next) => parseMerged(own, file, env, next));
+  if (!parsed.ok) return parsed;
+  const missing = await missingFiles(parsed.value.config, document);
+  if (missing.length > 0) return err(inOrder(missing));
+  // What is doubtful about the node's own file was told when it was read.
+  const warnings = parsed.value.warnings.filter((each) => each.file === undefined);
+  return ok({ ...parsed.value, warnings });
+}
+
+function checkDocument(
+  document: ReadDocument,
+  file: string,
+  withShared: WithShared,
+): Result<ParsedConfig, readonly ConfigProblem[]> {
   const problems: ConfigProblem[] = [...document.problems];
   if (document.value === undefined && problems.length === 0) {
     problems.push({
@@ -42,11 +66,12 @@ export function parseConfig(
   if (document.value === undefined) return err(problems);
   const parsed = configSchema.safeParse(document.value);
   if (!parsed.success) problems.push(...schemaProblems(parsed.error.issues, document));
-  const known = new Set(problems.map(({ path }) => path));
+  const known = new Set(problems.map(({ path, file: where = '' }) => `${where} ${path}`));
   crossCheck(viewOf(document), (severity, path, message) => {
-    if (known.has(renderPath(path)) && path.length > 2) return; // One problem a field is enough.
-    const place = document.placeOf(path);
-    problems.push({ severity, place, path: renderPath(path), message });
+    const at = standing(document, path);
+    // One problem a field is enough.
+    if (known.has(`${at.file ?? ''} ${at.path}`) && path.length > 2) return;
+    problems.push({ severity, place: document.placeOf(path), message, ...at });
   });
   const errors = problems.filter(({ severity }) => severity === 'error');
   if (parsed.success && errors.length === 0) {
@@ -54,10 +79,20 @@ export function parseConfig(
       parsed.data,
       resolve(file),
       (path) => document.interpolationOf(path)?.isReference === true,
+      withShared,
     );
     return ok({ config, warnings: problems });
   }
   return err(inOrder(problems));
+}
+
+/** A path as it is shown, and the file where that is another one. */
+function standing(
+  document: ReadDocument,
+  path: ConfigPath,
+): { readonly path: string; readonly file?: string } {
+  const { path: at, file } = document.origin(path);
+  return { path: renderPath(at), ...(file === null ? {} : { file }) };
 }
 
 /** Reads and parses a file. What it names (certificates, models) need not exist. */
@@ -78,18 +113,26 @@ export async function loadConfig(
   if (!text.ok) return text;
   const parsed = parseConfig(text.value, file, env);
   if (!parsed.ok) return parsed;
-  const missing: ConfigProblem[] = [];
   const document = readDocument(text.value, env);
-  for (const { path, file: named } of parsed.value.config.files) {
+  const missing = await missingFiles(parsed.value.config, document);
+  return missing.length === 0 ? parsed : err(inOrder([...missing, ...parsed.value.warnings]));
+}
+
+async function missingFiles(
+  { files }: LoadedConfig,
+  document: ReadDocument,
+): Promise<readonly ConfigProblem[]> {
+  const missing: ConfigProblem[] = [];
+  for (const { path, file: named } of files) {
     try {
       await access(named);
     } catch (cause) {
       const place = document.placeOf(path);
       const message = `the file cannot be read: ${systemError(cause)}`;
-      missing.push({ severity: 'error', place, path: renderPath(path), message });
+      missing.push({ severity: 'error', place, message, ...standing(document, path) });
     }
   }
-  return missing.length === 0 ? parsed : err(inOrder([...missing, ...parsed.value.warnings]));
+  return missing;
 }
 
 async function readText(file: string): Promise<Result<string, readonly ConfigProblem[]>> {
@@ -123,13 +166,17 @@ function schemaProblems(
   const mayQuote = (path: ConfigPath) => document.interpolationOf(path)?.isReference !== true;
   const unresolved = new Set(document.problems.map(({ path }) => path));
   return findings(issues, [], document.value, mayQuote)
-    .filter(({ path }) => !unresolved.has(renderPath(path)))
-    .map(({ path, isKey, message }) => ({
-      severity: 'error' as const,
-      place: isKey ? document.keyPlaceOf(path) : document.placeOf(path),
-      path: renderPath(isKey ? path.slice(0, -1) : path),
-      message,
-    }));
+    .filter(({ path }) => !unresolved.has(standing(document, path).path))
+    .map(({ path, isKey, message }) => {
+      const at = document.origin(path);
+      return {
+        severity: 'error' as const,
+        place: isKey ? document.keyPlaceOf(path) : document.placeOf(path),
+        message,
+        path: renderPath(isKey ? at.path.slice(0, -1) : at.path),
+        ...(at.file === null ? {} : { file: at.file }),
+      };
+    });
 }
 
 /** The well-formed parts of a file, field by field. */

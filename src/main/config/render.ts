@@ -9,7 +9,7 @@ export function renderProblems(file: string, problems: readonly ConfigProblem[])
     const { line, column } = problem.place;
     const warning = problem.severity === 'warning' ? 'warning: ' : '';
     const path = problem.path === '' ? '' : `${problem.path}: `;
-    return `${file}:${line}:${column}: ${warning}${path}${problem.message}`;
+    return `${problem.file ?? file}:${line}:${column}: ${warning}${path}${problem.message}`;
   });
   const more = problems.length - lines.length;
   if (more > 0) lines.push(`${file}: … and ${more} more`);

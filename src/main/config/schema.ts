@@ -26,7 +26,7 @@ import { parseAddress, parseBaseUrl } from './address.ts';
 import { nearestWord } from './nearest.ts';
 
 /** A mapping without unknown keys. Its message carries one line for each unknown key, in order. */
-function mapping<Shape extends z.core.$ZodLooseShape>(
+export function mapping<Shape extends z.core.$ZodLooseShape>(
   shape: Shape,
 ): z.ZodObject<Shape, z.core.$strict> {
   const known = Object.keys(shape);

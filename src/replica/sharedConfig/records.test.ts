@@ -1,0 +1,109 @@
+import { deepEqual, equal } from 'node:assert/strict';
+import { test } from 'node:test';
+
+import fc from 'fast-check';
+
+import { encodeUtf8 } from '../../base/bytes.ts';
+import { ControlMachine } from '../control/machine.ts';
+import { encodeCommand } from '../control/codec.ts';
+import type { Operation } from '../control/types.ts';
+import { putHead, putVersion, readHead, readVersion } from './records.ts';
+import type { ConfigHead, ConfigVersion } from './records.ts';
+
+const PLAIN = { noNullPrototype: true } as const;
+const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
+
+function machineWith(...success: readonly Operation[]): ControlMachine {
+  const machine = new ControlMachine();
+  const command = {
+    kind: 'transaction' as const,
+    audit: AUDIT,
+    compares: [],
+    success,
+    failure: [],
+  };
+  machine.apply(1, 0, encodeCommand(command));
+  return machine;
+}
+
+const number = fc.nat();
+const region = fc.constantFrom('eu-central-1', 'us-east-2', 'ap-northeast-1');
+const counts = fc.record({ requests: number, errors: number }, PLAIN);
+const head: fc.Arbitrary<ConfigHead> = fc.record(
+  {
+    newest: number,
+    base: number,
+    rollout: fc.option(
+      fc.record(
+        {
+          version: number,
+          startedMs: number,
+          bakeMs: number,
+          order: fc.array(region, { maxLength: 3 }),
+          done: fc.array(region, { maxLength: 3 }),
+          halted: fc.string(),
+          stage: fc.option(
+            fc.record(
+              {
+                region,
+                startedMs: number,
+                before: fc.option(
+                  fc.record({ counts, out: fc.array(fc.string(), { maxLength: 3 }) }, PLAIN),
+                ),
+                bake: fc.option(
+                  fc.record(
+                    {
+                      sinceMs: number,
+                      marks: fc.array(fc.record({ region, boot: number, counts }, PLAIN), {
+                        maxLength: 3,
+                      }),
+                    },
+                    PLAIN,
+                  ),
+                ),
+              },
+              PLAIN,
+            ),
+          ),
+        },
+        PLAIN,
+      ),
+    ),
+  },
+  PLAIN,
+);
+
+test('a head is read back as it was written', () => {
+  fc.assert(
+    fc.property(head, (written) => {
+      deepEqual(readHead(machineWith(putHead(written)))?.head, written);
+    }),
+  );
+});
+
+test('a version is read back as it was written', () => {
+  const written: ConfigVersion = {
+    version: 12,
+    kind: 'rollback',
+    of: 7,
+    isEmergency: true,
+    outcome: 'rolled-back',
+    who: 'ann',
+    from: '127.0.0.1',
+    why: 'ä reason',
+    timeMs: 1_767_225_600_000,
+    bytes: 4_096,
+  };
+  deepEqual(readVersion(machineWith(putVersion(written)), 12), written);
+});
+
+test('what is no head of this version of the program is told from none', () => {
+  deepEqual(readHead(new ControlMachine()), {
+    head: { newest: 0, base: 0, rollout: null },
+    modRevision: 0,
+  });
+  const value = encodeUtf8('{');
+  for (const type of ['config-head/1', 'config-head/9']) {
+    equal(readHead(machineWith({ kind: 'put', key: 'config/head', type, value })), null);
+  }
+});
