@@ -188,7 +188,7 @@ export const OBSERVE_LIMITS = {
   logBufferBytesMax: 4 * MIB,
   /** At its end the process waits for a slow reader of its log at most so long, ms. */
   logLastFlushMs: 1_000,
-  adminBodyBytesMax: 64 * KIB,
+  adminBodyBytesMax: 512 * KIB,
   adminConnectionsMax: 256,
   /** One admin request, all of it, ms. */
   adminRequestMs: 10_000,

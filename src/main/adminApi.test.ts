@@ -30,6 +30,8 @@ targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:9/v1" }]
 models: [{ name: m, targets: [t] }]
 `;
 
+const SHARED = 'models: [{ name: shared, targets: [t] }]';
+
 let folder = '';
 let node: RunningNode;
 
@@ -106,6 +108,29 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { region: 'eu-central-1', dryRun: true } },
     { body: { region: 'nowhere' }, status: 404 },
   ],
+  changeConfig: [
+    { body: { action: 'push', text: SHARED, dryRun: true } },
+    { body: { action: 'push', text: SHARED, emergency: true } },
+    { body: { action: 'push', text: SHARED }, status: 409 },
+    { body: { action: 'push', text: `${SHARED}\n#`, expect: 0 }, status: 409 },
+    { body: { action: 'push', text: 'models: [{ name: m }]' }, status: 400 },
+    { body: { action: 'push', text: 'regions: { nowhere: {} }' }, status: 400 },
+    { body: { action: 'rollback' }, status: 409 },
+    { body: { action: 'rollback', version: 1, dryRun: true } },
+    { body: { action: 'rollback', version: 1, emergency: true } },
+    { body: { action: 'rollback', version: 9 }, status: 404 },
+    { body: { action: 'resume' }, status: 409 },
+    { body: { action: 'push', txt: '' }, status: 400 },
+  ],
+  getConfig: [
+    {},
+    { query: '?version=1' },
+    { query: '?region=eu-central-1' },
+    { query: '?version=9', status: 404 },
+    { query: '?version=x', status: 400 },
+    { query: '?region=nowhere', status: 404 },
+  ],
+  getConfigHistory: [{}],
 };
 
 interface Call {

@@ -12,6 +12,9 @@ import type { FaultReply, FaultRequest } from './adminTypes.ts';
 import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import type { ControlBackend } from './control/backend.ts';
+import { configHandlers } from './sharedConfig/configAdmin.ts';
+import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
+import type { SharedConfigNode } from './sharedConfig/sharedNode.ts';
 import {
   explainRoute,
   modelRows,
@@ -26,7 +29,7 @@ import {
 export interface NodeAdminParts {
   readonly sources: NodeSources;
   /** Null: this node has only what its file says. */
-  readonly control: ControlBackend | null;
+  readonly control: { readonly side: ControlBackend; readonly shared: SharedConfigNode } | null;
   readonly wallMs: () => number;
   /** Null: faults are not allowed here. */
   readonly fault: ((request: FaultRequest) => AdminAnswer<FaultReply>) | null;
@@ -46,8 +49,14 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
   });
   const agreed =
     control === null
-      ? refuseRoutes(CONTROL_ROUTES, NO_CONTROL)
-      : serveRoutes(CONTROL_ROUTES, controlHandlers(control, wallMs));
+      ? [...refuseRoutes(CONTROL_ROUTES, NO_CONTROL), ...refuseRoutes(CONFIG_ROUTES, NO_CONTROL)]
+      : [
+          ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.side, wallMs)),
+          ...serveRoutes(
+            CONFIG_ROUTES,
+            configHandlers({ backend: control.side, shared: control.shared, wallMs }),
+          ),
+        ];
   return [...own, ...agreed];
 }
 

@@ -22,6 +22,7 @@ import {
   targetsAnswer,
 } from './adminTypes.ts';
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
+import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import { VERSION } from './version.ts';
 
 /** What every server answers out of what it is. */
@@ -97,7 +98,11 @@ export const NODE_ROUTES = {
 } as const satisfies AdminRoutes;
 
 /** All of it. */
-export const ADMIN_ROUTES = { ...NODE_ROUTES, ...CONTROL_ROUTES } as const satisfies AdminRoutes;
+export const ADMIN_ROUTES = {
+  ...NODE_ROUTES,
+  ...CONTROL_ROUTES,
+  ...CONFIG_ROUTES,
+} as const satisfies AdminRoutes;
 
 /** The OpenAPI document of the whole table. */
 export function adminDocument(): ReturnType<typeof openapiDocument> {

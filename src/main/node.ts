@@ -12,28 +12,37 @@ import { err } from '../base/result.ts';
 import type { AdminAnswer } from '../io/admin/route.ts';
 import { startAdminServer } from '../io/admin/server.ts';
 import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts';
-import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
+import type { LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
 import { createMetrics, type Metrics } from '../io/observe/metrics.ts';
 import type { OtlpExporter } from '../io/observe/otlp.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import { Gateway } from '../replica/gateway.ts';
-import { PROBE_FAILURES_MAX } from '../routing/health.ts';
 import { nodeRoutes } from './adminHandlers.ts';
 import type { FaultReply, FaultRequest, NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
 import type { LoadedConfig } from './config/build.ts';
 import { ControlNode } from './control/controlNode.ts';
 import { applyFault, type FaultParts } from './faults.ts';
-import { childSpecs, choosePorts, originsOf, workerConfig } from './nodeParts.ts';
+import {
+  checkShared,
+  childSpecs,
+  choosePorts,
+  drained,
+  originsOf,
+  tellGateway,
+  withShared,
+  workerConfig,
+} from './nodeParts.ts';
 import { joinUpstreams } from './platform.ts';
 import type { ApiListening, Closable, PeerSide, Platform, SocketSide } from './platform.ts';
 import { startProbes } from './probes.ts';
 import { openTracer } from './tracer.ts';
 import { VERSION } from './version.ts';
+import { countsOf } from './sharedConfig/errorWindow.ts';
 import { openTeam, type Team } from './workers/team.ts';
 import type { LaunchWorker } from './workers/workerProcess.ts';
-import type { NodeSources } from './views.ts';
+import { targetsOut, type NodeSources } from './views.ts';
 
 /** What a node is started with. */
 export interface NodeOptions {
@@ -85,6 +94,9 @@ class LiveNode implements RunningNode {
   readonly #startedWallMs: number;
   /** Closed from the last to the first (N2). */
   readonly #open: Closable[] = [];
+  /** What its own file says; `#loaded` is that and what all regions share. */
+  #own: LoadedConfig;
+  #shared: string | null = null;
   #loaded: LoadedConfig;
   #loadedWallMs: number;
   #state: NodeState = 'starting';
@@ -102,6 +114,7 @@ class LiveNode implements RunningNode {
   constructor(options: NodeOptions, ports: Map<TargetName, number>) {
     this.#options = options;
     this.#ports = ports;
+    this.#own = options.loaded;
     this.#loaded = options.loaded;
     this.#startedWallMs = options.platform.clock.wallMs();
     this.#loadedWallMs = this.#startedWallMs;
@@ -134,12 +147,13 @@ class LiveNode implements RunningNode {
     this.#tracer = await this.#openTracer(config);
     const peers = await this.#openPeers(config);
     await this.#openControl(config);
-    this.#gateway = this.#makeGateway(this.#inForce(config), sockets.upstream, peers);
+    this.#gateway = this.#makeGateway(this.#inForceNow(), sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
     this.#startProbes(sockets.upstream);
     const gateway = this.#gateway;
     this.#open.push(platform.watchLoop((lagMs) => gateway.onLoopLag(lagMs)));
-    const api = await this.#openApi(config);
+    // In turn: what changes meanwhile reaches workers that are still to come.
+    const api = await this.#inTurn(() => this.#openApi(this.#inForceNow()));
     const shell = this.#loaded.shell.peers;
     this.#listen = {
       api,
@@ -160,10 +174,16 @@ class LiveNode implements RunningNode {
   }
 
   apply(next: LoadedConfig): Promise<string | null> {
-    return this.#inTurn(() => this.#apply(next));
+    return this.#inTurn(async () => {
+      const why = await this.#applyBoth(next, this.#shared);
+      if (why !== null) return why;
+      this.#own = next;
+      this.#control?.shared.again();
+      return null;
+    });
   }
 
-  /** One change at a time: a new file and new keys of the control state may come together. */
+  /** One change at a time: a new file and changes of the control state may come together. */
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#changing.then(change);
     this.#changing = done.then(
@@ -173,13 +193,24 @@ class LiveNode implements RunningNode {
     return done;
   }
 
+  async #applyBoth(own: LoadedConfig, shared: string | null): Promise<string | null> {
+    const both = await withShared(own, shared);
+    return both.ok ? this.#apply(both.value) : both.error;
+  }
+
+  async #applyShared(shared: string | null): Promise<string | null> {
+    const why = await this.#applyBoth(this.#own, shared);
+    if (why === null) this.#shared = shared;
+    return why;
+  }
+
   async #apply(next: LoadedConfig): Promise<string | null> {
     await choosePorts(next, this.#ports);
     const refused = await this.#sockets?.setOrigins(originsOf(next, this.#ports));
     if (typeof refused === 'string') return refused;
     const config = this.#inForce(next.node(this.#ports));
     await this.#team?.apply(workerConfig(next, config, this.#ports));
-    this.gateway.reconfigure(config);
+    this.#gateway?.reconfigure(config);
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
     setKnown(this.metrics, config);
     this.#children?.apply(childSpecs(next, this.#ports));
@@ -196,10 +227,14 @@ class LiveNode implements RunningNode {
     return more.length === 0 ? config : { ...config, keys: [...config.keys, ...more] };
   }
 
+  #inForceNow(): NodeConfig {
+    return this.#inForce(this.#loaded.node(this.#ports));
+  }
+
   /** Keys were made, changed or revoked somewhere. */
   async #keysChanged(): Promise<void> {
     if (this.#gateway === null) return;
-    const config = this.#inForce(this.#loaded.node(this.#ports));
+    const config = this.#inForceNow();
     await this.#team?.apply(workerConfig(this.#loaded, config, this.#ports));
     this.#gateway.reconfigure(config);
   }
@@ -229,7 +264,7 @@ class LiveNode implements RunningNode {
       config,
       handler: {
         handle: (request, reply) => {
-          const ofGroup = this.#control?.side.handle(request, reply) ?? null;
+          const ofGroup = this.#control?.handle(request, reply) ?? null;
           if (ofGroup !== null) return ofGroup;
           if (this.#gateway !== null) return this.#gateway.handle(request, reply);
           reply.abort();
@@ -272,6 +307,12 @@ class LiveNode implements RunningNode {
       timers,
       log: this.#options.log,
       onKeys: () => void this.#inTurn(() => this.#keysChanged()),
+      host: {
+        apply: (text) => this.#inTurn(() => this.#applyShared(text)),
+        check: (text) => checkShared(this.#own, text),
+        counts: async () => countsOf(await (this.#team ?? this.metrics).samples()),
+        out: () => (this.#gateway === null ? [] : targetsOut(this.#sources())),
+      },
     });
     this.#open.push(node);
     this.#control = node;
@@ -399,7 +440,7 @@ class LiveNode implements RunningNode {
       },
       routes: nodeRoutes({
         sources,
-        control: this.#control?.side ?? null,
+        control: this.#control,
         wallMs: () => this.#options.platform.clock.wallMs(),
         fault: this.#loaded.shell.hasFaults ? (fault) => this.#fault(fault) : null,
       }),
@@ -443,27 +484,4 @@ function setKnown(metrics: Metrics, config: ReturnType<LoadedConfig['node']>): v
     config.models.map(({ name }) => name),
     config.targets.map(({ name }) => name),
   );
-}
-
-/** What we know for certain of a child: it serves, or there is no process that could. */
-function tellGateway(gateway: Gateway, row: LlamaChildRow): void {
-  const target = gateway.serving.config.targets.find(({ name }) => name === row.name);
-  if (target === undefined || row.state === 'paused') return; // A pause must be found out.
-  if (row.state === 'running') return gateway.setTargetHealth(target.name, true);
-  // One failed probe may be chance; that the process is gone is not.
-  for (let count = 0; count < PROBE_FAILURES_MAX; count += 1) {
-    gateway.setTargetHealth(target.name, false);
-  }
-}
-
-/** Resolves when nothing is under way any more, or after `limitMs`. */
-function drained(platform: Platform, gateway: Gateway, limitMs: number): Promise<void> {
-  const untilMs = platform.clock.nowMs() + limitMs;
-  return new Promise((resolve) => {
-    const look = (): void => {
-      if (gateway.inFlightAll === 0 || platform.clock.nowMs() >= untilMs) resolve();
-      else platform.timers.after(20, look);
-    };
-    look();
-  });
 }

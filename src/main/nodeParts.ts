@@ -3,10 +3,36 @@
 import { createServer } from 'node:net';
 
 import type { TargetName } from '../base/names.ts';
-import type { LlamaChildSpec } from '../io/llamaChildren.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
 import type { NodeConfig } from '../replica/config.ts';
+import type { Gateway } from '../replica/gateway.ts';
+import { PROBE_FAILURES_MAX } from '../routing/health.ts';
 import type { LoadedConfig, OriginShell } from './config/build.ts';
+import type { ConfigProblem } from './config/document.ts';
+import { renderProblems } from './config/render.ts';
+import type { Platform } from './platform.ts';
 import type { WorkerConfig } from './workers/messages.ts';
+
+/** A node's file and what all regions share as one; the error is for people. */
+export async function withShared(
+  own: LoadedConfig,
+  shared: string | null,
+): Promise<Result<LoadedConfig, string>> {
+  if (shared === null) return ok(own);
+  const both = await own.withShared(shared);
+  if (both.ok) return ok(both.value.config);
+  return err(renderProblems('shared', both.error).trimEnd());
+}
+
+/** What is wrong with, or doubtful about, a shared text beside a node's file. */
+export async function checkShared(
+  own: LoadedConfig,
+  shared: string,
+): Promise<readonly ConfigProblem[]> {
+  const both = await own.withShared(shared);
+  return both.ok ? both.value.warnings : both.error;
+}
 
 /** The part of a configuration that a worker needs. */
 export function workerConfig(
@@ -62,5 +88,28 @@ function freePort(): Promise<number> {
       const port = typeof address === 'object' && address !== null ? address.port : 0;
       server.close(() => resolve(port));
     });
+  });
+}
+
+/** What we know for certain of a child: it serves, or there is no process that could. */
+export function tellGateway(gateway: Gateway, row: LlamaChildRow): void {
+  const target = gateway.serving.config.targets.find(({ name }) => name === row.name);
+  if (target === undefined || row.state === 'paused') return; // A pause must be found out.
+  if (row.state === 'running') return gateway.setTargetHealth(target.name, true);
+  // One failed probe may be chance; that the process is gone is not.
+  for (let count = 0; count < PROBE_FAILURES_MAX; count += 1) {
+    gateway.setTargetHealth(target.name, false);
+  }
+}
+
+/** Resolves when nothing is under way any more, or after `limitMs`. */
+export function drained(platform: Platform, gateway: Gateway, limitMs: number): Promise<void> {
+  const untilMs = platform.clock.nowMs() + limitMs;
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (gateway.inFlightAll === 0 || platform.clock.nowMs() >= untilMs) resolve();
+      else platform.timers.after(20, look);
+    };
+    look();
   });
 }

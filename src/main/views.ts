@@ -149,6 +149,16 @@ export function targetRows(sources: NodeSources): List<TargetRow> {
   return { items, unreachable: [] };
 }
 
+/** Targets that take no requests because of their health; a process that starts is no failure. */
+export function targetsOut(sources: NodeSources): readonly string[] {
+  return targetRows(sources)
+    .items.filter(({ state, process }) => {
+      const isWanted = state !== 'unused' && state !== 'held';
+      return isWanted && process !== 'starting' && !SERVING_STATES.has(state);
+    })
+    .map(({ target }) => target);
+}
+
 /** `GET /admin/v1/models`. */
 export function modelRows(sources: NodeSources): List<ModelRow> {
   const { serving } = sources.gateway;

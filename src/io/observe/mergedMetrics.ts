@@ -24,6 +24,9 @@ export type MetricSamples = readonly {
 const NODE_METRICS: ReadonlySet<string> = new Set([
   'banyan_build_info',
   'banyan_config_reloads_total',
+  'banyan_config_rollout_halted',
+  'banyan_config_shared_refused',
+  'banyan_config_shared_version',
   'banyan_control_leader_known',
   'banyan_control_revision',
   'banyan_region_phi',
@@ -66,6 +69,11 @@ export class MergedMetrics {
     const sum = await metricSamples(merge(summed));
     this.#gone = [sum, ...this.#gone.slice(summed.length)];
     this.#isSumming = false;
+  }
+
+  /** Everything, process by process. */
+  all(own: MetricSamples): MetricSamples {
+    return [own, ...this.#living.values(), ...this.#gone].flat();
   }
 
   /** Everything as text, `own` being those of the first process. */

@@ -203,6 +203,15 @@ export const METRICS = {
   banyan_control_revision: gauge(
     'Newest revision of the control state that this node has applied.',
   ),
+  banyan_config_shared_version: gauge(
+    'Version of the shared configuration in force; 0: none; no series without control state.',
+  ),
+  banyan_config_shared_refused: gauge(
+    'The version of the shared configuration meant for this region does not work here: 1, else 0.',
+  ),
+  banyan_config_rollout_halted: gauge(
+    'A roll-out of the shared configuration is halted and waits for an operator: 1, else 0.',
+  ),
   banyan_log_lines_dropped_total: counter('Log lines lost because nobody took them in time.'),
   banyan_metric_series_merged_total: counter(
     'Times that a new label value was counted as "other" because a metric had its limit of series.',

@@ -45,7 +45,9 @@ limits: { drainMs: 5, exchangesMax: 100 }
 retryBudgetPercent: 20
 regions:
   eu-central-1:
-    targets: [{ name: vllm, baseUrl: http://vllm.eu:8000/v1 }, { name: more, kind: openai, baseUrl: http://more/v1 }]
+    targets:
+      - { name: vllm, baseUrl: http://vllm.eu:8000/v1 }
+      - { name: more, kind: openai, baseUrl: http://more/v1 }
     models: [{ name: large, targets: [{ target: vllm, weight: 3 }, more] }]
     limits: { exchangesMax: 50 }
   us-east-2:
@@ -107,7 +109,8 @@ regions:
     [
       'shared.yaml:4:29: models[0].targets[1]: no target "nowhere" in this file',
       'shared.yaml:8:33: regions.eu-central-1.models[0].attemptsMax: must be at least 1',
-      'shared.yaml:9:9: regions.eu-central-1.models[1]: has no targets, and there are no other regions to serve it',
+      'shared.yaml:9:9: regions.eu-central-1.models[1]: has no targets, ' +
+        'and there are no other regions to serve it',
       'shared.yaml:9:20: regions.eu-central-1.models[1]: unknown key "targetz"; did you mean "targets"?',
     ].join('\n'),
   );

@@ -5,12 +5,21 @@
 
 import { join } from 'node:path';
 
-import type { Clock, TimerHandle, Timers, Upstream } from '../../base/ports.ts';
+import type {
+  ClientEvents,
+  ClientReply,
+  ClientRequest,
+  Clock,
+  TimerHandle,
+  Timers,
+  Upstream,
+} from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { KeyConfig } from '../../replica/config.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
 import type { ControlShell } from '../config/build.ts';
+import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
 import { ControlSide } from './side.ts';
 
@@ -40,10 +49,13 @@ export interface ControlNodeOptions {
   readonly log: Log;
   /** The keys in force have changed. */
   readonly onKeys: () => void;
+  /** What the shared configuration needs of the node. */
+  readonly host: SharedConfigHost;
 }
 
 export class ControlNode {
   readonly side: ControlBackend;
+  readonly shared: SharedConfigNode;
   readonly #options: ControlNodeOptions;
   #keys: readonly KeyConfig[] = [];
   #told = '';
@@ -51,7 +63,7 @@ export class ControlNode {
   #stopListening: () => void = () => {};
 
   constructor(options: ControlNodeOptions) {
-    const { shell, dataDir, region, peers, clock, timers, log } = options;
+    const { shell, dataDir, region, peers, clock, timers, log, host } = options;
     this.#options = options;
     this.side = new ControlSide({
       folder: join(dataDir, 'control'),
@@ -67,6 +79,22 @@ export class ControlNode {
       timers,
       log,
     });
+    this.shared = new SharedConfigNode({
+      backend: this.side,
+      dataDir,
+      region,
+      otherRegions: peers?.regions ?? [],
+      upstream: peers?.upstream ?? NOWHERE,
+      clock,
+      timers,
+      log,
+      host,
+    });
+  }
+
+  /** Takes what other nodes ask; null: the request is for somebody else. */
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
+    return this.shared.handle(request, reply) ?? this.side.handle(request, reply);
   }
 
   /** Keys of the control state. */
@@ -78,6 +106,7 @@ export class ControlNode {
     return [
       ['banyan_control_leader_known', this.#isLeaderKnown ? 1 : 0],
       ['banyan_control_revision', this.side.engine.view.revision],
+      ...this.shared.gauges(),
     ];
   }
 
@@ -87,6 +116,10 @@ export class ControlNode {
 
   /** What an operator should know though requests are served. */
   warnings(): readonly string[] {
+    return [...this.#groupWarnings(), ...this.shared.warnings()];
+  }
+
+  #groupWarnings(): readonly string[] {
     const { state, engine } = this.side;
     if ('detail' in state) return [`control state: ${state.kind}: ${state.detail}`];
     if (state.kind !== 'member' || this.#isLeaderKnown) return [];
@@ -94,18 +127,20 @@ export class ControlNode {
     return [`control state: no leader; serving by revision ${revision}, nothing can be changed`];
   }
 
-  /** Opens the own log; the keys that it holds are in force when this resolves. */
+  /** Opens the own log; what it holds is in force when this resolves. */
   async open(): Promise<void> {
     const { engine } = this.side;
-    this.#stopListening = engine.onMoved(() => this.#look());
+    this.#stopListening = engine.onMoved(() => this.#moved());
     await this.side.open();
     await this.#ownLogApplied();
     this.#look();
+    await this.shared.start();
   }
 
   async close(): Promise<void> {
     this.#stopListening();
     this.#timer?.cancel();
+    this.shared.stop();
     await this.side.stop();
   }
 
@@ -121,6 +156,11 @@ export class ControlNode {
       };
       look();
     });
+  }
+
+  #moved(): void {
+    this.#look();
+    this.shared.moved();
   }
 
   #look(): void {

@@ -22,6 +22,7 @@ import type {
 } from '../adminTypes.ts';
 import { CONTROL_ROUTES } from '../control/controlRoutes.ts';
 import { isRow } from '../json.ts';
+import { CONFIG_ROUTES } from '../sharedConfig/configRoutes.ts';
 import { VERSION } from '../version.ts';
 import { ask, askForAnswer } from './ask.ts';
 import { passOn } from './clusterControl.ts';
@@ -237,5 +238,6 @@ export function clusterRoutes(
     injectFault: ({ body }) => fault(body),
     getDocument: () => ok(adminDocument()),
   });
-  return [...own, ...passOn(CONTROL_ROUTES, parts.regions)];
+  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES };
+  return [...own, ...passOn(agreed, parts.regions)];
 }

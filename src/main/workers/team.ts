@@ -13,7 +13,7 @@ import { createServer } from 'node:net';
 import { WORKER_LIMITS } from '../../base/workerLimits.ts';
 import type { Clock, TimerHandle, Timers, Upstream } from '../../base/ports.ts';
 import type { LogOwner } from '../../io/observe/log.ts';
-import { MergedMetrics } from '../../io/observe/mergedMetrics.ts';
+import { MergedMetrics, type MetricSamples } from '../../io/observe/mergedMetrics.ts';
 import type { Metrics } from '../../io/observe/metrics.ts';
 import type { RegionView as KnownRegion } from '../../regions/directory.ts';
 import type { NodeConfig } from '../../replica/config.ts';
@@ -61,6 +61,8 @@ export interface Team extends ApiListening {
   rows(): readonly WorkerRow[];
   /** Metrics of all processes as one. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
+  /** The same as samples, one after the other for each process. */
+  samples(): Promise<MetricSamples>;
 }
 
 /** This process on the board; workers count from 1. */
@@ -212,14 +214,23 @@ class LiveTeam implements Team {
     }));
   }
 
+  async samples(): Promise<MetricSamples> {
+    await this.#askMetrics();
+    return this.#merged.all(await this.#options.metrics.samples());
+  }
+
   async render(): Promise<{ readonly contentType: string; readonly text: string }> {
+    await this.#askMetrics();
+    return this.#merged.render(await this.#options.metrics.samples());
+  }
+
+  async #askMetrics(): Promise<void> {
     const running = this.#members.filter(({ process }) => process.state === 'running');
     await Promise.all(
       running.map(({ process }) =>
         this.#askFor(process, (id) => ({ kind: 'metrics', id }), WORKER_LIMITS.metricsAskMs),
       ),
     );
-    return this.#merged.render(await this.#options.metrics.samples());
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,106 @@
+/**
+ * Drives a roll-out while this node leads: asks the regions how they fare, lets the core decide, and
+ * sends what it decides. Two that run at once do no harm: their steps are compared with the head.
+ */
+
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
+import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
+import type { Log } from '../../io/observe/log.ts';
+import type { ControlEngine, ControlOutcome } from '../../replica/control/engine.ts';
+import type { AuditInput } from '../../replica/control/types.ts';
+import { changeHead, outcomeOf } from '../../replica/sharedConfig/changes.ts';
+import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
+import { readHead } from '../../replica/sharedConfig/records.ts';
+import { nextStep, type RegionSeen } from '../../replica/sharedConfig/rollout.ts';
+
+/** What a region said; `none`: it has no configuration to speak of (a witness). */
+export type Heard = RegionReport | 'none' | null;
+
+export interface RunnerOptions {
+  readonly region: string;
+  readonly regions: readonly string[];
+  readonly engine: ControlEngine;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+  /** `alone`: by the group's word; `maybe`: whoever keeps the state names nobody. */
+  readonly leads: () => 'no' | 'alone' | 'maybe';
+  readonly ask: (region: string) => Promise<Heard>;
+}
+
+export class RolloutRunner {
+  readonly #options: RunnerOptions;
+  /** When each region was heard last, or this node began to listen. */
+  readonly #heardMs = new Map<string, number>();
+  #timer: TimerHandle | null = null;
+  #isBusy = false;
+  #isStopped = false;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+  }
+
+  /** There may be something to do. */
+  wake(delayMs = 0): void {
+    if (this.#isStopped || this.#isBusy) return;
+    this.#timer?.cancel();
+    this.#timer = this.#options.timers.after(delayMs, () => void this.#turn());
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+  }
+
+  async #turn(): Promise<void> {
+    const { engine, leads } = this.#options;
+    const rollout = readHead(engine.view)?.head.rollout ?? null;
+    if (rollout === null || rollout.halted !== '') return this.#heardMs.clear();
+    const lead = leads();
+    if (lead === 'no') this.#heardMs.clear();
+    else {
+      this.#isBusy = true;
+      await this.#step(lead === 'alone');
+      this.#isBusy = false;
+    }
+    this.wake(SHARED_CONFIG_LIMITS.askMs);
+  }
+
+  async #step(isAlone: boolean): Promise<void> {
+    const { engine, region, clock, log } = this.#options;
+    const seen = await this.#look();
+    // Read after the regions were: what they said is not older than what is decided from it.
+    const stored = readHead(engine.view);
+    if (stored === null || this.#isStopped) return;
+    const step = nextStep(stored.head, seen, isAlone ? region : null, Math.round(clock.wallMs()));
+    if (step === null) return;
+    const audit: AuditInput = { who: 'banyan', from: region, what: step.what, why: '' };
+    const { rollout } = stored.head;
+    const more = step.isOver ? outcomeOf(engine.view, rollout, 'everywhere') : [];
+    const outcome = await new Promise<ControlOutcome>((resolve) => {
+      engine.transact(changeHead(stored, step.head, cut(audit), more), resolve);
+    });
+    if (outcome.ok && outcome.value.isSuccess) log.info('config-rollout', { step: step.what });
+  }
+
+  async #look(): Promise<ReadonlyMap<string, RegionSeen>> {
+    const { regions, ask, clock } = this.#options;
+    const seen = new Map<string, RegionSeen>();
+    await Promise.all(
+      regions.map(async (region) => {
+        const report = await ask(region);
+        const nowMs = clock.nowMs();
+        if (report === 'none') return;
+        if (report !== null || !this.#heardMs.has(region)) this.#heardMs.set(region, nowMs);
+        const silentMs = nowMs - (this.#heardMs.get(region) ?? nowMs);
+        seen.set(region, { report, silentMs });
+      }),
+    );
+    return seen;
+  }
+}
+
+function cut(audit: AuditInput): AuditInput {
+  return { ...audit, what: audit.what.slice(0, CONTROL_LIMITS.auditCharsMax) };
+}

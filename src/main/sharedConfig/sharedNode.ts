@@ -1,0 +1,288 @@
+/**
+ * The shared configuration as a node has it: puts in force what the control state says for its
+ * region, tells how it fares, and drives roll-outs while it leads.
+ *
+ * SN1: serving never waits for it: what is in force stays until something newer works here.
+ * SN2: what is in force is on disk, and is in force again after a restart without the others.
+ */
+
+import { randomBytes } from 'node:crypto';
+
+import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
+import type {
+  ClientEvents,
+  ClientReply,
+  ClientRequest,
+  Clock,
+  TimerHandle,
+  Timers,
+  Upstream,
+} from '../../base/ports.ts';
+import type { Log } from '../../io/observe/log.ts';
+import type { GaugeValues } from '../../io/observe/metrics.ts';
+import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
+import { assignedTo, readHead, readText } from '../../replica/sharedConfig/records.ts';
+import type { Counts } from '../../replica/sharedConfig/records.ts';
+import type { ConfigProblem } from '../config/document.ts';
+import type { ControlBackend } from '../control/backend.ts';
+import { answerPeer, askRegion, parse } from '../control/peerCalls.ts';
+import {
+  CHECK_PATH,
+  checkSchema,
+  problemOf,
+  problemsSchema,
+  REPORT_PATH,
+  reportSchema,
+  shortened,
+} from './calls.ts';
+import { ErrorWindow } from './errorWindow.ts';
+import { readLastApplied, writeLastApplied, type LastApplied } from './lastApplied.ts';
+import { RolloutRunner, type Heard } from './runner.ts';
+
+const NO_EVENTS: ClientEvents = { onGone: () => {}, onDrain: () => {} };
+
+/** What the node around it does for it. */
+export interface SharedConfigHost {
+  /** Puts a text in force, or none; null, or why not, and then nothing has changed. */
+  apply(text: string | null): Promise<string | null>;
+  /** What is wrong with a text, together with this node's own file. */
+  check(text: string): Promise<readonly ConfigProblem[]>;
+  counts(): Promise<Counts>;
+  /** Targets that take no requests because of their health. */
+  out(): readonly string[];
+}
+
+export interface SharedConfigOptions {
+  readonly backend: ControlBackend;
+  readonly dataDir: string;
+  readonly region: string;
+  readonly otherRegions: readonly string[];
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+  readonly host: SharedConfigHost;
+}
+
+/** What every region says of a text: problems by region; null: it could not be asked. */
+export type Checked = ReadonlyMap<string, readonly ConfigProblem[] | null>;
+
+export class SharedConfigNode {
+  readonly #options: SharedConfigOptions;
+  readonly #boot = randomBytes(6).readUIntBE(0, 6);
+  readonly #window = new ErrorWindow();
+  readonly #runner: RolloutRunner;
+  #applied: LastApplied | null = null;
+  #refused: RegionReport['refused'] = null;
+  /** A head that is older than what the disk has: the control state here is behind. */
+  #oldRevision = -1;
+  #working: Promise<void> = Promise.resolve();
+  #halted = '';
+  #timer: TimerHandle | null = null;
+  #isStopped = false;
+
+  constructor(options: SharedConfigOptions) {
+    this.#options = options;
+    const { region, otherRegions, backend, clock, timers, log } = options;
+    this.#runner = new RolloutRunner({
+      region,
+      regions: [region, ...otherRegions],
+      engine: backend.engine,
+      clock,
+      timers,
+      log,
+      leads: () => this.#leads(),
+      ask: (other) => this.askReport(other),
+    });
+  }
+
+  /** Regions of the group, this one first. */
+  get regions(): readonly string[] {
+    return [this.#options.region, ...this.#options.otherRegions];
+  }
+
+  /** The version in force here; 0: none. */
+  get applied(): number {
+    return this.#applied?.version ?? 0;
+  }
+
+  /** The control state is open: what it, or the disk, has is put in force. */
+  async start(): Promise<void> {
+    const { dataDir, backend, host } = this.#options;
+    const last = await readLastApplied(dataDir);
+    const revision = readHead(backend.engine.view)?.modRevision ?? 0;
+    if (last !== null) {
+      if (last.revision > revision) this.#oldRevision = revision;
+      const why = await host.apply(last.text);
+      if (why === null) this.#applied = last;
+      else this.#refuse(last.version, why);
+    }
+    await this.#catchUp();
+    this.#tellHalt();
+    this.#tick();
+  }
+
+  /** The control state has moved. */
+  moved(): void {
+    this.#tellHalt();
+    this.#runner.wake();
+    void this.#catchUp();
+  }
+
+  /** The node's own file has changed: what did not work with it may work now. */
+  again(): void {
+    void this.#catchUp(true);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+    this.#runner.stop();
+  }
+
+  gauges(): GaugeValues {
+    return [
+      ['banyan_config_shared_version', this.applied],
+      ['banyan_config_shared_refused', this.#refused === null ? 0 : 1],
+      ['banyan_config_rollout_halted', this.#halted === '' ? 0 : 1],
+    ];
+  }
+
+  warnings(): readonly string[] {
+    const lines: string[] = [];
+    if (this.#halted !== '') lines.push(`shared configuration: roll-out halted: ${this.#halted}`);
+    if (this.#refused !== null) {
+      const { version, why } = this.#refused;
+      const [first = ''] = why.split('\n');
+      lines.push(`shared configuration: version ${version} does not work here: ${first}`);
+    }
+    return lines;
+  }
+
+  /** Takes what other nodes ask; null: the request is for somebody else. */
+  handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
+    if (request.forwardedFrom === null) return null;
+    if (request.path === REPORT_PATH) {
+      void this.#report().then((report) => answerPeer(reply, 200, report));
+      return NO_EVENTS;
+    }
+    if (request.path !== CHECK_PATH) return null;
+    const asked = parse(request.body, checkSchema);
+    if (asked === null) answerPeer(reply, 400, { error: 'malformed' });
+    else {
+      void this.#options.host
+        .check(asked.text)
+        .then((problems) => answerPeer(reply, 200, { problems: shortened(problems) }));
+    }
+    return NO_EVENTS;
+  }
+
+  /** How a region fares; null: it does not answer. */
+  async askReport(region: string): Promise<Heard> {
+    const { upstream, timers } = this.#options;
+    if (region === this.#options.region) return this.#report();
+    const answer = await askRegion(upstream, timers, region, REPORT_PATH, null, reportSchema);
+    // Whoever knows no such path (a witness) has no configuration either.
+    return answer?.status === 404 ? 'none' : (answer?.value ?? null);
+  }
+
+  /** What every region says of a text, with its own file and environment. */
+  async checkEverywhere(text: string): Promise<Checked> {
+    const { region, otherRegions, upstream, timers, host } = this.#options;
+    const checked = new Map<string, readonly ConfigProblem[] | null>();
+    checked.set(region, await host.check(text));
+    await Promise.all(
+      otherRegions.map(async (other) => {
+        const answer = await askRegion(
+          upstream,
+          timers,
+          other,
+          CHECK_PATH,
+          { text },
+          problemsSchema,
+        );
+        if (answer?.status === 404) return;
+        checked.set(other, answer?.value?.problems.map(problemOf) ?? null);
+      }),
+    );
+    return checked;
+  }
+
+  async #report(): Promise<RegionReport> {
+    const { host } = this.#options;
+    const counts = await host.counts();
+    return {
+      boot: this.#boot,
+      applied: this.applied,
+      refused: this.#refused,
+      counts,
+      before: this.#window.before(counts),
+      out: host.out().slice(0, SHARED_CONFIG_LIMITS.outMax),
+    };
+  }
+
+  #leads(): 'no' | 'alone' | 'maybe' {
+    const { group, state } = this.#options.backend;
+    if (group === null) return state.kind === 'member' ? 'maybe' : 'no';
+    const { id, leader } = group.status();
+    return id === leader ? 'alone' : 'no';
+  }
+
+  #tick(): void {
+    const { timers, clock, host } = this.#options;
+    if (this.#isStopped) return;
+    void host.counts().then((counts) => this.#window.add(clock.nowMs(), counts));
+    this.again();
+    this.#runner.wake();
+    this.#timer = timers.after(SHARED_CONFIG_LIMITS.beforeStepMs, () => this.#tick());
+  }
+
+  /** One change at a time; `isAgain`: also what was refused before. */
+  #catchUp(isAgain = false): Promise<void> {
+    this.#working = this.#working.then(() => this.#applyNewest(isAgain));
+    return this.#working;
+  }
+
+  async #applyNewest(isAgain: boolean): Promise<void> {
+    const { backend, region } = this.#options;
+    const stored = this.#isStopped ? null : readHead(backend.engine.view);
+    if (stored === null || stored.head.newest === 0) return;
+    if (stored.modRevision === this.#oldRevision) return;
+    const version = assignedTo(stored.head, region);
+    if (version === this.applied) this.#refused = null;
+    const isKnownBad = this.#refused?.version === version && !isAgain;
+    if (version === this.applied || isKnownBad) return;
+    const text = version === 0 ? null : readText(backend.engine.view, version);
+    if (text === null && version !== 0) return this.#refuse(version, 'its text is gone');
+    await this.#put(version, text, stored.modRevision);
+  }
+
+  async #put(version: number, text: string | null, revision: number): Promise<void> {
+    const { host, log, dataDir } = this.#options;
+    const why = await host.apply(text);
+    if (why !== null) return this.#refuse(version, why);
+    this.#applied = text === null ? null : { version, revision, text };
+    this.#refused = null;
+    log.info('shared-config-applied', { version });
+    // SN2. A disk that fails is told; what is in force stays in force.
+    await writeLastApplied(dataDir, this.#applied).catch((cause: unknown) => {
+      log.error('shared-config-not-kept', { version, cause: String(cause) });
+    });
+  }
+
+  #refuse(version: number, why: string): void {
+    const text = why.slice(0, SHARED_CONFIG_LIMITS.refusalCharsMax);
+    const isNews = this.#refused?.version !== version || this.#refused.why !== text;
+    this.#refused = { version, why: text };
+    if (isNews) this.#options.log.error('shared-config-refused', { version, problems: text });
+  }
+
+  #tellHalt(): void {
+    const rollout = readHead(this.#options.backend.engine.view)?.head.rollout ?? null;
+    const halted = rollout?.halted ?? '';
+    if (halted !== this.#halted && halted !== '') {
+      this.#options.log.error('config-rollout-halted', { version: rollout?.version, why: halted });
+    }
+    this.#halted = halted;
+  }
+}
