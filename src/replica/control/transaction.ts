@@ -12,6 +12,8 @@ import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { sizeOf, type ControlState } from './state.ts';
 import {
   keyOf,
+  type AuditRecord,
+  type Change,
   type Compare,
   type ControlError,
   type ControlEvent,
@@ -22,33 +24,81 @@ import {
   type Transaction,
 } from './types.ts';
 
+/** What a transaction comes to in a state. `change` and `record` are null where it changes nothing. */
+export interface Plan {
+  readonly reply: ControlReply;
+  readonly change: Change | null;
+  readonly record: AuditRecord | null;
+}
+
 /** Runs it; `checkCommand` has found nothing wrong with it. `timeMs` is log time. */
 export function runTransaction(
   state: ControlState,
   transaction: Transaction,
   timeMs: number,
 ): ControlReply {
+  const { change, record, reply } = carryOut(state, transaction, timeMs, []);
+  if (change !== null && record !== null) state.commit(change, record);
+  return reply;
+}
+
+/** What it would come to; the state is afterwards what it was before. */
+export function planTransaction(
+  state: ControlState,
+  transaction: Transaction,
+  timeMs: number,
+): Plan {
+  const hash = state.hash();
+  const undo: (() => void)[] = [];
+  const plan = carryOut(state, transaction, timeMs, undo);
+  for (const step of undo.toReversed()) step();
+  assert(state.hash() === hash, 'a plan leaves no trace');
+  return plan;
+}
+
+/** Changes the keys, and says what is to be committed. `undo` gets the way back. */
+function carryOut(
+  state: ControlState,
+  transaction: Transaction,
+  timeMs: number,
+  undo: (() => void)[],
+): Plan {
   const isSuccess = transaction.compares.every((compare) => holds(state, compare));
   const operations = isSuccess ? transaction.success : transaction.failure;
   const error = refusalOf(state, operations);
-  if (error !== null) return { kind: 'refused', error };
+  if (error !== null) {
+    return { reply: { kind: 'refused', error }, change: null, record: null };
+  }
   const revision = state.revision + 1;
   const events: ControlEvent[] = [];
   const results: OperationResult[] = [];
   let roomBytes: number = CONTROL_LIMITS.rangeBytesMax;
   for (const operation of operations) {
+    if (operation.kind !== 'range') undo.push(wayBack(state, operation.key));
     const result = runOperation(state, operation, revision, events, roomBytes);
     if (result.kind === 'range') {
       for (const item of result.items) roomBytes -= sizeOf(item);
     }
     results.push(result);
   }
-  if (events.length > 0) {
-    const changes = events.map((event) => ({ kind: event.kind, key: keyOf(event) }));
-    const record = { ...transaction.audit, revision, timeMs, changes };
-    state.commit({ revision, events }, record);
+  if (events.length === 0) {
+    const reply: ControlReply = { kind: 'done', isSuccess, revision: state.revision, results };
+    return { reply, change: null, record: null };
   }
-  return { kind: 'done', isSuccess, revision: state.revision, results };
+  const changes = events.map((event) => ({ kind: event.kind, key: keyOf(event) }));
+  return {
+    reply: { kind: 'done', isSuccess, revision, results },
+    change: { revision, events },
+    record: { ...transaction.audit, revision, timeMs, changes },
+  };
+}
+
+function wayBack(state: ControlState, key: string): () => void {
+  const before = state.get(key);
+  return () => {
+    if (before !== null) state.put(before);
+    else if (state.get(key) !== null) state.delete(key);
+  };
 }
 
 function holds(state: ControlState, compare: Compare): boolean {

@@ -1,0 +1,187 @@
+/**
+ * The suite of the control state's engines on an etcd cluster of three real servers and on our own
+ * group of three real logs. Virtual time: `src/sim/controlEngines.test.ts`.
+ */
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+import { createPrng } from '../../src/base/prng.ts';
+import { err } from '../../src/base/result.ts';
+import { createClock, createTimers } from '../../src/io/clock.ts';
+import { NodeDisk } from '../../src/io/disk/nodeDisk.ts';
+import { EtcdClient } from '../../src/io/etcd/client.ts';
+import type { ControlEngine } from '../../src/replica/control/engine.ts';
+import { ENGINE_CASES, type EngineWorld } from '../../src/replica/control/engineSuite.ts';
+import { EtcdControlEngine } from '../../src/replica/etcd/engine.ts';
+import type { EtcdDone, EtcdStore } from '../../src/replica/etcd/store.ts';
+import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
+
+const CASE_MS = 90_000;
+const clock = createClock();
+const timers = createTimers();
+
+interface EtcdNode {
+  readonly client: EtcdClient;
+  readonly engine: EtcdControlEngine;
+}
+
+class RealEtcdWorld implements EngineWorld {
+  readonly #cluster: EtcdCluster;
+  readonly #prefix: string;
+  readonly #folder: string;
+  readonly #nodes: (EtcdNode | null)[] = [null, null, null];
+  readonly #losing = new Set<number>();
+  readonly notes: string[] = [];
+
+  constructor(cluster: EtcdCluster, prefix: string, folder: string) {
+    this.#cluster = cluster;
+    this.#prefix = prefix;
+    this.#folder = folder;
+  }
+
+  async open(): Promise<void> {
+    for (const node of [0, 1, 2]) await this.restart(node);
+    await this.#following();
+  }
+
+  async close(): Promise<void> {
+    for (const [at, node] of this.#nodes.entries()) if (node !== null) await this.crash(at);
+  }
+
+  #own(node: number): EtcdNode {
+    return this.#nodes[node] ?? assert.fail(`node ${node} runs`);
+  }
+
+  async #following(): Promise<void> {
+    const isFollowing = (node: EtcdNode | null): boolean => node?.engine.state.kind === 'following';
+    while (!this.#nodes.every(isFollowing)) await this.sleep(20);
+  }
+
+  engine(node: number): ControlEngine {
+    return this.#own(node).engine;
+  }
+
+  follower(): Promise<number> {
+    return Promise.resolve(1);
+  }
+
+  loseAnswers(node: number, isLost: boolean): void {
+    if (isLost) this.#losing.add(node);
+    else this.#losing.delete(node);
+  }
+
+  async killLeader(): Promise<readonly number[]> {
+    await this.#cluster.server(await this.#cluster.leader()).kill9();
+    return [0, 1, 2];
+  }
+
+  async loseQuorum(): Promise<void> {
+    await this.#cluster.server(0).kill9();
+    this.#cluster.server(1).signal('SIGSTOP');
+  }
+
+  async crash(node: number): Promise<void> {
+    const { client, engine } = this.#own(node);
+    this.#nodes[node] = null;
+    client.close();
+    await new Promise<void>((resolve) => engine.stop(resolve));
+  }
+
+  restart(node: number): Promise<void> {
+    const { endpoints } = this.#cluster;
+    const folder = join(this.#folder, `n${node}`);
+    mkdirSync(folder, { recursive: true });
+    const client = new EtcdClient({ endpoints, tls: null, user: null });
+    const engine = new EtcdControlEngine({
+      store: this.#lossy(node, client),
+      disk: new NodeDisk(folder),
+      folder: 'etcd',
+      prefix: this.#prefix,
+      clock,
+      timers,
+      prng: createPrng(Date.now() + node),
+      onState: (state) => this.notes.push(`${node} ${JSON.stringify(state)}`),
+      onNote: (note, detail) => this.notes.push(`${node} ${note} ${detail}`),
+    });
+    this.#nodes[node] = { client, engine };
+    return new Promise((resolve, reject) => {
+      engine.open((result) => (result.ok ? resolve() : reject(new Error(result.error))));
+    });
+  }
+
+  /** What is called is called; while answers get lost, nobody hears of it. */
+  #lossy(node: number, client: EtcdClient): EtcdStore {
+    const lossy = <T>(done: EtcdDone<T>): EtcdDone<T> => {
+      return (result) => {
+        const lost = { isDefinite: false, isFinal: false, isCompacted: false, detail: 'lost' };
+        done(this.#losing.has(node) ? err(lost) : result);
+      };
+    };
+    return {
+      range: (range, done) => client.range(range, lossy(done)),
+      transact: (transaction, done) => client.transact(transaction, lossy(done)),
+      watch: (key, end, from, handler) => client.watch(key, end, from, handler),
+      grant: (ttlSeconds, done) => client.grant(ttlSeconds, lossy(done)),
+      keepAlive: (id, done) => client.keepAlive(id, lossy(done)),
+      revoke: (id, done) => client.revoke(id, lossy(done)),
+      turn: () => client.turn(),
+    };
+  }
+
+  async forgetHistory(): Promise<void> {
+    const read = await this.#cluster.post(0, '/v3/kv/range', { key: 'AA==' });
+    const { revision } = read?.['header'] as { revision: string };
+    await this.#cluster.post(0, '/v3/kv/compaction', { revision });
+  }
+
+  async heal(): Promise<void> {
+    this.#cluster.heal();
+    await this.#cluster.leader();
+    for (const [at, node] of this.#nodes.entries()) if (node === null) await this.restart(at);
+    await this.#following();
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  nowMs(): number {
+    return clock.nowMs();
+  }
+}
+
+describe('etcd, three real servers', { skip: etcdAbsent() }, () => {
+  let cluster: EtcdCluster;
+  let folder: string;
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'banyan-engines-'));
+    cluster = await startEtcd();
+  });
+
+  after(async () => {
+    await cluster.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  for (const [at, each] of ENGINE_CASES.entries()) {
+    it(each.name, { timeout: CASE_MS }, async () => {
+      const world = new RealEtcdWorld(cluster, `case${at}`, join(folder, `case${at}`));
+      await world.open();
+      try {
+        await each.run(world);
+      } catch (cause) {
+        throw new Error(world.notes.join('\n'), { cause });
+      } finally {
+        await world.close();
+        cluster.heal();
+        await cluster.leader();
+      }
+    });
+  }
+});
