@@ -135,8 +135,8 @@ class RealEtcdWorld implements EngineWorld {
 
   async forgetHistory(): Promise<void> {
     const read = await this.#cluster.post(0, '/v3/kv/range', { key: 'AA==' });
-    const { revision } = read?.['header'] as { revision: string };
-    await this.#cluster.post(0, '/v3/kv/compaction', { revision });
+    const header = read?.['header'] as { revision: string } | undefined;
+    await this.#cluster.post(0, '/v3/kv/compaction', { revision: header?.revision });
   }
 
   async heal(): Promise<void> {
