@@ -41,6 +41,8 @@ export const REGISTER_LIMITS = {
   nameBytesMax: 200,
   /** What a claim came to, bytes. */
   resultBytesMax: 1_024,
+  /** Lease of whoever opens and closes generations, ms. */
+  generationsLeaseMs: 10_000,
   /** Leases that one process holds or waits for. */
   heldMax: 1_024,
   /** Rows of a list. */

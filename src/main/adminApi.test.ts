@@ -25,7 +25,7 @@ import { clusterRoutes } from './up/cluster.ts';
 const CONFIG = `
 region: eu-central-1
 listen: { api: 127.0.0.1:0, admin: 127.0.0.1:0 }
-control: { electionMs: 100, heartbeatMs: 20 }
+control: { electionMs: 100, heartbeatMs: 20, registers: {} }
 targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:9/v1" }]
 models: [{ name: m, targets: [t] }]
 `;
@@ -50,6 +50,8 @@ before(async () => {
   const endMs = performance.now() + 20_000;
   const leads = async () => ((await call('GET', '/admin/v1/leader')).json as Leader).leader;
   while ((await leads()) === null) assert.ok(performance.now() < endMs, 'it leads by itself');
+  const claims = async () => (await call('GET', '/admin/v1/claims?key=k')).status;
+  while ((await claims()) !== 200) assert.ok(performance.now() < endMs, 'it takes claims');
 });
 after(async () => {
   await node.stop();
@@ -131,6 +133,27 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { query: '?region=nowhere', status: 404 },
   ],
   getConfigHistory: [{}],
+  changeClaims: [
+    { body: { action: 'claim', key: 'nightly', owner: 'a' } },
+    { body: { action: 'claim', key: 'nightly', owner: 'b' } },
+    { body: { action: 'settle', key: 'nightly', owner: 'a', place: [1, 1], result: 'ok' } },
+    {
+      body: { action: 'release', key: 'other', owner: 'a', place: [1, 1] },
+      status: 409,
+    },
+    { body: { action: 'claim', key: 'no spaces', owner: 'a' }, status: 400 },
+  ],
+  getClaims: [{}, { query: '?key=job/nightly' }, { query: '?key=', status: 400 }],
+  changeNames: [
+    { body: { action: 'take', name: 'shop', owner: 'a' } },
+    { body: { action: 'give', name: 'shop', owner: 'a' } },
+  ],
+  getName: [{ query: '?name=shop' }, { status: 400 }],
+  changeLeases: [
+    { body: { action: 'free', name: 'none', dryRun: true } },
+    { body: { action: 'free', name: 'none' } },
+  ],
+  getLeases: [{}],
 };
 
 interface Call {

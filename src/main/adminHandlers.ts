@@ -7,6 +7,7 @@ import {
   type AdminAnswer,
   type ServedRoute,
 } from '../io/admin/route.ts';
+import type { RegisterStore } from '../replica/registers/port.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import type { FaultReply, FaultRequest } from './adminTypes.ts';
 import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
@@ -15,6 +16,8 @@ import type { ControlBackend } from './control/backend.ts';
 import { configHandlers } from './sharedConfig/configAdmin.ts';
 import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import type { SharedConfigNode } from './sharedConfig/sharedNode.ts';
+import { NO_REGISTERS, registerHandlers } from './registers/registerAdmin.ts';
+import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
 import {
   explainRoute,
   modelRows,
@@ -29,7 +32,12 @@ import {
 export interface NodeAdminParts {
   readonly sources: NodeSources;
   /** Null: this node has only what its file says. */
-  readonly control: { readonly side: ControlBackend; readonly shared: SharedConfigNode } | null;
+  readonly control: {
+    readonly side: ControlBackend;
+    readonly shared: SharedConfigNode;
+    /** Null: no leases, claims and names here. */
+    readonly registers: { readonly registers: RegisterStore } | null;
+  } | null;
   readonly wallMs: () => number;
   /** Null: faults are not allowed here. */
   readonly fault: ((request: FaultRequest) => AdminAnswer<FaultReply>) | null;
@@ -57,7 +65,12 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
             configHandlers({ backend: control.side, shared: control.shared, wallMs }),
           ),
         ];
-  return [...own, ...agreed];
+  const store = control?.registers?.registers ?? null;
+  const claimed =
+    control === null || store === null
+      ? refuseRoutes(REGISTER_ROUTES, control === null ? NO_CONTROL : NO_REGISTERS)
+      : serveRoutes(REGISTER_ROUTES, registerHandlers(store, control.side.engine));
+  return [...own, ...agreed, ...claimed];
 }
 
 function noFaults(): AdminAnswer<FaultReply> {

@@ -23,6 +23,7 @@ import {
 } from './adminTypes.ts';
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
+import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
 import { VERSION } from './version.ts';
 
 /** What every server answers out of what it is. */
@@ -102,6 +103,7 @@ export const ADMIN_ROUTES = {
   ...NODE_ROUTES,
   ...CONTROL_ROUTES,
   ...CONFIG_ROUTES,
+  ...REGISTER_ROUTES,
 } as const satisfies AdminRoutes;
 
 /** The OpenAPI document of the whole table. */

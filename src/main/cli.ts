@@ -10,6 +10,7 @@ import { registerFault } from './commands/fault.ts';
 import { registerGet } from './commands/get.ts';
 import { registerKeys } from './commands/keys.ts';
 import { registerKv } from './commands/kv.ts';
+import { registerLease } from './commands/lease.ts';
 import { registerMember } from './commands/member.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRecover } from './commands/recover.ts';
@@ -37,6 +38,7 @@ export function buildProgram(): Command {
   registerMember(program);
   registerBackup(program);
   registerRecover(program);
+  registerLease(program);
   registerCerts(program);
   registerModelServe(program);
   registerUp(program);

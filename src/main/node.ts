@@ -274,7 +274,7 @@ class LiveNode implements RunningNode {
       serving: () => this.#gateway?.serving ?? null,
       inFlight: () => this.#gateway?.inFlightAll ?? 0,
       isReady: () => this.#isReady(),
-      onLink: (region, isUp) => this.#control?.side.linkChanged(region, isUp),
+      onLink: (region, isUp) => this.#control?.linkChanged(region, isUp),
       onLost: (region) => {
         this.#gateway?.placeLost('region', region);
         this.#team?.regionLost(region);

@@ -152,7 +152,7 @@ export class RegisterWorld {
         folder: 'registers',
         engine: node.engine,
         regions: () => this.nodes.map(({ region }) => region),
-        isCaring: () => this.nodes.find(({ registers }) => registers !== null) === node,
+        isLeading: () => this.nodes.find(({ registers }) => registers !== null) === node,
       },
       {
         disk: node.disk.mount(),

@@ -31,6 +31,11 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
     '值高的区域正常时优先领导；0 最后',
   'votes and keeps the log, leads only in order to hand over: for a third place':
     '只投票并保存日志，仅为移交而领导：用于第三地点',
+  'a claim stands so long at least, and twice as long at most': '认领至少保持此时长，至多两倍',
+  'requests with Idempotency-Key run once in all regions together':
+    '带 Idempotency-Key 的请求在所有区域合计只执行一次',
+  'leases, claims and unique names over all regions; absent: none':
+    '跨区域的租约、认领与唯一名称；不写：不启用',
   'between heartbeats; about the longest round trip': '心跳间隔；约为最长往返时延',
   'without a leader for so long, or up to twice as long, another region stands':
     '这么久（至多两倍）没有领导者，其他区域便参选',

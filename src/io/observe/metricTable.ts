@@ -212,6 +212,16 @@ export const METRICS = {
   banyan_config_rollout_halted: gauge(
     'A roll-out of the shared configuration is halted and waits for an operator: 1, else 0.',
   ),
+  banyan_registers_ready: gauge(
+    'Leases and claims are taken here: 1, else 0; no series without registers.',
+  ),
+  banyan_registers_epoch: gauge('Version of the acceptors and generations that this node knows.'),
+  banyan_registers_acceptors: gauge('Acceptors that leases and claims are agreed on with.'),
+  banyan_registers_keys: gauge('Leases, claims and names that this acceptor keeps.'),
+  banyan_registers_requests: gauge('Requests of registers under way at this node.'),
+  banyan_registers_rounds: gauge('Rounds of CASPaxos that this node began since it started.'),
+  banyan_registers_conflicts: gauge('Rounds that gave way to another proposer or to silence.'),
+  banyan_registers_leases_held: gauge('Leases that this node holds.'),
   banyan_log_lines_dropped_total: counter('Log lines lost because nobody took them in time.'),
   banyan_metric_series_merged_total: counter(
     'Times that a new label value was counted as "other" because a metric had its limit of series.',

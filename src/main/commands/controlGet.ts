@@ -1,4 +1,4 @@
-/** `banyan get members|leader|keys|audit`: what the control state holds. */
+/** `banyan get members|leader|keys|audit|leases|claims`: what the control state holds. */
 
 import type { Command } from 'commander';
 
@@ -54,6 +54,15 @@ const AUDIT: Listing = {
   fields: ['revision', 'who', 'from', 'what', 'why'],
 };
 
+const LEASES: Listing = {
+  header: ['head.name', 'head.holder', 'head.fence', 'head.ttl', 'head.free'],
+  fields: ['name', 'holder', 'fence', 'ttlMs', 'isFree'],
+};
+const CLAIMS: Listing = {
+  header: ['head.key', 'head.owner', 'head.about', 'head.result'],
+  fields: ['key', 'owner', 'about', 'result'],
+};
+
 /** Adds the verbs to `banyan get`. */
 export function registerControlGet(get: Command): void {
   const add = (name: string, about: MessageKey, listing: Listing): void => {
@@ -64,6 +73,8 @@ export function registerControlGet(get: Command): void {
   add('members', 'get.members', MEMBERS);
   add('keys', 'get.keys', KEYS);
   add('audit', 'get.audit', AUDIT);
+  add('leases', 'get.leases', LEASES);
+  add('claims', 'get.claims', CLAIMS);
   withServer(withOutput(get.command('leader').description(say('get.leader')))).action(
     async ({ output, server }: GetOptions) => {
       const answer = await askAdmin(server, '/admin/v1/leader');

@@ -74,6 +74,15 @@ export interface ControlShell {
   readonly isWitness: boolean;
   readonly heartbeatMs: number;
   readonly electionMs: number;
+  /** Null: no leases, claims and names. */
+  readonly registers: RegisterShell | null;
+}
+
+/** Leases, claims and names. */
+export interface RegisterShell {
+  readonly claimMs: number;
+  /** Requests with `Idempotency-Key` are claimed. */
+  readonly idempotency: boolean;
 }
 
 export type LogLevel = ConfigFile['log']['level'];
@@ -157,7 +166,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     apiTls:
       listen.tls === undefined ? null : { cert: at(listen.tls.cert), key: at(listen.tls.key) },
     admin: listen.admin === 'off' ? null : listen.admin,
-    control: file.control ?? null,
+    control: file.control === undefined ? null : controlShell(file.control),
     peers:
       peers === undefined
         ? null
@@ -179,6 +188,10 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,
   };
+}
+
+function controlShell({ registers, ...control }: NonNullable<ConfigFile['control']>): ControlShell {
+  return { ...control, registers: registers ?? null };
 }
 
 function llama(

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import {
   ADMISSION_LIMITS,
   CONFIG_LIMITS,
@@ -158,6 +159,17 @@ const control = mapping({
   electionMs: whole(50, RAFT_LIMITS.electionMsMax)
     .default(CONTROL_LIMITS.electionMs)
     .describe('without a leader for so long, or up to twice as long, another region stands'),
+  registers: mapping({
+    claimMs: whole(REGISTER_LIMITS.claimMsMin, REGISTER_LIMITS.claimMsMax)
+      .default(REGISTER_LIMITS.claimMsDefault)
+      .describe('a claim stands so long at least, and twice as long at most'),
+    idempotency: z
+      .boolean()
+      .default(true)
+      .describe('requests with Idempotency-Key run once in all regions together'),
+  })
+    .optional()
+    .describe('leases, claims and unique names over all regions; absent: none'),
 }).refine(({ heartbeatMs, electionMs }) => heartbeatMs * 2 <= electionMs, {
   path: ['electionMs'],
   message: 'must be at least twice heartbeatMs',

@@ -21,6 +21,7 @@ import { keysInForce } from '../../replica/control/keys.ts';
 import type { ControlShell } from '../config/build.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
+import { RegisterSide } from '../registers/registerSide.ts';
 import { ControlSide } from './side.ts';
 
 /** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
@@ -56,6 +57,8 @@ export interface ControlNodeOptions {
 export class ControlNode {
   readonly side: ControlBackend;
   readonly shared: SharedConfigNode;
+  /** Null: the file asks for none. */
+  readonly registers: RegisterSide | null;
   readonly #options: ControlNodeOptions;
   #keys: readonly KeyConfig[] = [];
   #told = '';
@@ -90,11 +93,34 @@ export class ControlNode {
       log,
       host,
     });
+    this.registers =
+      shell.registers === null
+        ? null
+        : new RegisterSide({
+            folder: join(dataDir, 'registers'),
+            region,
+            claimMs: shell.registers.claimMs,
+            control: this.side,
+            upstream: peers?.upstream ?? NOWHERE,
+            clock,
+            timers,
+            log,
+          });
   }
 
-  /** Takes what other nodes ask; null: the request is for somebody else. */
+  /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
-    return this.shared.handle(request, reply) ?? this.side.handle(request, reply);
+    return (
+      this.registers?.handle(request, reply) ??
+      this.shared.handle(request, reply) ??
+      this.side.handle(request, reply)
+    );
+  }
+
+  /** The link to a region came up, or went down. */
+  linkChanged(region: string, isUp: boolean): void {
+    this.side.linkChanged(region, isUp);
+    this.registers?.linkChanged(region, isUp);
   }
 
   /** Keys of the control state. */
@@ -107,6 +133,7 @@ export class ControlNode {
       ['banyan_control_leader_known', this.#isLeaderKnown ? 1 : 0],
       ['banyan_control_revision', this.side.engine.view.revision],
       ...this.shared.gauges(),
+      ...(this.registers?.gauges() ?? []),
     ];
   }
 
@@ -116,7 +143,11 @@ export class ControlNode {
 
   /** What an operator should know though requests are served. */
   warnings(): readonly string[] {
-    return [...this.#groupWarnings(), ...this.shared.warnings()];
+    return [
+      ...this.#groupWarnings(),
+      ...this.shared.warnings(),
+      ...(this.registers?.warnings() ?? []),
+    ];
   }
 
   #groupWarnings(): readonly string[] {
@@ -135,12 +166,14 @@ export class ControlNode {
     await this.#ownLogApplied();
     this.#look();
     await this.shared.start();
+    await this.registers?.open();
   }
 
   async close(): Promise<void> {
     this.#stopListening();
     this.#timer?.cancel();
     this.shared.stop();
+    await this.registers?.stop();
     await this.side.stop();
   }
 

@@ -7,13 +7,14 @@
  */
 
 import { existsSync } from 'node:fs';
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { z } from 'zod';
 
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { writeDurably } from '../durableFile.ts';
 
 const number = z.int().min(1).max(RAFT_LIMITS.integerMax);
 const member = z.strictObject({
@@ -81,20 +82,6 @@ export async function readMemberFile(folder: string): Promise<Result<MemberFile 
 }
 
 /** Durable when it resolves, whole or not at all. */
-export async function writeMemberFile(folder: string, value: MemberFile): Promise<void> {
-  const file = join(folder, NAME);
-  const handle = await open(`${file}.tmp`, 'w', 0o600);
-  try {
-    await handle.writeFile(`${JSON.stringify(value)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.tmp`, file);
-  const names = await open(dirname(file), 'r');
-  try {
-    await names.sync();
-  } finally {
-    await names.close();
-  }
+export function writeMemberFile(folder: string, value: MemberFile): Promise<void> {
+  return writeDurably(join(folder, NAME), value);
 }

@@ -21,6 +21,7 @@ import type {
   TargetRow,
 } from '../adminTypes.ts';
 import { CONTROL_ROUTES } from '../control/controlRoutes.ts';
+import { REGISTER_ROUTES } from '../registers/registerRoutes.ts';
 import { isRow } from '../json.ts';
 import { CONFIG_ROUTES } from '../sharedConfig/configRoutes.ts';
 import { VERSION } from '../version.ts';
@@ -238,6 +239,6 @@ export function clusterRoutes(
     injectFault: ({ body }) => fault(body),
     getDocument: () => ok(adminDocument()),
   });
-  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES };
+  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...REGISTER_ROUTES };
   return [...own, ...passOn(agreed, parts.regions)];
 }

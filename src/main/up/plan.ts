@@ -90,7 +90,7 @@ export function nodeConfigText(plan: UpPlan, node: RegionPlan): string {
     workers: 1,
     listen: { api: `127.0.0.1:${node.apiPort}`, admin: `127.0.0.1:${node.adminPort}` },
     ...(others.length === 0 ? {} : { peers: peersConfig(plan, node, others) }),
-    control: {},
+    control: { registers: {} },
     keys: [{ name: 'demo', sha256: createHash('sha256').update(DEMO_KEY).digest('hex') }],
     targets: targets.map((name) => ({
       kind: 'llama',

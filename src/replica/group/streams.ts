@@ -46,6 +46,7 @@ export class GroupStreams implements GroupTransport {
   readonly #upstream: Upstream;
   readonly #timers: Timers;
   readonly #receive: (from: NodeId, bytes: Uint8Array) => void;
+  readonly #path: string;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #byRegion = new Map<string, Peer>();
   readonly #due: Peer[] = [];
@@ -58,7 +59,9 @@ export class GroupStreams implements GroupTransport {
     timers: Timers,
     peers: readonly GroupPeer[],
     receive: (from: NodeId, bytes: Uint8Array) => void,
+    path: string = GROUP_PATH,
   ) {
+    this.#path = path;
     this.#upstream = upstream;
     this.#timers = timers;
     this.#receive = receive;
@@ -176,7 +179,7 @@ export class GroupStreams implements GroupTransport {
       {
         origin: `region:${peer.region}`,
         method: 'GET',
-        path: GROUP_PATH,
+        path: this.#path,
         headers: [],
         body: EMPTY_BYTES,
         connectMs: CONNECT_MS,

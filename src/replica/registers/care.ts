@@ -8,6 +8,8 @@
  *      are closed then: a claim stands for that time at least, and for twice of it at most.
  * MC3: a wall clock alone closes nothing: whoever decides has itself seen the newest generation for
  *      a tenth of its time.
+ * MC4: generations are changed by whoever holds their lease, and never under a lower number than the
+ *      state has seen (L3 of src/caspaxos/SPEC.md).
  */
 
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
@@ -20,12 +22,25 @@ import {
   isJoint,
   openBuckets,
 } from '../../caspaxos/control.ts';
+import { admitFence } from '../../caspaxos/leases.ts';
 import type { Acceptor, Control } from '../../caspaxos/types.ts';
 import type { RegisterNode } from './state.ts';
 
+/** What the control state says, and is to say. */
+export interface Agreed {
+  readonly control: Control;
+  readonly openedMs: number;
+  /** The highest number under which generations were changed. */
+  readonly fence: number;
+}
+
 export interface CareView {
   /** Null: nothing is agreed on yet. */
-  readonly state: { readonly control: Control; readonly openedMs: number } | null;
+  readonly state: Agreed | null;
+  /** This node looks after the acceptors. */
+  readonly isLeading: boolean;
+  /** Of the lease of the generations; null: another's. */
+  readonly fence: number | null;
   /** Those who announced themselves. */
   readonly nodes: readonly RegisterNode[];
   /** Regions that have a vote in the control state; null: whoever announces itself counts. */
@@ -38,12 +53,7 @@ export interface CareView {
 
 export type CareStep =
   | { readonly kind: 'none' }
-  | {
-      readonly kind: 'put';
-      readonly what: string;
-      readonly control: Control;
-      readonly openedMs: number;
-    }
+  | { readonly kind: 'put'; readonly what: string; readonly next: Agreed }
   /** Bring every key to the new set; then call `afterRescan`. */
   | { readonly kind: 'rescan' };
 
@@ -51,19 +61,23 @@ const NONE: CareStep = { kind: 'none' };
 
 /** The next step. */
 export function nextStep(view: CareView): CareStep {
-  const { state, wallMs } = view;
+  const { state, wallMs, isLeading, fence } = view;
   const wanted = wantedAcceptors(view);
   if (state === null) {
-    if (!isWhole(view, wanted)) return NONE;
-    return { kind: 'put', what: 'found', control: firstControl(wanted, 1, 0), openedMs: wallMs };
+    if (!isLeading || !isWhole(view, wanted)) return NONE;
+    const next = { control: firstControl(wanted, 1, 0), openedMs: wallMs, fence: 0 };
+    return { kind: 'put', what: 'found', next };
   }
-  const { control, openedMs } = state;
-  if (isJoint(control)) return { kind: 'rescan' };
-  if (wanted.length > 0 && !isSame(control.acceptors, wanted)) {
+  const { control } = state;
+  if (isJoint(control)) return isLeading ? { kind: 'rescan' } : NONE;
+  if (isLeading && wanted.length > 0 && !isSame(control.acceptors, wanted)) {
     const next = beginChange(control, wanted, 0);
-    if (next.ok) return { kind: 'put', what: 'begin change', control: next.value, openedMs };
+    if (next.ok) {
+      return { kind: 'put', what: 'begin change', next: { ...state, control: next.value } };
+    }
   }
-  return isGenerationOver(view, openedMs) ? rotate(control, wallMs) : NONE;
+  if (fence === null || !admitFence(state.fence, fence).isAdmitted) return NONE;
+  return isGenerationOver(view, state.openedMs) ? rotate(control, wallMs, fence) : NONE;
 }
 
 /** The end of a change, once its epoch was rescanned; null: it is not what is under way. */
@@ -97,7 +111,7 @@ function isGenerationOver({ claimMs, wallMs, seenMs }: CareView, openedMs: numbe
 }
 
 /** MC2. */
-function rotate(control: Control, wallMs: number): CareStep {
+function rotate(control: Control, wallMs: number, fence: number): CareStep {
   let next = control;
   for (let bucket = control.floor + 1; bucket < control.openTo; bucket += 1) {
     if (isClosed(next, bucket)) continue;
@@ -106,5 +120,6 @@ function rotate(control: Control, wallMs: number): CareStep {
   }
   const opened = openBuckets(next, control.openTo + 1, 0);
   if (!opened.ok) return NONE;
-  return { kind: 'put', what: 'next generation', control: opened.value, openedMs: wallMs };
+  const agreed = { control: opened.value, openedMs: wallMs, fence };
+  return { kind: 'put', what: 'next generation', next: agreed };
 }

@@ -143,8 +143,10 @@ export class ClaimBook implements ClaimStore {
       const place = places.pop();
       if (place === undefined) return done(ok(null));
       this.#asker.change(keyOf(place.bucket, won.key), changeAt(place.version), (asked) => {
-        if (asked.kind === 'failed') done(err(asked.failure));
-        else next();
+        if (asked.kind === 'failed') return done(err(asked.failure));
+        if (asked.kind === 'changed') return next();
+        const detail = 'There is no such claim of this owner any more.';
+        done(err({ kind: 'not-yours', detail }));
       });
     };
     next();

@@ -14,6 +14,8 @@ import type { Result } from '../../base/result.ts';
 export type StoreFailure =
   /** No quorum, no room, not open yet. Definite. */
   | { readonly kind: 'unavailable'; readonly detail: string }
+  /** It is another's, or its time is over. Definite. */
+  | { readonly kind: 'not-yours'; readonly detail: string }
   /** It was sent and the answer is lost: asking again with the same owner finds out. */
   | { readonly kind: 'unknown'; readonly detail: string };
 

@@ -22,13 +22,16 @@ import type { ControlEngine, ControlOutcome } from '../control/engine.ts';
 import type { Transaction } from '../control/types.ts';
 import { openAcceptorLog, type AcceptorLogEvents } from './acceptorLog.ts';
 import { Asker } from './asker.ts';
-import { afterRescan, nextStep } from './care.ts';
+import { afterRescan, nextStep, type Agreed } from './care.ts';
 import { ClaimBook } from './claimBook.ts';
 import { RegisterHost } from './host.ts';
 import { LeaseBook } from './leaseBook.ts';
 import { NameBook } from './nameBook.ts';
-import type { RegisterStore } from './port.ts';
+import type { LeaseHandle, RegisterStore } from './port.ts';
 import { grantProposer, putState, readNodes, readState } from './state.ts';
+
+/** Whoever holds this lease opens and closes generations of claims. */
+const GENERATIONS = 'registers/generations';
 
 export interface RegistersOptions {
   readonly region: string;
@@ -38,8 +41,8 @@ export interface RegistersOptions {
   readonly engine: ControlEngine;
   /** Regions that have a vote; null: whoever announces itself counts. */
   readonly regions: () => readonly string[] | null;
-  /** Whether this node looks after acceptors and generations. One at a time is enough. */
-  readonly isCaring: () => boolean;
+  /** Whether this node looks after the acceptors. One at a time is enough. */
+  readonly isLeading: () => boolean;
 }
 
 export interface RegistersPorts {
@@ -48,7 +51,10 @@ export interface RegistersPorts {
   readonly timers: Timers;
   readonly prng: Prng;
   send(to: NodeId, bytes: Uint8Array): void;
-  told(event: 'step' | 'alarm' | 'disk', detail: Readonly<Record<string, unknown>>): void;
+  told(
+    event: 'step' | 'alarm' | 'disk',
+    detail: Readonly<Record<string, string | number | boolean>>,
+  ): void;
   /** The disk failed, or holds what cannot be read: this number takes part no more. */
   failed(detail: string): void;
 }
@@ -69,6 +75,8 @@ export class Registers implements RegisterStore {
   readonly #asker: Asker;
   #own: RegisterIdentity | null = null;
   #host: RegisterHost | null = null;
+  /** The lease of the generations. */
+  #generations: LeaseHandle | null = null;
   #stopListening: () => void = () => {};
   #timer: TimerHandle | null = null;
   #isBusy = false;
@@ -127,6 +135,10 @@ export class Registers implements RegisterStore {
       this.#look();
       this.#grant();
       this.#careSoon();
+      this.#generations = this.leases.hold(GENERATIONS, REGISTER_LIMITS.generationsLeaseMs, {
+        held: () => {},
+        lost: () => {},
+      });
       done({ ok: true, value: null });
     });
   }
@@ -202,47 +214,39 @@ export class Registers implements RegisterStore {
   }
 
   #care(): void {
-    const { engine, regions, isCaring, claimMs } = this.#options;
+    const { engine, regions, isLeading, claimMs } = this.#options;
     const own = this.#own;
     const host = this.#host;
-    if (own === null || host === null || this.#isBusy || !isCaring()) return;
+    if (own === null || host === null || this.#isBusy) return;
     const { clock } = this.#ports;
     const state = readState(engine.view, own.cluster);
     const step = nextStep({
       state,
+      isLeading: isLeading(),
+      fence: this.#generations?.fence() ?? null,
       nodes: readNodes(engine.view, own.cluster),
       regions: regions(),
       claimMs,
       wallMs: clock.wallMs(),
       seenMs: clock.nowMs() - this.#newest.sinceMs,
     });
-    if (step.kind === 'put') {
-      const { what, control, openedMs } = step;
-      return this.#put(own.cluster, what, { control, openedMs });
-    }
+    if (step.kind === 'put') return this.#put(own.cluster, step.what, step.next);
     if (step.kind === 'none' || state === null || !host.isReady) return;
     this.#isBusy = true;
     host.rescan((reply) => {
       this.#isBusy = false;
       const next = reply.kind === 'rescanned' ? afterRescan(state.control, reply.epoch) : null;
-      if (next === null) return; // Looked at again in a moment.
-      this.#put(own.cluster, 'end change', { control: next, openedMs: state.openedMs });
+      // Looked at again in a moment where it was lost.
+      if (next !== null) this.#put(own.cluster, 'end change', { ...state, control: next });
     });
   }
 
-  #put(
-    cluster: string,
-    what: string,
-    next: {
-      readonly control: Parameters<RegisterHost['setControl']>[0];
-      readonly openedMs: number;
-    },
-  ): void {
+  #put(cluster: string, what: string, next: Agreed): void {
     const { engine, region } = this.#options;
     const audit = auditOf(region, `registers: ${what}`);
-    this.#transact(putState(engine.view, { cluster, ...next }, audit), (outcome) => {
+    this.#transact(putState(engine.view, cluster, next, audit), (outcome) => {
       const { epoch, acceptors, acceptorsNext, openTo, floor } = next.control;
-      const ids = (list: typeof acceptors) => list.map(({ id }) => id);
+      const ids = (list: typeof acceptors) => list.map(({ id }) => id).join();
       const isDone = outcome.ok && outcome.value.isSuccess;
       this.#ports.told('step', {
         what,

@@ -8,9 +8,9 @@ import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
 import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
 import { CASPAXOS_LIMITS } from '../../base/caspaxosLimits.ts';
 import { readControl, writeControl } from '../../caspaxos/codec.ts';
-import type { Control } from '../../caspaxos/types.ts';
 import type { ControlView } from '../control/engine.ts';
 import type { AuditInput, Compare, KeyValue, Transaction } from '../control/types.ts';
+import type { Agreed } from './care.ts';
 
 const STATE_KEY = 'registers/state';
 const STATE_TYPE = 'registers/1';
@@ -21,12 +21,9 @@ const PROPOSER_TYPE = 'register-proposer/1';
 const REGIONS_MAX = 64;
 
 /** The acceptors and generations. */
-export interface RegisterState {
+export interface RegisterState extends Agreed {
   /** Of another one nothing is valid here: the control state was restored into a new cluster. */
   readonly cluster: string;
-  readonly control: Control;
-  /** When the newest generation was opened, wall clock of whoever opened it. */
-  readonly openedMs: number;
   readonly item: KeyValue;
 }
 
@@ -49,19 +46,21 @@ function decodeState(item: KeyValue): RegisterState | null {
   const reader = new ByteReader(item.value);
   const cluster = reader.text(CASPAXOS_LIMITS.clusterCharsMax * 4);
   const openedMs = reader.u64();
+  const fence = reader.u64();
   const read = readControl(reader);
   if (!reader.isDone()) return null;
-  return { cluster, openedMs, control: { ...read, index: item.modRevision }, item };
+  return { cluster, openedMs, fence, control: { ...read, index: item.modRevision }, item };
 }
 
 /** Puts the next state; does nothing where there is another one than `before`. */
 export function putState(
   view: ControlView,
-  next: Pick<RegisterState, 'cluster' | 'control' | 'openedMs'>,
+  cluster: string,
+  next: Agreed,
   audit: AuditInput,
 ): Transaction {
   const writer = new ByteWriter();
-  writer.text(next.cluster).u64(next.openedMs);
+  writer.text(cluster).u64(next.openedMs).u64(next.fence);
   writeControl(writer, next.control);
   return put(view, STATE_KEY, STATE_TYPE, writer.finish(), audit);
 }
