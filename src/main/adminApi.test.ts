@@ -101,6 +101,15 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'revoke', nmae: 'shop' }, status: 400 },
   ],
   getKeys: [{}],
+  changeAdminKeys: [
+    { body: { action: 'create', name: 'ops', role: 'operator', dryRun: true } },
+    { body: { action: 'create', name: 'ops', role: 'operator' } },
+    { body: { action: 'create', name: 'ops', role: 'viewer' }, status: 409 },
+    { body: { action: 'create', name: 'root', role: 'root' }, status: 400 },
+    { body: { action: 'rotate', name: 'ops', graceMs: 1 } },
+    { body: { action: 'revoke', name: 'none' }, status: 404 },
+  ],
+  getAdminKeys: [{}],
   getAudit: [{}],
   changeMembers: [
     { body: { action: 'remove', id: 1, dryRun: true } },

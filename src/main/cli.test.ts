@@ -137,6 +137,8 @@ before(async () => {
   admin = await startAdminServer({
     host: '127.0.0.1',
     port: 0,
+    access: null,
+    nowMs: () => performance.now(),
     views: {
       isReady: () => true,
       metrics: () => Promise.resolve({ contentType: 'text/plain', text: '' }),

@@ -9,8 +9,8 @@
 import type { TargetName } from '../base/names.ts';
 import type { ClientEvents, Upstream } from '../base/ports.ts';
 import { err } from '../base/result.ts';
+import type { AccessRules } from '../io/admin/access.ts';
 import type { AdminAnswer } from '../io/admin/route.ts';
-import { startAdminServer } from '../io/admin/server.ts';
 import { createLlamaChildren, type LlamaChildren } from '../io/llamaChildren.ts';
 import type { LlamaChildSpec } from '../io/llamaChildren.ts';
 import { createLogObserver, joinObservers, type LogOwner } from '../io/observe/log.ts';
@@ -19,6 +19,7 @@ import type { OtlpExporter } from '../io/observe/otlp.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import { Gateway } from '../replica/gateway.ts';
 import { nodeRoutes } from './adminHandlers.ts';
+import { openAdminSide, type AdminSide } from './adminSide.ts';
 import type { FaultReply, FaultRequest, NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
 import type { LoadedConfig } from './config/build.ts';
@@ -67,7 +68,7 @@ export interface RunningNode {
   readonly metrics: Metrics;
   /** Puts a new configuration in force, whole; null, or why not, and then nothing has changed. */
   apply(next: LoadedConfig): Promise<string | null>;
-  /** Reads the public listener's certificate again; null, or why it was not taken. */
+  /** Reads the certificates of both listeners again; null, or why it was not taken. */
   reloadTls(): Promise<string | null>;
   /** Stops: new requests get 503, running ones finish within the drain limit, then all closes. */
   stop(): Promise<void>;
@@ -108,6 +109,7 @@ class LiveNode implements RunningNode {
   #children: LlamaChildren | null = null;
   #team: Team | null = null;
   #control: ControlNode | null = null;
+  #admin: AdminSide | null = null;
   #changing: Promise<void> = Promise.resolve();
   #listen: NodeStatus['listen'] = { api: '', admin: null, peers: null };
 
@@ -240,8 +242,8 @@ class LiveNode implements RunningNode {
   }
 
   async reloadTls(): Promise<string | null> {
-    if (this.#loaded.shell.apiTls === null) return null;
-    return (await this.#api?.reloadTls()) ?? null;
+    const api = this.#loaded.shell.apiTls === null ? null : await this.#api?.reloadTls();
+    return api ?? (await this.#admin?.reloadTls()) ?? null;
   }
 
   async stop(): Promise<void> {
@@ -429,10 +431,10 @@ class LiveNode implements RunningNode {
     const { metrics } = this;
     const sources = this.#sources();
     metrics.setRegions(() => sources.others());
-    const { log } = this.#options;
-    const server = await startAdminServer({
-      host: admin.host,
-      port: admin.port,
+    const { log, platform } = this.#options;
+    const { clock } = platform;
+    const side = await openAdminSide({
+      shell: admin,
       views: {
         isReady: () => this.#isReady(),
         metrics: () => this.#team?.render() ?? metrics.render(),
@@ -441,13 +443,22 @@ class LiveNode implements RunningNode {
       routes: nodeRoutes({
         sources,
         control: this.#control,
-        wallMs: () => this.#options.platform.clock.wallMs(),
+        wallMs: () => clock.wallMs(),
         fault: this.#loaded.shell.hasFaults ? (fault) => this.#fault(fault) : null,
       }),
-      onError: (cause) => log.error('admin-view-failed', { cause: String(cause) }),
+      access: () => this.#access(admin.access),
+      nowMs: () => clock.nowMs(),
+      log,
     });
-    this.#open.push(server);
-    return `http://${renderAddress({ host: admin.host, port: server.port })}`;
+    this.#open.push(side);
+    this.#admin = side;
+    return side.url;
+  }
+
+  /** Who may call the admin API: by the file in force, and by the control state. */
+  #access(atStart: AccessRules): AccessRules {
+    const { keys, ...rules } = this.#loaded.shell.admin?.access ?? atStart;
+    return { ...rules, keys: [...keys, ...(this.#control?.adminKeys ?? [])] };
   }
 
   #sources(): NodeSources {

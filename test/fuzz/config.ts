@@ -21,6 +21,7 @@ const ENVIRONMENT = {
   OPENAI_API_KEY: `${SECRET}-openai`,
   ANTHROPIC_API_KEY: `${SECRET}-anthropic`,
   OTLP_TOKEN: `${SECRET}-otlp`,
+  PROMETHEUS_ADMIN_KEY: `${SECRET}-admin`,
 };
 const SPLICES = [
   '\n',

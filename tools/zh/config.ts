@@ -12,8 +12,20 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'absent: the region and -1': '不写：区域名加 -1',
   'relative to the configuration file': '相对于配置文件',
   'the public API': '公共接口',
-  'health, metrics and the admin API; keep it on the loopback; "off": none':
-    '健康、指标与管理接口；应只监听本机；"off"：不开',
+  'health, metrics and the admin API; elsewhere than on the loopback it needs admin; "off": none':
+    '健康、指标与管理接口；若监听非本机地址，须配置 admin；"off"：不开',
+  'who may call the admin API; without keys and clients: whoever is on this machine':
+    '谁可以调用管理接口；没有 keys 与 clients 时：本机上的任何人',
+  'keys of operators (Authorization: Bearer)': '运维人员的密钥（Authorization: Bearer）',
+  'for people: the audit log speaks of it': '给人看：审计日志用它',
+  'viewer reads; operator changes keys and moves work; admin does everything':
+    'viewer 只读；operator 可改密钥、移交工作；admin 可做一切',
+  'serve the admin API over TLS': '管理接口走 TLS',
+  'PEM file: the CA that signs certificates of operators; needs tls':
+    'PEM 文件：签发运维人员证书的 CA；需要 tls',
+  'operators by the certificate that they show': '按出示的证书识别的运维人员',
+  'a name of the certificate: CN:alice, URI:spiffe://corp/ops, DNS:…, email:…':
+    '证书中的一个名称：CN:alice、URI:spiffe://corp/ops、DNS:…、email:…',
   'serve the public API over TLS': '公共接口走 TLS',
   'PEM file: the certificate, then its intermediates': 'PEM 文件：证书，其后为中间证书',
   'PEM file: the private key': 'PEM 文件：私钥',
@@ -134,7 +146,7 @@ export const CONFIG_WORDS_ZH: ConfigWords = {
     '- 机密（`key`、`apiKey`、带凭据的请求头）必须来自环境变量。',
     '- 路径相对于配置文件所在的目录。',
     '- 文件改动或收到 SIGHUP 时，要么整体生效，要么整体拒绝，原因见日志与 `GET /admin/v1/status`。在途请求沿用开始时的配置。',
-    '  `region`、`node`、`dataDir`、`listen`、`peers` 与 `demo` 需要重启。',
+    '  `region`、`node`、`dataDir`、`listen`、`admin.tls`、`admin.clientCa`、`peers` 与 `demo` 需要重启。',
   ],
   columns: '| 键 | 取值 | 默认 | 含义 |',
   required: '必需',

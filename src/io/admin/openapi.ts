@@ -2,9 +2,10 @@
 
 import { z } from 'zod';
 
+import type { Role } from '../../base/adminRoles.ts';
 import { assert } from '../../base/assert.ts';
 import { PROBES } from './probes.ts';
-import { ADMIN_SCHEMAS, type AdminRoute, type AdminRoutes, type Role } from './route.ts';
+import { ADMIN_SCHEMAS, type AdminRoute, type AdminRoutes } from './route.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -18,7 +19,7 @@ export interface OpenapiDocument extends Json {
 export const COMMON_REFUSALS: Readonly<Record<number, readonly string[]>> = {
   400: ['invalid_request'],
   401: ['no_credentials', 'wrong_credentials'],
-  403: ['role_too_low'],
+  403: ['role_too_low', 'no_role'],
   421: ['wrong_host'],
   429: ['too_many_requests', 'too_many_failures'],
   500: ['internal'],
@@ -87,10 +88,10 @@ function operation(name: string, route: AdminRoute): Json {
 
 /** Null: whoever reaches the listener. */
 function secured(role: Role | null): Json {
-  if (role === null) return { security: [], 'x-banyan-role': 'none' };
+  if (role === null) return { security: [], 'x-required-role': 'none' };
   return {
     security: [{ adminKey: [role] }, { clientCertificate: [role] }, {}],
-    'x-banyan-role': role,
+    'x-required-role': role,
   };
 }
 

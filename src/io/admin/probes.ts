@@ -1,6 +1,6 @@
 /** Paths of the admin listener that answer text: probes of load balancers, and metrics. */
 
-import type { Role } from './route.ts';
+import type { Role } from '../../base/adminRoles.ts';
 
 /** One of them. */
 export interface Probe {

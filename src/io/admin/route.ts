@@ -8,17 +8,16 @@
 
 import { z } from 'zod';
 
+import type { Role } from '../../base/adminRoles.ts';
 import { err, type Result } from '../../base/result.ts';
-
-/** What a caller may do, the least first: each may do what those before it may. */
-const ROLES = ['viewer', 'operator', 'admin'] as const;
-export type Role = (typeof ROLES)[number];
 
 /** Why the admin API refused. */
 export interface AdminRefusal {
   readonly status: number;
   readonly code: string;
   readonly message: string;
+  /** Absent: nothing is said of when to try again. */
+  readonly retryAfterMs?: number;
 }
 
 /** An answer, or a refusal. */
@@ -26,7 +25,7 @@ export type AdminAnswer<T extends object = object> = Result<T, AdminRefusal>;
 
 /** Who calls, as far as it is proven. */
 export interface Caller {
-  /** For the audit log: `key:NAME`, `cert:NAME`; `local` where nothing has to be proven. */
+  /** `key:NAME`, `cert:NAME`; `local` where nothing has to be proven. */
   readonly who: string;
   readonly role: Role;
   /** The address that it calls from. */

@@ -6,6 +6,7 @@ import { z } from 'zod';
 
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok } from '../../base/result.ts';
+import type { AccessRules } from './access.ts';
 import { openapiDocument } from './openapi.ts';
 import { named, serveRoutes, type AdminRoutes } from './route.ts';
 import { startAdminServer, type AdminServer, type AdminViews } from './server.ts';
@@ -58,6 +59,8 @@ const routes = serveRoutes(ROUTES, {
       : err({ status: 404, code: 'not_there', message: 'No such thing.' }),
   broken: () => Promise.reject(new Error('a bug with a secret')),
 });
+const OPEN: AccessRules = { keys: [], clients: [], isOpen: true };
+let nowMs = 0;
 const errors: unknown[] = [];
 let server: AdminServer;
 let base = '';
@@ -68,6 +71,8 @@ before(async () => {
     port: 0,
     views,
     routes,
+    access: () => OPEN,
+    nowMs: () => nowMs,
     onError: (cause) => errors.push(cause),
     pages: (incoming, response) => {
       if (incoming.url !== '/') return false;
@@ -150,7 +155,7 @@ test('every row and every probe is in the document, under the schemas that check
     '/readyz',
   ]);
   const list = document.paths['/admin/v1/list'];
-  assert.equal(list?.['post']?.['x-banyan-role'], 'operator');
+  assert.equal(list?.['post']?.['x-required-role'], 'operator');
   const text = JSON.stringify(document);
   assert.match(text, /"TestChange":\{"type":"object","properties":\{"add":/);
   assert.match(text, /"required":\["add"\]/, 'what has a default need not be sent');
@@ -196,5 +201,14 @@ test('a name that somebody points at this machine is refused (DNS rebinding)', a
 });
 
 test('a taken port is an error and no crash', async () => {
-  await assert.rejects(startAdminServer({ host: '127.0.0.1', port: server.port, views, routes }));
+  await assert.rejects(
+    startAdminServer({
+      host: '127.0.0.1',
+      port: server.port,
+      views,
+      routes,
+      access: null,
+      nowMs: () => 0,
+    }),
+  );
 });

@@ -5,14 +5,21 @@
  *
  * A1: on a loopback address only requests whose `Host` is a loopback name are served, so that a web
  * page cannot reach it by a name that it points here (DNS rebinding). A2: what changes something is
- * POST with `application/json` and, where a browser says its origin, from this very origin.
+ * POST with `application/json` and, where a browser says its origin, from this very origin. A3: nobody
+ * reaches a handler without the role of its row (`access.ts`).
  */
 
+import { constants } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import { TLSSocket, type SecureContextOptions, type TlsOptions } from 'node:tls';
 
+import type { Role } from '../../base/adminRoles.ts';
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { AccessGuard, type AccessRules, type Credentials } from './access.ts';
+import { clientCertificateOf } from './clientCertificate.ts';
 import { PROBES, type Probe } from './probes.ts';
 import type { AdminAnswer, AdminRefusal, Caller, ServedRoute } from './route.ts';
 
@@ -20,9 +27,27 @@ import type { AdminAnswer, AdminRefusal, Caller, ServedRoute } from './route.ts'
 export interface AdminViews {
   /** False while starting and while draining. */
   isReady(): boolean;
-  /** What is not as it should be though requests are served; empty: nothing. Told by `/readyz`. */
+  /**
+   * What is not as it should be though requests are served; empty: nothing. `/readyz` tells it those
+   * who may see more than probes.
+   */
   warnings(): readonly string[];
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+/** PEM, read. */
+export interface AdminTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Who signs the certificates of clients; null: they are not asked for one. */
+  readonly clientCa: string | null;
+}
+
+/** A request that changed something, or was to. */
+export interface AdminCallTold {
+  readonly caller: Caller;
+  readonly path: string;
+  readonly status: number;
 }
 
 /** What the server is built from. */
@@ -32,16 +57,27 @@ export interface AdminServerOptions {
   readonly port: number;
   readonly views: AdminViews;
   readonly routes: readonly ServedRoute[];
+  /** Null: plain HTTP. */
+  readonly tls?: AdminTls | null;
+  /** Who may call; null: everybody who reaches the listener, whose credentials are passed on unread. */
+  readonly access: (() => AccessRules) | null;
+  readonly nowMs: () => number;
   /** Serves paths that are not of the admin API (a status page); false: it does not know the path. */
   readonly pages?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Told of failures inside a view: bugs. */
   readonly onError?: (cause: unknown) => void;
+  /** Told of every POST that was let in. */
+  readonly onChange?: (told: AdminCallTold) => void;
+  /** Told of callers that were not let in: not of those who only come too often. */
+  readonly onRefused?: (refusal: AdminRefusal, remote: string) => void;
 }
 
 /** A running server. */
 export interface AdminServer {
   /** The port that it listens on. */
   readonly port: number;
+  /** Takes other certificates for new connections. Throws where they do not fit. */
+  setTls(tls: AdminTls): void;
   /** Stops listening and breaks what is open. */
   close(): Promise<void>;
 }
@@ -49,36 +85,59 @@ export interface AdminServer {
 /** Listens. Rejects where the address cannot be had. */
 export function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
   const desk = new Desk(options);
-  const server = createServer(
-    {
-      requestTimeout: OBSERVE_LIMITS.adminRequestMs,
-      headersTimeout: OBSERVE_LIMITS.adminRequestMs,
-      maxHeaderSize: 16 * 1024,
-    },
-    (request, response) => {
-      desk.handle(request, response).catch((cause: unknown) => {
-        options.onError?.(cause);
-        if (response.headersSent) response.destroy();
-        else refuse(response, { status: 500, code: 'internal', message: 'A view failed.' });
-      });
-    },
-  );
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    desk.handle(request, response).catch((cause: unknown) => {
+      options.onError?.(cause);
+      if (response.headersSent) response.destroy();
+      else refuse(response, { status: 500, code: 'internal', message: 'A view failed.' });
+    });
+  };
+  const limits = {
+    requestTimeout: OBSERVE_LIMITS.adminRequestMs,
+    headersTimeout: OBSERVE_LIMITS.adminRequestMs,
+    maxHeaderSize: 16 * 1024,
+  };
+  const { tls = null } = options;
+  const tlsServer =
+    tls === null
+      ? null
+      : createTlsServer(
+          { ...limits, ...tlsOptions(tls), handshakeTimeout: OBSERVE_LIMITS.adminRequestMs },
+          serve,
+        );
+  const server = tlsServer ?? createServer(limits, serve);
   server.maxConnections = OBSERVE_LIMITS.adminConnectionsMax;
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, () => {
       server.off('error', reject);
-      resolve({ port: boundPort(server), close: () => close(server) });
+      resolve({
+        port: boundPort(server),
+        setTls: (next) => tlsServer?.setSecureContext(tlsOptions(next)),
+        close: () => close(server),
+      });
     });
   });
 }
 
-function boundPort(server: Server): number {
+/** A client without a certificate may still have a key: the handshake refuses nobody. */
+function tlsOptions({ cert, key, clientCa }: AdminTls): SecureContextOptions & TlsOptions {
+  return {
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    // A session that is gone on with would keep the certificate that was good when it began.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...(clientCa === null ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false }),
+  };
+}
+
+function boundPort(server: Server | TlsServer): number {
   const address = server.address();
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-function close(server: Server): Promise<void> {
+function close(server: Server | TlsServer): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
     server.closeAllConnections();
@@ -92,11 +151,13 @@ const PROBE_BY_PATH: ReadonlyMap<string, Probe> = new Map(
 /** Where requests come in. */
 class Desk {
   readonly #options: AdminServerOptions;
+  readonly #guard: AccessGuard | null;
   /** By path, then by method. */
   readonly #routes = new Map<string, Map<string, ServedRoute>>();
 
   constructor(options: AdminServerOptions) {
     this.#options = options;
+    this.#guard = options.access === null ? null : new AccessGuard(options.access);
     for (const served of options.routes) {
       const { path, method } = served.route;
       const at = this.#routes.get(path) ?? new Map<string, ServedRoute>();
@@ -126,10 +187,16 @@ class Desk {
 
   async #probe(probe: Probe, request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (methodOf(request) !== 'GET') return refuseMethod(response, ['GET']);
-    const { views } = this.#options;
-    if (probe.shows !== 'metrics') return sendHealth(probe.shows, views, response);
-    const { contentType, text } = await views.metrics();
-    send(response, 200, contentType, text);
+    const { views, nowMs } = this.#options;
+    if (probe.role !== null) {
+      const caller = this.#caller(request, probe.role);
+      if (!caller.ok) return this.#refuseCaller(request, response, caller.error);
+      const { contentType, text } = await views.metrics();
+      return send(response, 200, contentType, text);
+    }
+    const seesMore = this.#guard?.glance(credentialsOf(request), nowMs()) ?? ok(true);
+    if (!seesMore.ok) return refuse(response, seesMore.error);
+    sendHealth(probe, views, seesMore.value, response);
   }
 
   async #route(
@@ -140,27 +207,49 @@ class Desk {
   ): Promise<void> {
     const served = methods.get(methodOf(request));
     if (served === undefined) return refuseMethod(response, [...methods.keys()]);
-    const caller = callerOf(request);
-    if (served.route.method === 'GET') {
-      return sendAnswer(response, await served.answer(query, null, caller));
+    const { role, method, path } = served.route;
+    const caller = this.#caller(request, role);
+    if (!caller.ok) return this.#refuseCaller(request, response, caller.error);
+    if (method === 'GET') {
+      return sendAnswer(response, await served.answer(query, null, caller.value));
     }
     const body = await readPost(request, response);
-    sendAnswer(response, body.ok ? await served.answer(query, body.value, caller) : body);
+    const answer = body.ok ? await served.answer(query, body.value, caller.value) : body;
+    const status = answer.ok ? 200 : answer.error.status;
+    this.#options.onChange?.({ caller: caller.value, path, status });
+    sendAnswer(response, answer);
   }
+
+  #caller(request: IncomingMessage, role: Role): Result<Caller, AdminRefusal> {
+    const { remote: from, ...credentials } = credentialsOf(request);
+    if (this.#guard !== null) {
+      return this.#guard.admit({ remote: from, ...credentials }, role, this.#options.nowMs());
+    }
+    return ok({ who: 'local', role: 'admin', from, authorization: credentials.authorization });
+  }
+
+  #refuseCaller(request: IncomingMessage, response: ServerResponse, refusal: AdminRefusal): void {
+    if (refusal.status === 401)
+      response.setHeader('www-authenticate', 'Bearer realm="banyan-admin"');
+    if (refusal.status !== 429) {
+      this.#options.onRefused?.(refusal, request.socket.remoteAddress ?? '');
+    }
+    response.setHeader('connection', 'close'); // A body that nobody reads may follow.
+    refuse(response, refusal);
+  }
+}
+
+function credentialsOf(request: IncomingMessage): Credentials {
+  return {
+    remote: request.socket.remoteAddress ?? '',
+    authorization: request.headers.authorization ?? null,
+    certificate: clientCertificateOf(request.socket),
+  };
 }
 
 /** What GET answers HEAD is asked for, too. */
 function methodOf({ method = '' }: IncomingMessage): string {
   return method === 'HEAD' ? 'GET' : method;
-}
-
-function callerOf(request: IncomingMessage): Caller {
-  return {
-    who: 'local',
-    role: 'admin',
-    from: request.socket.remoteAddress ?? '',
-    authorization: request.headers.authorization ?? null,
-  };
 }
 
 function refuseMethod(response: ServerResponse, methods: readonly string[]): void {
@@ -170,11 +259,17 @@ function refuseMethod(response: ServerResponse, methods: readonly string[]): voi
   refuse(response, { status: 405, code: 'method_not_allowed', message });
 }
 
-function sendHealth(health: 'live' | 'ready', views: AdminViews, response: ServerResponse): void {
-  const isGood = health === 'live' || views.isReady();
+function sendHealth(
+  { shows }: Probe,
+  views: AdminViews,
+  seesMore: boolean,
+  response: ServerResponse,
+): void {
+  const isGood = shows === 'live' || views.isReady();
   if (!isGood) response.setHeader('retry-after', '1');
-  const lines = [isGood ? 'ok' : 'not ready', ...(health === 'ready' ? views.warnings() : [])];
-  send(response, isGood ? 200 : 503, 'text/plain; charset=utf-8', `${lines.join('\n')}\n`);
+  const more = shows === 'ready' && seesMore ? views.warnings() : [];
+  const text = [isGood ? 'ok' : 'not ready', ...more].map((line) => `${line}\n`).join('');
+  send(response, isGood ? 200 : 503, 'text/plain; charset=utf-8', text);
 }
 
 /** The JSON of a POST, or why it is none (A2). */
@@ -183,7 +278,8 @@ async function readPost(
   response: ServerResponse,
 ): Promise<Result<unknown, AdminRefusal>> {
   const { origin, host } = request.headers;
-  if (origin !== undefined && origin !== `http://${host ?? ''}`) {
+  const scheme = request.socket instanceof TLSSocket ? 'https' : 'http';
+  if (origin !== undefined && origin !== `${scheme}://${host ?? ''}`) {
     const message = 'Not from another origin.';
     return err({ status: 403, code: 'wrong_origin', message });
   }
@@ -239,7 +335,13 @@ function sendAnswer(response: ServerResponse, answer: AdminAnswer): void {
   else refuse(response, answer.error);
 }
 
-function refuse(response: ServerResponse, { status, code, message }: AdminRefusal): void {
+function refuse(
+  response: ServerResponse,
+  { status, code, message, retryAfterMs }: AdminRefusal,
+): void {
+  if (retryAfterMs !== undefined) {
+    response.setHeader('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))));
+  }
   sendJson(response, status, { error: { code, message } });
 }
 

@@ -9,8 +9,10 @@ import type { Result } from '../../base/result.ts';
 import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
 import type { HedgeSpec } from '../../routing/hedge.ts';
 import { renderAddress, type Address, type BaseUrl } from './address.ts';
+import { adminShell, type AdminShell } from './adminShell.ts';
 import { isSecretHeader } from './crossCheck.ts';
 import type { ConfigPath, ConfigProblem } from './document.ts';
+import { keyHash, type KeyOrHash } from './keyHash.ts';
 import type { ConfigFile, KeyEntry, ModelEntry, OtlpEntry, TargetEntry } from './schema.ts';
 
 /** PEM files, absolute. */
@@ -97,7 +99,7 @@ export interface ShellConfig {
   readonly api: Address;
   readonly apiTls: TlsFiles | null;
   /** Null: no admin listener. */
-  readonly admin: Address | null;
+  readonly admin: AdminShell | null;
   readonly peers: PeerShell | null;
   /** Null: this node has only what its file says. */
   readonly control: ControlShell | null;
@@ -165,7 +167,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     api: listen.api,
     apiTls:
       listen.tls === undefined ? null : { cert: at(listen.tls.cert), key: at(listen.tls.key) },
-    admin: listen.admin === 'off' ? null : listen.admin,
+    admin: listen.admin === 'off' ? null : adminShell(listen.admin, file.admin, at),
     control: file.control === undefined ? null : controlShell(file.control),
     peers:
       peers === undefined
@@ -241,6 +243,11 @@ function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files']
   for (const [name, named] of Object.entries(shell.apiTls ?? {})) {
     files.push({ path: ['listen', 'tls', name], file: named });
   }
+  const { clientCa, ...adminTls } = shell.admin?.tls ?? { clientCa: null };
+  for (const [name, named] of Object.entries(adminTls)) {
+    files.push({ path: ['admin', 'tls', name], file: named });
+  }
+  if (clientCa !== null) files.push({ path: ['admin', 'clientCa'], file: clientCa });
   for (const [name, named] of Object.entries(shell.peers?.tls ?? {})) {
     files.push({ path: ['peers', 'tls', name], file: named });
   }
@@ -283,13 +290,6 @@ function buildKey(entry: KeyEntry): KeyConfig {
   const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = entry;
   const sha256 = keyHash(entry);
   return { name, sha256, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority };
-}
-
-function keyHash(entry: KeyEntry): string {
-  if (entry.sha256 !== undefined) return entry.sha256;
-  return createHash('sha256')
-    .update(entry.key ?? '')
-    .digest('hex');
 }
 
 function buildTarget(
@@ -390,10 +390,8 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
     ...(file.tracing === undefined
       ? {}
       : { tracing: { otlp: maskOtlp(file.tracing.otlp, isReference) } }),
-    keys: file.keys.map((entry) => {
-      const { key: _, ...shown } = entry;
-      return { ...shown, sha256: keyHash(entry) };
-    }),
+    admin: { ...file.admin, keys: file.admin.keys.map(maskKey) },
+    keys: file.keys.map(maskKey),
     targets: file.targets.map((target, index) => {
       if (target.kind === 'llama') return target;
       const isMasked = (field: string, name: string) =>
@@ -407,6 +405,11 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
       };
     }),
   };
+}
+
+function maskKey(entry: KeyOrHash): object {
+  const { key: _, ...shown } = entry;
+  return { ...shown, sha256: keyHash(entry) };
 }
 
 function maskOtlp(entry: OtlpEntry, isReference: (path: ConfigPath) => boolean): object {

@@ -6,9 +6,16 @@
 
 import { checkOptions } from '../../providers/registry.ts';
 import { isLoopback, renderAddress, type Address, type BaseUrl } from './address.ts';
-import type { ConfigPath, Interpolation } from './document.ts';
+import { renderPath, type ConfigPath, type Interpolation } from './document.ts';
 import { nearestWord } from './nearest.ts';
-import type { KeyEntry, ModelEntry, OtlpEntry, TargetEntry } from './schema.ts';
+import type {
+  AdminClientEntry,
+  AdminKeyEntry,
+  KeyEntry,
+  ModelEntry,
+  OtlpEntry,
+  TargetEntry,
+} from './schema.ts';
 
 /** An element of a list with its index. `value` holds those of its fields that are well formed. */
 export interface Listed<T> {
@@ -44,6 +51,8 @@ export interface CheckView {
   readonly peerRegions:
     | readonly Listed<{ readonly name: string; readonly address: Address }>[]
     | null;
+  readonly adminKeys: readonly Listed<AdminKeyEntry>[];
+  readonly adminClients: readonly Listed<AdminClientEntry>[];
   readonly keys: readonly Listed<KeyEntry>[];
   readonly targets: readonly Listed<AnyTarget>[];
   readonly models: readonly Listed<CheckedModel>[];
@@ -76,9 +85,10 @@ export const OWNED_HEADERS: ReadonlySet<string> = new Set([
 /** Runs every check. */
 export function crossCheck(view: CheckView, complain: Complain): void {
   for (const list of ['keys', 'targets', 'models'] as const) {
-    checkUnique(list, view[list], complain);
+    checkUnique([list], view[list], complain);
   }
   checkAddresses(view, complain);
+  checkAdmin(view, complain);
   checkPeers(view, complain);
   checkKeys(view, complain);
   checkTargets(view, complain);
@@ -87,13 +97,22 @@ export function crossCheck(view: CheckView, complain: Complain): void {
   checkOtlp(view, complain);
 }
 
-function checkUnique(list: string, items: readonly Listed<unknown>[], complain: Complain): void {
+function checkUnique(
+  list: ConfigPath,
+  items: readonly Listed<unknown>[],
+  complain: Complain,
+): void {
   const first = new Map<string, number>();
   for (const { index, name } of items) {
     if (name === null) continue;
     const earlier = first.get(name);
     if (earlier === undefined) first.set(name, index);
-    else complain('error', [list, index, 'name'], `has the name of ${list}[${earlier}]`);
+    else
+      complain(
+        'error',
+        [...list, index, 'name'],
+        `has the name of ${renderPath(list)}[${earlier}]`,
+      );
   }
 }
 
@@ -124,8 +143,69 @@ function checkAddresses(view: CheckView, complain: Complain): void {
       complain('error', path, `port ${address.port} is taken by ${clash.shown}`);
     }
     taken.push({ port: address.port, host: address.host, shown: path.join('.') });
-    if (path[1] === 'admin' && !isLoopback(address.host)) {
-      complain('warning', path, 'the admin API has no keys: whoever reaches it reads it');
+  }
+}
+
+/** Who may call the admin API, and over what. */
+function checkAdmin(view: CheckView, complain: Complain): void {
+  const { adminKeys, adminClients, isAbsent } = view;
+  checkUnique(['admin', 'keys'], adminKeys, complain);
+  checkUnique(['admin', 'clients'], adminClients, complain);
+  const clientKeys = view.keys.map(({ value }) => value.sha256);
+  for (const { index, value } of adminKeys) {
+    const at = ['admin', 'keys', index];
+    checkKey(view, at, value, complain);
+    const clash = value.sha256 === undefined ? -1 : clientKeys.indexOf(value.sha256);
+    if (clash !== -1) complain('error', [...at, 'sha256'], `is the same key as keys[${clash}]`);
+  }
+  checkHashes(['admin', 'keys'], adminKeys, complain);
+  const hasTls = !isAbsent(['admin', 'tls']);
+  const hasCa = !isAbsent(['admin', 'clientCa']);
+  if (hasCa && !hasTls) complain('error', ['admin', 'clientCa'], 'needs admin.tls');
+  if (hasCa && adminClients.length === 0) {
+    complain('warning', ['admin', 'clientCa'], 'gives nobody a role; name them in admin.clients');
+  }
+  if (!hasCa && adminClients.length > 0) {
+    complain('error', ['admin', 'clients'], 'needs admin.clientCa');
+  }
+  const listen = view.listens.find(({ path }) => path[1] === 'admin');
+  if (listen === undefined || isLoopback(listen.address.host)) return;
+  if (adminKeys.length === 0 && adminClients.length === 0) {
+    const message =
+      'other machines reach this address and nobody would be asked for a key: give admin.keys or ' +
+      'admin.clients, or listen on 127.0.0.1';
+    complain('error', listen.path, message);
+  } else if (!hasTls) {
+    complain('warning', listen.path, 'admin keys come in unencrypted; give admin.tls');
+  }
+}
+
+/** A key is given by its hash or by a reference, and by one of them. */
+function checkKey(
+  view: CheckView,
+  at: ConfigPath,
+  value: { readonly key?: string | undefined },
+  complain: Complain,
+): void {
+  if (view.isAbsent([...at, 'sha256']) === view.isAbsent([...at, 'key'])) {
+    complain('error', at, 'needs exactly one of sha256 and key');
+  }
+  if (value.key !== undefined) checkSecret(view, [...at, 'key'], complain);
+}
+
+function checkHashes(
+  list: ConfigPath,
+  items: readonly Listed<{ readonly sha256?: string | undefined }>[],
+  complain: Complain,
+): void {
+  const hashes = new Map<string, number>();
+  for (const { index, value } of items) {
+    if (value.sha256 === undefined) continue;
+    const earlier = hashes.get(value.sha256);
+    if (earlier === undefined) hashes.set(value.sha256, index);
+    else {
+      const at = [...list, index, 'sha256'];
+      complain('error', at, `is the same key as ${renderPath(list)}[${earlier}]`);
     }
   }
 }
@@ -159,18 +239,11 @@ function checkPeers(view: CheckView, complain: Complain): void {
 }
 
 function checkKeys(view: CheckView, complain: Complain): void {
-  const hashes = new Map<string, number>();
   const models = namesOf(view, 'models');
+  checkHashes(['keys'], view.keys, complain);
   for (const { index, value } of view.keys) {
     const at = ['keys', index];
-    if (view.isAbsent([...at, 'sha256']) === view.isAbsent([...at, 'key'])) {
-      complain('error', at, 'needs exactly one of sha256 and key');
-    }
-    if (value.key !== undefined) checkSecret(view, [...at, 'key'], complain);
-    const earlier = value.sha256 === undefined ? undefined : hashes.get(value.sha256);
-    if (earlier !== undefined) {
-      complain('error', [...at, 'sha256'], `is the same key as keys[${earlier}]`);
-    } else if (value.sha256 !== undefined) hashes.set(value.sha256, index);
+    checkKey(view, at, value, complain);
     value.models?.forEach((pattern, place) => {
       if (pattern.endsWith('*') || models.all.includes(pattern)) return;
       const near = nearestWord(pattern, models.inFile);

@@ -353,6 +353,7 @@ test('the example of the reference is good, without a warning', () => {
     OPENAI_API_KEY: 'b',
     ANTHROPIC_API_KEY: 'c',
     OTLP_TOKEN: 'd',
+    PROMETHEUS_ADMIN_KEY: 'e',
   };
   assert.deepEqual(parseFull(CONFIG_EXAMPLE, env).warnings, []);
 });

@@ -17,7 +17,14 @@ import type { ConfigPath, ConfigProblem, Environment, ReadDocument } from './doc
 import { findings, valueAt } from './issues.ts';
 import { mergeDocuments } from './merge.ts';
 import { readShared } from './shared.ts';
-import { configSchema, keySchema, modelSchema, targetSchema } from './schema.ts';
+import {
+  adminClientSchema,
+  adminKeySchema,
+  configSchema,
+  keySchema,
+  modelSchema,
+  targetSchema,
+} from './schema.ts';
 
 /** Parses the text of a file. `file` is where it stands: paths inside are relative to its folder. */
 export function parseConfig(
@@ -198,6 +205,8 @@ function viewOf(document: ReadDocument): CheckView {
     region: shape.region.safeParse(valueAt(root, ['region'])).data ?? null,
     listens,
     peerRegions: peers === undefined ? null : regions,
+    adminKeys: listed(root, ['admin', 'keys'], adminKeySchema.shape),
+    adminClients: listed(root, ['admin', 'clients'], adminClientSchema.shape),
     keys: listed(root, ['keys'], keySchema.shape),
     targets: listed(root, ['targets'], anyTargetShape()),
     models: listed(root, ['models'], modelSchema.shape).map(({ index, name, value }) => ({

@@ -10,6 +10,9 @@ dataDir: data
 listen:
   api: 127.0.0.1:8080            # what the SDKs call
   admin: 127.0.0.1:9090          # health, metrics, admin API; "off": none
+admin:                           # who may call it; leave it out: whoever is on this machine
+  keys:
+    - { name: prometheus, key: "\${PROMETHEUS_ADMIN_KEY}", role: viewer }
 
 peers:                           # the other regions; leave it out to stand alone
   cluster: shop
@@ -105,7 +108,7 @@ const ENGLISH: ConfigWords = {
     '- Paths are relative to the folder of the file.',
     '- A changed file, or SIGHUP, is applied whole or refused whole, with the reason in the log and in',
     '  `GET /admin/v1/status`. Requests under way keep the configuration that they began with. `region`,',
-    '  `node`, `dataDir`, `listen`, `peers` and `demo` need a restart.',
+    '  `node`, `dataDir`, `listen`, `admin.tls`, `admin.clientCa`, `peers` and `demo` need a restart.',
   ],
   columns: '| key | value | default | meaning |',
   required: 'required',

@@ -6,6 +6,8 @@
 
 import { z } from 'zod';
 
+import { ADMIN_LIMITS } from '../../base/adminLimits.ts';
+import { ROLES } from '../../base/adminRoles.ts';
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import {
@@ -116,7 +118,9 @@ const listen = mapping({
   admin: z
     .union([z.literal('off'), address])
     .prefault('127.0.0.1:9090')
-    .describe('health, metrics and the admin API; keep it on the loopback; "off": none'),
+    .describe(
+      'health, metrics and the admin API; elsewhere than on the loopback it needs admin; "off": none',
+    ),
   tls: tlsFiles.optional().describe('serve the public API over TLS'),
 });
 
@@ -175,15 +179,56 @@ const control = mapping({
   message: 'must be at least twice heartbeatMs',
 });
 
+const sha256 = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits; "banyan keys hash" makes them')
+  .optional()
+  .describe('SHA-256 of the key; give this or key');
+
+const role = z
+  .enum(ROLES)
+  .describe('viewer reads; operator changes keys and moves work; admin does everything');
+/** One entry of `admin.keys`. */
+export const adminKeySchema = mapping({
+  name: label.describe('for people: the audit log speaks of it'),
+  sha256,
+  key: text().optional().describe('the key itself, only as ${NAME} from the environment'),
+  role,
+});
+/** One entry of `admin.clients`. */
+export const adminClientSchema = mapping({
+  name: label.describe('for people: the audit log speaks of it'),
+  match: z
+    .string()
+    .regex(
+      /^(?:CN|DNS|URI|email):[^",\s][^",]{0,254}$/,
+      'must be CN:, DNS:, URI: or email: and a name',
+    )
+    .describe('a name of the certificate: CN:alice, URI:spiffe://corp/ops, DNS:…, email:…'),
+  role,
+});
+const admin = mapping({
+  keys: z
+    .array(adminKeySchema)
+    .max(ADMIN_LIMITS.keysMax)
+    .default([])
+    .describe('keys of operators (Authorization: Bearer)'),
+  tls: tlsFiles.optional().describe('serve the admin API over TLS'),
+  clientCa: text()
+    .optional()
+    .describe('PEM file: the CA that signs certificates of operators; needs tls'),
+  clients: z
+    .array(adminClientSchema)
+    .max(ADMIN_LIMITS.keysMax)
+    .default([])
+    .describe('operators by the certificate that they show'),
+});
+
 const rate = whole(1, 1_000_000_000);
 /** One entry of `keys`. */
 export const keySchema = mapping({
   name: label.describe('for people: logs, metrics and limits speak of it'),
-  sha256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits; "banyan keys hash" makes them')
-    .optional()
-    .describe('SHA-256 of the key; give this or key'),
+  sha256,
   key: text().optional().describe('the key itself, only as ${NAME} from the environment'),
   models: z
     .array(z.string().regex(/^[A-Za-z0-9/._:@+-]{0,128}\*?$/, 'must be a model, or a prefix and *'))
@@ -386,6 +431,9 @@ export const configSchema = mapping({
   node: label.optional().describe('absent: the region and -1'),
   dataDir: text().default('data').describe('relative to the configuration file'),
   listen: listen.prefault({}),
+  admin: admin
+    .prefault({})
+    .describe('who may call the admin API; without keys and clients: whoever is on this machine'),
   workers: z
     .union([z.literal('auto'), whole(1, WORKER_LIMITS.countMax)])
     .default('auto')
@@ -413,6 +461,9 @@ export const configSchema = mapping({
 });
 
 export type ConfigFile = z.output<typeof configSchema>;
+export type AdminEntry = z.output<typeof admin>;
+export type AdminKeyEntry = z.output<typeof adminKeySchema>;
+export type AdminClientEntry = z.output<typeof adminClientSchema>;
 export type KeyEntry = z.output<typeof keySchema>;
 export type TargetEntry = z.output<typeof targetSchema>;
 export type ModelEntry = z.output<typeof modelSchema>;

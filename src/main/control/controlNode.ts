@@ -17,7 +17,10 @@ import type {
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { KeyConfig } from '../../replica/config.ts';
+import type { AdminKey } from '../../io/admin/access.ts';
+import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
+import { secretsInForce } from '../../replica/control/keyStore.ts';
 import type { ControlShell } from '../config/build.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
@@ -61,6 +64,7 @@ export class ControlNode {
   readonly registers: RegisterSide | null;
   readonly #options: ControlNodeOptions;
   #keys: readonly KeyConfig[] = [];
+  #adminKeys: readonly AdminKey[] = [];
   #told = '';
   #timer: TimerHandle | null = null;
   #stopListening: () => void = () => {};
@@ -126,6 +130,11 @@ export class ControlNode {
   /** Keys of the control state. */
   get keys(): readonly KeyConfig[] {
     return this.#keys;
+  }
+
+  /** Keys of operators, of the control state. */
+  get adminKeys(): readonly AdminKey[] {
+    return this.#adminKeys;
   }
 
   gauges(): GaugeValues {
@@ -199,10 +208,17 @@ export class ControlNode {
   #look(): void {
     const { clock, timers, onKeys } = this.#options;
     const wallMs = clock.wallMs();
-    const { keys, changesMs } = keysInForce(this.side.engine.view, wallMs);
+    const { view } = this.side.engine;
+    const { keys, ...forClients } = keysInForce(view, wallMs);
+    const { records, ...forOperators } = secretsInForce(ADMIN_KEYS, view, wallMs);
+    this.#adminKeys = records;
     this.#timer?.cancel();
     this.#timer = null;
-    if (changesMs !== null) {
+    const changesMs = Math.min(
+      forClients.changesMs ?? Infinity,
+      forOperators.changesMs ?? Infinity,
+    );
+    if (changesMs < Infinity) {
       const delayMs = Math.min(Math.max(1, changesMs - wallMs), LOOK_AGAIN_MS);
       this.#timer = timers.after(delayMs, () => this.#look());
     }

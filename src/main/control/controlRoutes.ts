@@ -9,7 +9,7 @@ import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { named, type AdminRoutes } from '../../io/admin/route.ts';
 import { RAFT_ERRORS } from '../../raft/errors.ts';
 import { listOf } from '../adminTypes.ts';
-import { keySchema } from '../config/schema.ts';
+import { adminKeySchema, keySchema } from '../config/schema.ts';
 
 /** After a rotation the old secret goes on for an hour, unless somebody says otherwise, ms. */
 const GRACE_MS = 3_600_000;
@@ -32,6 +32,13 @@ export const wouldBeDone = named(
   z.strictObject({ dryRun: z.literal(true), would: z.string() }),
 );
 
+const graceMs = z
+  .int()
+  .min(0)
+  .max(GRACE_MS_MAX)
+  .default(GRACE_MS)
+  .describe('how long the old secret goes on');
+const { role } = adminKeySchema.shape;
 const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = keySchema.shape;
 
 const groupAnswer = named(
@@ -78,7 +85,6 @@ const keyRow = named(
     })
     .describe('An API key of the control state.'),
 );
-export type KeyRow = z.output<typeof keyRow>;
 
 const auditRow = named(
   'AuditRecord',
@@ -110,12 +116,7 @@ const keysBody = named(
     z.strictObject({
       action: z.literal('rotate'),
       name,
-      graceMs: z
-        .int()
-        .min(0)
-        .max(GRACE_MS_MAX)
-        .default(GRACE_MS)
-        .describe('how long the old secret goes on'),
+      graceMs,
       ...askedOfChange,
     }),
   ]),
@@ -134,6 +135,30 @@ const keysChanged = named(
   ]),
 );
 export type KeysChanged = z.output<typeof keysChanged>;
+
+const adminKeyRow = named(
+  'AdminKey',
+  z
+    .strictObject({
+      name: z.string(),
+      role,
+      sha256: z.string().describe('its first twelve digits'),
+      createdAt: z.string(),
+      previousUntil: z.string().nullable().describe('the secret before works until then'),
+      revision: z.int(),
+    })
+    .describe('A key of an operator, of the control state.'),
+);
+
+const adminKeysBody = named(
+  'ChangeAdminKeys',
+  z.discriminatedUnion('action', [
+    z.strictObject({ action: z.literal('create'), name, role, ...askedOfChange }),
+    z.strictObject({ action: z.literal('revoke'), name, ...askedOfChange }),
+    z.strictObject({ action: z.literal('rotate'), name, graceMs, ...askedOfChange }),
+  ]),
+);
+export type AdminKeysBody = z.output<typeof adminKeysBody>;
 
 const membersBody = named(
   'ChangeMembers',
@@ -210,6 +235,27 @@ export const CONTROL_ROUTES = {
     role: 'operator',
     summary: 'Makes, ends or rotates an API key',
     body: keysBody,
+    answer: keysChanged,
+    refusals: {
+      404: ['no_control', 'unknown_key'],
+      409: ['key_exists', 'changed'],
+      ...CHANGE_REFUSALS,
+    },
+  },
+  getAdminKeys: {
+    method: 'GET',
+    path: '/admin/v1/admin-keys',
+    role: 'viewer',
+    summary: 'Keys of operators, without secrets: those of the control state',
+    answer: listOf('AdminKeys', adminKeyRow),
+    refusals: NOT_HERE,
+  },
+  changeAdminKeys: {
+    method: 'POST',
+    path: '/admin/v1/admin-keys',
+    role: 'admin',
+    summary: 'Makes, ends or rotates a key of an operator',
+    body: adminKeysBody,
     answer: keysChanged,
     refusals: {
       404: ['no_control', 'unknown_key'],

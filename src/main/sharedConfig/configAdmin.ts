@@ -3,7 +3,7 @@
 import { err, ok } from '../../base/result.ts';
 import type { AdminAnswer, AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlEngine, ControlFailure } from '../../replica/control/engine.ts';
-import type { AuditInput, Transaction } from '../../replica/control/types.ts';
+import type { Transaction } from '../../replica/control/types.ts';
 import { endRollout, resumeRollout, startVersion } from '../../replica/sharedConfig/changes.ts';
 import {
   assignedTo,
@@ -15,6 +15,7 @@ import {
 } from '../../replica/sharedConfig/records.ts';
 import { inOrder } from '../../replica/sharedConfig/rollout.ts';
 import { readShared, textFor, unknownRegions } from '../config/shared.ts';
+import { auditOf } from '../control/audit.ts';
 import type { ControlBackend } from '../control/backend.ts';
 import type {
   ConfigAnswer,
@@ -143,7 +144,7 @@ async function push(
     if (dryRun) return ok({ would: `${what}: ${way(parts, bakeMs, order, emergency)}` });
     const timeMs = Math.round(parts.wallMs());
     const next = { text, of: 0, isEmergency: emergency, bakeMs, order, timeMs };
-    const audit = auditOf(body, caller, what);
+    const audit = auditOf(caller, body, what);
     const transaction = startVersion(parts.backend.engine.view, stored, next, audit);
     const told = { version, bakeMs: emergency ? 0 : bakeMs, warnings, unchecked };
     return ok({ transaction, told });
@@ -173,7 +174,7 @@ async function rollback(
     if (dryRun) return ok({ would: `${what}: ${way(parts, bakeMs, order, emergency)}` });
     const timeMs = Math.round(parts.wallMs());
     const next = { text, of, isEmergency: emergency, bakeMs, order, timeMs };
-    const transaction = startVersion(state, stored, next, auditOf(body, caller, what));
+    const transaction = startVersion(state, stored, next, auditOf(caller, body, what));
     const told = { version, bakeMs: emergency ? 0 : bakeMs, warnings, unchecked };
     return ok({ transaction, told });
   });
@@ -193,7 +194,7 @@ function ended(
   if (rollout === null) return noRollout();
   const what = `config rollback: ${rollout.version} ended, ${base} counts everywhere`;
   if (body.dryRun) return ok({ would: what });
-  const audit = auditOf(body, caller, what);
+  const audit = auditOf(caller, body, what);
   const transaction = endRollout(parts.backend.engine.view, stored, audit);
   return ok({ transaction, told: { version: base, bakeMs: 0, warnings: [], unchecked: [] } });
 }
@@ -208,7 +209,7 @@ function resume(parts: ConfigAdminParts, body: Body<'resume'>, caller: Caller) {
     const what = `config resume ${rollout.version}, halted in ${rollout.halted}`.slice(0, 256);
     if (body.dryRun) return ok({ would: what });
     const nowMs = Math.round(parts.wallMs());
-    const transaction = resumeRollout(stored, rollout, nowMs, auditOf(body, caller, what));
+    const transaction = resumeRollout(stored, rollout, nowMs, auditOf(caller, body, what));
     const { version, bakeMs } = rollout;
     return ok({ transaction, told: { version, bakeMs, warnings: [], unchecked: [] } });
   });
@@ -299,14 +300,6 @@ function way(
   const status = backend.group?.status();
   const leader = status?.conf.members.find(({ id }) => id === status.leader)?.region ?? null;
   return `to ${inOrder(regions, order, leader).join(', then ')}; ${bakeMs / 1_000} s in each`;
-}
-
-function auditOf(
-  { who, why }: { readonly who: string; readonly why: string },
-  { from }: Caller,
-  what: string,
-): AuditInput {
-  return { who, from, what, why };
 }
 
 // Refusals.

@@ -99,6 +99,9 @@ class Supervisor implements Demo {
       port: plan.basePort,
       views: clusterViews(parts),
       routes: clusterRoutes(parts, (fault) => supervisor.#faults.apply(fault, parts)),
+      // It passes credentials on: the nodes judge them.
+      access: null,
+      nowMs: () => performance.now(),
       pages: createPages(plan, new Figures(plan, parts)),
       onError: (cause) => progress(String(cause)),
     });

@@ -3,22 +3,23 @@ import { test } from 'node:test';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { decodeReply, encodeCommand } from './codec.ts';
+import { ADMIN_KEYS } from './adminKeys.ts';
+import { API_KEYS, keysInForce } from './keys.ts';
 import {
-  createKey,
-  findKey,
-  keysInForce,
-  listKeys,
-  revokeKey,
-  rotateKey,
-  type KeyRecord,
-} from './keys.ts';
+  createSecret,
+  findSecret,
+  listSecrets,
+  revokeSecret,
+  rotateSecret,
+  secretsInForce,
+} from './keyStore.ts';
 import { ControlMachine } from './machine.ts';
 import type { Transaction } from './types.ts';
 
 const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
 const [A, B] = ['a'.repeat(64), 'b'.repeat(64)];
 
-function record(name: string, sha256 = A): KeyRecord {
+function record(name: string, sha256 = A) {
   return {
     name,
     sha256,
@@ -26,7 +27,7 @@ function record(name: string, sha256 = A): KeyRecord {
     requestsPerMinute: 60,
     tokensPerMinute: null,
     inFlightMax: null,
-    priority: 'standard',
+    priority: 'standard' as const,
     createdMs: 1_000,
     previous: null,
   };
@@ -46,33 +47,33 @@ class World {
 
 test('a key is created once, and what is kept is its hash', () => {
   const world = new World();
-  equal(world.run(createKey(record('app'), AUDIT)), true);
-  equal(world.run(createKey(record('app', B), AUDIT)), false);
+  equal(world.run(createSecret(API_KEYS, record('app'), AUDIT)), true);
+  equal(world.run(createSecret(API_KEYS, record('app', B), AUDIT)), false);
   deepEqual(
-    listKeys(world.machine).map(({ record: { name, sha256 } }) => [name, sha256]),
+    listSecrets(API_KEYS, world.machine).map(({ record: { name, sha256 } }) => [name, sha256]),
     [['app', A]],
   );
 });
 
 test('a revoked key is not in force; who revokes what has changed since changes nothing', () => {
   const world = new World();
-  world.run(createKey(record('app'), AUDIT));
-  const before = findKey(world.machine, 'app');
+  world.run(createSecret(API_KEYS, record('app'), AUDIT));
+  const before = findSecret(API_KEYS, world.machine, 'app');
   ok(before !== null);
-  world.run(rotateKey(before, B, 0, 5_000, AUDIT));
-  equal(world.run(revokeKey(before, AUDIT)), false);
-  const now = findKey(world.machine, 'app');
+  world.run(rotateSecret(API_KEYS, before, { sha256: B, graceMs: 0, wallMs: 5_000 }, AUDIT));
+  equal(world.run(revokeSecret(before, AUDIT)), false);
+  const now = findSecret(API_KEYS, world.machine, 'app');
   ok(now !== null);
-  equal(world.run(revokeKey(now, AUDIT)), true);
+  equal(world.run(revokeSecret(now, AUDIT)), true);
   deepEqual(keysInForce(world.machine, 5_000), { keys: [], changesMs: null });
 });
 
 test('after a rotation both secrets work until the time of grace is over', () => {
   const world = new World();
-  world.run(createKey(record('app'), AUDIT));
-  const before = findKey(world.machine, 'app');
+  world.run(createSecret(API_KEYS, record('app'), AUDIT));
+  const before = findSecret(API_KEYS, world.machine, 'app');
   ok(before !== null);
-  world.run(rotateKey(before, B, 10_000, 5_000, AUDIT));
+  world.run(rotateSecret(API_KEYS, before, { sha256: B, graceMs: 10_000, wallMs: 5_000 }, AUDIT));
   const during = keysInForce(world.machine, 14_999);
   deepEqual(
     during.keys.map(({ sha256 }) => sha256),
@@ -101,5 +102,25 @@ test('what is no key of this version is left alone', () => {
     ],
     failure: [],
   });
-  deepEqual(listKeys(world.machine), []);
+  deepEqual(listSecrets(API_KEYS, world.machine), []);
+});
+
+test('keys of operators are a kind of their own, and have a role that is known', () => {
+  const world = new World();
+  const key = { name: 'ops', sha256: A, createdMs: 1_000, previous: null };
+  world.run(createSecret(ADMIN_KEYS, { ...key, role: 'operator' }, AUDIT));
+  const value = encodeUtf8(JSON.stringify({ ...key, name: 'odd', role: 'root' }));
+  world.run({
+    kind: 'transaction',
+    audit: AUDIT,
+    compares: [],
+    success: [{ kind: 'put', key: 'admin-keys/odd', type: 'admin-key/1', value }],
+    failure: [],
+  });
+  const { records } = secretsInForce(ADMIN_KEYS, world.machine, 5_000);
+  deepEqual(
+    records.map(({ name, role }) => [name, role]),
+    [['ops', 'operator']],
+  );
+  deepEqual(listSecrets(API_KEYS, world.machine), []);
 });
