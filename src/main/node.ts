@@ -23,7 +23,7 @@ import { openAdminSide, type AdminSide } from './adminSide.ts';
 import type { FaultReply, FaultRequest, NodeState, NodeStatus } from './adminTypes.ts';
 import { renderAddress } from './config/address.ts';
 import type { LoadedConfig } from './config/build.ts';
-import { ControlNode } from './control/controlNode.ts';
+import { openControl, type ControlNode } from './control/controlNode.ts';
 import { applyFault, type FaultParts } from './faults.ts';
 import {
   checkShared,
@@ -293,7 +293,7 @@ class LiveNode implements RunningNode {
     if (control === null) return;
     const { clock, timers } = this.#options.platform;
     const links = this.#peers;
-    const node = new ControlNode({
+    const node = await openControl({
       shell: control,
       dataDir,
       region: config.region,

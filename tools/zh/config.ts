@@ -48,6 +48,17 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
     '带 Idempotency-Key 的请求在所有区域合计只执行一次',
   'leases, claims and unique names over all regions; absent: none':
     '跨区域的租约、认领与唯一名称；不写：不启用',
+  'what keeps it: a group of the regions themselves, or an etcd cluster':
+    '由谁保存：各区域自己的组，或 etcd 集群',
+  'of the etcd cluster, e.g. https://etcd-1:2379, the nearest first':
+    'etcd 集群的地址，例如 https://etcd-1:2379，最近的写在最前',
+  'all keys in etcd begin so; one for each Banyan cluster; absent: banyan':
+    'etcd 中所有键的前缀；每个 Banyan 集群一个；不写则为 banyan',
+  "PEM file: this node's certificate for etcd": 'PEM 文件：本节点访问 etcd 的证书',
+  'PEM file: its private key': 'PEM 文件：其私钥',
+  'of https endpoints of etcd': '用于 etcd 的 https 地址',
+  'of etcd, where it wants one': 'etcd 要求登录时的用户名',
+  'of that user, only as ${NAME} from the environment': '该用户的密码，只能写成环境变量 ${NAME}',
   'between heartbeats; about the longest round trip': '心跳间隔；约为最长往返时延',
   'without a leader for so long, or up to twice as long, another region stands':
     '这么久（至多两倍）没有领导者，其他区域便参选',

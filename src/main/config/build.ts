@@ -10,6 +10,7 @@ import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../rep
 import type { HedgeSpec } from '../../routing/hedge.ts';
 import { renderAddress, type Address, type BaseUrl } from './address.ts';
 import { adminShell, type AdminShell } from './adminShell.ts';
+import { controlShell, type ControlShell } from './controlShell.ts';
 import { isSecretHeader } from './crossCheck.ts';
 import type { ConfigPath, ConfigProblem } from './document.ts';
 import { keyHash, type KeyOrHash } from './keyHash.ts';
@@ -68,23 +69,6 @@ export interface TracingShell {
   readonly serviceName: string;
   /** 0 to 1. */
   readonly sampleRatio: number;
-}
-
-/** The control state of this node. */
-export interface ControlShell {
-  readonly priority: number;
-  readonly isWitness: boolean;
-  readonly heartbeatMs: number;
-  readonly electionMs: number;
-  /** Null: no leases, claims and names. */
-  readonly registers: RegisterShell | null;
-}
-
-/** Leases, claims and names. */
-export interface RegisterShell {
-  readonly claimMs: number;
-  /** Requests with `Idempotency-Key` are claimed. */
-  readonly idempotency: boolean;
 }
 
 export type LogLevel = ConfigFile['log']['level'];
@@ -168,7 +152,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     apiTls:
       listen.tls === undefined ? null : { cert: at(listen.tls.cert), key: at(listen.tls.key) },
     admin: listen.admin === 'off' ? null : adminShell(listen.admin, file.admin, at),
-    control: file.control === undefined ? null : controlShell(file.control),
+    control: file.control === undefined ? null : controlShell(file.control, at),
     peers:
       peers === undefined
         ? null
@@ -190,10 +174,6 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,
   };
-}
-
-function controlShell({ registers, ...control }: NonNullable<ConfigFile['control']>): ControlShell {
-  return { ...control, registers: registers ?? null };
 }
 
 function llama(
@@ -250,6 +230,10 @@ function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files']
   if (clientCa !== null) files.push({ path: ['admin', 'clientCa'], file: clientCa });
   for (const [name, named] of Object.entries(shell.peers?.tls ?? {})) {
     files.push({ path: ['peers', 'tls', name], file: named });
+  }
+  const { serverName: _name, ...etcdFiles } = shell.control?.etcd?.tls ?? { serverName: null };
+  for (const [name, named] of Object.entries(etcdFiles)) {
+    if (named !== null) files.push({ path: ['control', 'tls', name], file: named });
   }
   file.targets.forEach((target, index) => {
     if (target.kind === 'llama' || target.tls?.ca === undefined) return;
@@ -387,6 +371,9 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
             })),
           },
         }),
+    ...(file.control?.password === undefined
+      ? {}
+      : { control: { ...file.control, password: MASK } }),
     ...(file.tracing === undefined
       ? {}
       : { tracing: { otlp: maskOtlp(file.tracing.otlp, isReference) } }),

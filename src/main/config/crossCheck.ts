@@ -7,6 +7,7 @@
 import { checkOptions } from '../../providers/registry.ts';
 import { isLoopback, renderAddress, type Address, type BaseUrl } from './address.ts';
 import { renderPath, type ConfigPath, type Interpolation } from './document.ts';
+import type { ControlEntry } from './controlSchema.ts';
 import { nearestWord } from './nearest.ts';
 import type {
   AdminClientEntry,
@@ -56,6 +57,7 @@ export interface CheckView {
   readonly keys: readonly Listed<KeyEntry>[];
   readonly targets: readonly Listed<AnyTarget>[];
   readonly models: readonly Listed<CheckedModel>[];
+  readonly control: Partial<ControlEntry>;
   readonly otlp: Partial<OtlpEntry>;
   /** Nothing stands at this path of the file. */
   readonly isAbsent: (path: ConfigPath) => boolean;
@@ -94,6 +96,7 @@ export function crossCheck(view: CheckView, complain: Complain): void {
   checkTargets(view, complain);
   checkTargetTls(view, complain);
   checkModels(view, complain);
+  checkControl(view, complain);
   checkOtlp(view, complain);
 }
 
@@ -304,6 +307,39 @@ function checkTargets(view: CheckView, complain: Complain): void {
     if (value.baseUrl.pathPrefix === '') {
       complain('warning', [...at, 'baseUrl'], 'has no path; most servers want /v1 at its end');
     }
+  }
+}
+
+/** Fields that only an etcd cluster has, and what they need of one another. */
+function checkControl(view: CheckView, complain: Complain): void {
+  const { engine = 'raft', endpoints, tls, username, password } = view.control;
+  const at = (field: string): ConfigPath => ['control', field];
+  if (engine === 'raft') {
+    for (const field of ['endpoints', 'prefix', 'tls', 'username', 'password'] as const) {
+      if (!view.isAbsent(at(field))) complain('error', at(field), 'is for engine: etcd');
+    }
+    return;
+  }
+  if (view.isAbsent(at('endpoints'))) complain('error', at('engine'), 'etcd needs endpoints');
+  if (password !== undefined) checkSecret(view, at('password'), complain);
+  if ((username === undefined) !== (password === undefined)) {
+    complain('error', ['control'], 'username and password go together');
+  }
+  const isTls = endpoints?.map((origin) => origin.startsWith('https:')) ?? [];
+  if (new Set(isTls).size > 1) {
+    complain('error', at('endpoints'), 'must all be http or all be https');
+  }
+  if (tls !== undefined && isTls[0] === false) {
+    complain('error', at('tls'), 'is for https addresses');
+  }
+  if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {
+    complain('error', at('tls'), 'cert and key go together');
+  }
+  const open = endpoints?.find((origin) => {
+    return origin.startsWith('http:') && !isLoopback(new URL(origin).hostname);
+  });
+  if (open !== undefined) {
+    complain('warning', at('endpoints'), 'hashes of keys go out unencrypted; use https');
   }
 }
 

@@ -162,6 +162,64 @@ tracing: { otlp: { endpoint: "${endpoint}", headers: { Authorization: "${value}"
   ]);
 });
 
+test('control in etcd: endpoints and files, the password only from the environment, and masked', () => {
+  const env = { ...ENV, ETCD: 'sk-etcd-secret' };
+  const control = (fields: string): string => `${FULL}\ncontrol: { ${fields} }\n`;
+  const full = 'endpoints: ["https://a:2379/", "https://b:2379"], prefix: eu/banyan, username: bny';
+  const tls = 'tls: { ca: ca.pem, cert: c.pem, key: k.pem }';
+  const text = control(`engine: etcd, ${full}, password: "\${ETCD}", ${tls}`);
+  const { config } = parseFull(text, env);
+  assert.deepEqual(config.shell.control?.etcd, {
+    endpoints: ['https://a:2379', 'https://b:2379'],
+    prefix: 'eu/banyan',
+    tls: {
+      ca: '/etc/banyan/ca.pem',
+      cert: '/etc/banyan/c.pem',
+      key: '/etc/banyan/k.pem',
+      serverName: null,
+    },
+    user: { name: 'bny', password: 'sk-etcd-secret' },
+  });
+  const named = config.files.filter(({ path }) => path[0] === 'control');
+  assert.deepEqual(
+    named.map(({ path }) => path.at(-1)),
+    ['ca', 'cert', 'key'],
+  );
+  assert.ok(!JSON.stringify(config.masked()).includes('sk-etcd-secret'));
+  assert.equal(parseFull(control('')).config.shell.control?.etcd, null, 'our own group by default');
+
+  const problems = (fields: string): readonly string[] => {
+    const parsed = parseConfig(control(fields), 'banyan.yaml', env);
+    const found = parsed.ok ? parsed.value.warnings : parsed.error;
+    return found.map(({ path, message }) => `${path}: ${message}`);
+  };
+  const one = 'engine: etcd, endpoints: ["http://127.0.0.1:2379"]';
+  assert.deepEqual(problems(one), []);
+  assert.deepEqual(problems('engine: etcd'), ['control.engine: etcd needs endpoints']);
+  assert.deepEqual(problems('endpoints: ["http://127.0.0.1:2379"]'), [
+    'control.endpoints: is for engine: etcd',
+  ]);
+  assert.deepEqual(problems('engine: etcd, endpoints: ["http://a:2379"]'), [
+    'control.endpoints: hashes of keys go out unencrypted; use https',
+  ]);
+  assert.deepEqual(problems('engine: etcd, endpoints: ["https://a:1", "http://127.0.0.1:2"]'), [
+    'control.endpoints: must all be http or all be https',
+  ]);
+  assert.deepEqual(problems('engine: etcd, endpoints: ["https://a:2379/v3"]'), [
+    'control.endpoints[0]: must be http(s)://HOST:PORT',
+  ]);
+  assert.deepEqual(problems(`${one}, username: a`), ['control: username and password go together']);
+  assert.deepEqual(problems(`${one}, username: a, password: written-here`), [
+    'control.password: a secret must not stand in the file; write ${NAME} and set it outside',
+  ]);
+  assert.deepEqual(problems(`${one}, tls: { ca: ca.pem }`), [
+    'control.tls: is for https addresses',
+  ]);
+  assert.deepEqual(problems('engine: etcd, endpoints: ["https://a:2379"], tls: { cert: c.pem }'), [
+    'control.tls: cert and key go together',
+  ]);
+});
+
 test('a default is taken where the variable is unset or empty, and $${ is a plain ${', () => {
   const text = `region: a\nkeys: []\ndataDir: "\${DIR:-/x}/$\${y}"\nmodels: []`;
   assert.equal(parseFull(text, {}).config.shell.dataDir, '/x/${y}');

@@ -218,6 +218,7 @@ function viewOf(document: ReadDocument): CheckView {
         fallbacks: namedPlaces(root, ['models', index, 'fallbacks']),
       },
     })),
+    control: fields(shape.control.unwrap().shape, valueAt(root, ['control']) ?? {}),
     otlp: fields(shape.tracing.unwrap().shape.otlp.shape, valueAt(root, ['tracing', 'otlp']) ?? {}),
     isAbsent: (path) => valueAt(root, path) === undefined,
     interpolationOf: (path) => document.interpolationOf(path),

@@ -8,14 +8,11 @@ import { z } from 'zod';
 
 import { ADMIN_LIMITS } from '../../base/adminLimits.ts';
 import { ROLES } from '../../base/adminRoles.ts';
-import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
-import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import {
   ADMISSION_LIMITS,
   CONFIG_LIMITS,
   EXCHANGE_LIMITS,
   HTTP_LIMITS,
-  RAFT_LIMITS,
 } from '../../base/limits.ts';
 import { TRACE_LIMITS } from '../../base/traceLimits.ts';
 import { WORKER_LIMITS } from '../../base/workerLimits.ts';
@@ -25,29 +22,9 @@ import { PRIORITIES } from '../../routing/admission.ts';
 import { STALL_DEFAULTS } from '../../exchange/stall.ts';
 import { HEALTH_DEFAULTS } from '../../routing/health.ts';
 import type { AlgorithmName } from '../../routing/spec.ts';
-import { parseAddress, parseBaseUrl } from './address.ts';
-import { nearestWord } from './nearest.ts';
-
-/** A mapping without unknown keys. Its message carries one line for each unknown key, in order. */
-export function mapping<Shape extends z.core.$ZodLooseShape>(
-  shape: Shape,
-): z.ZodObject<Shape, z.core.$strict> {
-  const known = Object.keys(shape);
-  return z.strictObject(shape, {
-    error: (issue) => {
-      if (issue.code !== 'unrecognized_keys') return undefined;
-      return issue.keys.map((key) => unknownKey(key, known)).join('\n');
-    },
-  });
-}
-
-function unknownKey(key: string, known: readonly string[]): string {
-  const near = nearestWord(key, known);
-  const hint = near === null ? `known here: ${known.join(', ')}` : `did you mean "${near}"?`;
-  return `unknown key "${key.slice(0, 64)}"; ${hint}`;
-}
-
-const text = () => z.string().min(1).max(CONFIG_LIMITS.textCharsMax);
+import { parseAddress } from './address.ts';
+import { control } from './controlSchema.ts';
+import { baseUrl, mapping, text, whole } from './schemaParts.ts';
 
 const regionName = z
   .string()
@@ -81,14 +58,6 @@ const address = z
     return z.NEVER;
   });
 
-const baseUrl = text().transform((value, context) => {
-  const parsed = parseBaseUrl(value);
-  if (parsed.ok) return parsed.value;
-  context.issues.push({ code: 'custom', message: parsed.error, input: value });
-  return z.NEVER;
-});
-
-const whole = (least: number, most: number) => z.int().min(least).max(most);
 const percent = z.number().min(0).max(100);
 const deadlineMs = whole(1, EXCHANGE_LIMITS.deadlineMsMax);
 
@@ -147,36 +116,6 @@ const peers = mapping({
     )
     .max(CONFIG_LIMITS.regionsMax)
     .describe('all other regions'),
-});
-
-const control = mapping({
-  priority: whole(0, RAFT_LIMITS.priorityMax)
-    .default(1)
-    .describe('regions with a higher one lead while they are well; 0 leads last'),
-  isWitness: z
-    .boolean()
-    .default(false)
-    .describe('votes and keeps the log, leads only in order to hand over: for a third place'),
-  heartbeatMs: whole(10, 10_000)
-    .default(CONTROL_LIMITS.heartbeatMs)
-    .describe('between heartbeats; about the longest round trip'),
-  electionMs: whole(50, RAFT_LIMITS.electionMsMax)
-    .default(CONTROL_LIMITS.electionMs)
-    .describe('without a leader for so long, or up to twice as long, another region stands'),
-  registers: mapping({
-    claimMs: whole(REGISTER_LIMITS.claimMsMin, REGISTER_LIMITS.claimMsMax)
-      .default(REGISTER_LIMITS.claimMsDefault)
-      .describe('a claim stands so long at least, and twice as long at most'),
-    idempotency: z
-      .boolean()
-      .default(true)
-      .describe('requests with Idempotency-Key run once in all regions together'),
-  })
-    .optional()
-    .describe('leases, claims and unique names over all regions; absent: none'),
-}).refine(({ heartbeatMs, electionMs }) => heartbeatMs * 2 <= electionMs, {
-  path: ['electionMs'],
-  message: 'must be at least twice heartbeatMs',
 });
 
 const sha256 = z

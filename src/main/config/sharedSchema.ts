@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { CONFIG_LIMITS } from '../../base/limits.ts';
 import { LABEL } from '../../base/names.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
-import { mapping } from './schema.ts';
+import { mapping } from './schemaParts.ts';
 
 const entries = (most: number) =>
   z

@@ -3,6 +3,7 @@
 import type { ClientEvents, ClientReply, ClientRequest } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
+import type { GroupAnswer } from './controlRoutes.ts';
 import type { Operated, Operation } from './members.ts';
 
 /** What an operator sees of it. */
@@ -14,12 +15,25 @@ export type ControlState =
   /** A person must look: `detail` says at what. */
   | { readonly kind: 'failed'; readonly detail: string };
 
+/** What only an etcd cluster has. */
+export interface EtcdPart {
+  /** What an operator should know though requests are served. */
+  warnings(): readonly string[];
+  members(): Promise<GroupAnswer>;
+  /** `unknown`: no member has this name. `isDry`: only looks. */
+  moveLeader(name: string, isDry: boolean): Promise<Operated | 'unknown'>;
+}
+
 export interface ControlBackend {
   readonly engine: ControlEngine;
   readonly state: ControlState;
   readonly cluster: string | null;
   /** Our own member of the group; null: there is none (yet). */
   readonly group: GroupMember | null;
+  /** The etcd cluster that keeps it; null: our own group does. */
+  readonly etcd: EtcdPart | null;
+  /** As far as this node knows, the state can be changed now. */
+  readonly hasLeader: boolean;
   /** Opens what the disk holds. Rejects where the folder cannot be had at all. */
   open(): Promise<void>;
   stop(): Promise<void>;

@@ -34,8 +34,8 @@ export function controlHandlers(
   const keys = { kind: API_KEYS, verb: 'keys', side, wallMs };
   const adminKeys = { kind: ADMIN_KEYS, verb: 'admin-keys', side, wallMs };
   return {
-    getMembers: () => ok(groupView(side)),
-    getLeader: () => ok(groupView(side)),
+    getMembers: async () => ok(await groupView(side)),
+    getLeader: async () => ok(await groupView(side)),
     getKeys: () => ok({ items: secretRows(keys), unreachable: [] }),
     getAdminKeys: () => ok({ items: secretRows(adminKeys), unreachable: [] }),
     getAudit: () => ok({ items: auditRows(side), unreachable: [] }),
@@ -46,12 +46,14 @@ export function controlHandlers(
   };
 }
 
-function groupView(side: ControlBackend): GroupAnswer {
+async function groupView(side: ControlBackend): Promise<GroupAnswer> {
+  if (side.etcd !== null) return await side.etcd.members();
   const status = side.group?.status() ?? null;
   const { state } = side;
   const region = (id: number): string | null =>
     status?.conf.members.find((member) => member.id === id)?.region ?? null;
   return {
+    engine: 'raft',
     cluster: side.cluster,
     state: state.kind,
     detail: 'detail' in state ? state.detail : null,
@@ -115,7 +117,7 @@ function adminKeyChange(body: AdminKeysBody) {
 async function changeMembers(side: ControlBackend, request: MembersBody, caller: Caller) {
   const { action, id, force, dryRun } = request;
   const what = `${action} member ${id}${force ? ' by force' : ''}`;
-  if (dryRun) return ok({ dryRun, would: what });
+  if (dryRun && side.etcd === null) return ok({ dryRun, would: what });
   const operation: Operation =
     action === 'promote' ? { kind: action, id } : { kind: action, id, force };
   const refusal = operated(await side.operate(operation));
@@ -126,6 +128,18 @@ async function changeMembers(side: ControlBackend, request: MembersBody, caller:
 
 async function moveLeader(side: ControlBackend, request: LeaderBody, caller: Caller) {
   const { region, dryRun } = request;
+  if (side.etcd !== null) {
+    const moved = await side.etcd.moveLeader(region, dryRun);
+    if (moved === 'unknown') {
+      return refused(404, 'unknown_region', `No member of the etcd cluster is called "${region}".`);
+    }
+    const refusal = operated(moved);
+    if (refusal !== null) return refusal;
+    const what = `leadership of etcd goes to ${region}`;
+    if (dryRun) return ok({ dryRun, would: what });
+    recordOperation(side, auditOf(caller, request, what));
+    return ok({ region, done: true as const });
+  }
   const conf = side.group?.status().conf;
   const to = conf?.members.findLast((member) => member.region === region);
   if (to === undefined) return refused(404, 'unknown_region', `No member is in "${region}".`);

@@ -21,10 +21,11 @@ import type { AdminKey } from '../../io/admin/access.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
 import { secretsInForce } from '../../replica/control/keyStore.ts';
-import type { ControlShell } from '../config/build.ts';
+import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
+import { EtcdSide } from './etcdSide.ts';
 import { ControlSide } from './side.ts';
 
 /** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
@@ -57,6 +58,31 @@ export interface ControlNodeOptions {
   readonly host: SharedConfigHost;
 }
 
+/** What keeps the control state of this node, by its file. Rejects where a file cannot be read. */
+export async function openControl(options: ControlNodeOptions): Promise<ControlNode> {
+  const { shell, dataDir, region, peers, clock, timers, log } = options;
+  const folder = join(dataDir, 'control');
+  if (shell.etcd !== null) {
+    const side = await EtcdSide.create({ folder, shell: shell.etcd, clock, timers, log });
+    return new ControlNode(options, side);
+  }
+  const side = new ControlSide({
+    folder,
+    cluster: peers?.cluster ?? region,
+    region,
+    otherRegions: peers?.regions ?? [],
+    priority: shell.priority,
+    isWitness: shell.isWitness,
+    heartbeatMs: shell.heartbeatMs,
+    electionMs: shell.electionMs,
+    upstream: peers?.upstream ?? NOWHERE,
+    clock,
+    timers,
+    log,
+  });
+  return new ControlNode(options, side);
+}
+
 export class ControlNode {
   readonly side: ControlBackend;
   readonly shared: SharedConfigNode;
@@ -69,23 +95,11 @@ export class ControlNode {
   #timer: TimerHandle | null = null;
   #stopListening: () => void = () => {};
 
-  constructor(options: ControlNodeOptions) {
+  /** Use `openControl`. */
+  constructor(options: ControlNodeOptions, side: ControlBackend) {
     const { shell, dataDir, region, peers, clock, timers, log, host } = options;
     this.#options = options;
-    this.side = new ControlSide({
-      folder: join(dataDir, 'control'),
-      cluster: peers?.cluster ?? region,
-      region,
-      otherRegions: peers?.regions ?? [],
-      priority: shell.priority,
-      isWitness: shell.isWitness,
-      heartbeatMs: shell.heartbeatMs,
-      electionMs: shell.electionMs,
-      upstream: peers?.upstream ?? NOWHERE,
-      clock,
-      timers,
-      log,
-    });
+    this.side = side;
     this.shared = new SharedConfigNode({
       backend: this.side,
       dataDir,
@@ -139,15 +153,11 @@ export class ControlNode {
 
   gauges(): GaugeValues {
     return [
-      ['banyan_control_leader_known', this.#isLeaderKnown ? 1 : 0],
+      ['banyan_control_leader_known', this.side.hasLeader ? 1 : 0],
       ['banyan_control_revision', this.side.engine.view.revision],
       ...this.shared.gauges(),
       ...(this.registers?.gauges() ?? []),
     ];
-  }
-
-  get #isLeaderKnown(): boolean {
-    return (this.side.group?.status().leader ?? 0) !== 0;
   }
 
   /** What an operator should know though requests are served. */
@@ -160,11 +170,14 @@ export class ControlNode {
   }
 
   #groupWarnings(): readonly string[] {
-    const { state, engine } = this.side;
+    const { state, engine, etcd, hasLeader } = this.side;
     if ('detail' in state) return [`control state: ${state.kind}: ${state.detail}`];
-    if (state.kind !== 'member' || this.#isLeaderKnown) return [];
+    const more = etcd?.warnings() ?? [];
+    if (state.kind !== 'member' || hasLeader) return more;
     const { revision } = engine.view;
-    return [`control state: no leader; serving by revision ${revision}, nothing can be changed`];
+    const what = etcd === null ? 'no leader' : 'no quorum of etcd';
+    const now = `control state: ${what}; serving by revision ${revision}, nothing can be changed`;
+    return [now, ...more];
   }
 
   /** Opens the own log; what it holds is in force when this resolves. */

@@ -45,17 +45,18 @@ const groupAnswer = named(
   'Group',
   z
     .strictObject({
+      engine: z.enum(['raft', 'etcd']).describe('what keeps it: our own group, or an etcd cluster'),
       cluster: z.string().nullable().describe('id of the group; null before there is one'),
       state: z.string(),
       detail: z.string().nullable(),
       term: z.int().nullable(),
-      leader: z.string().nullable().describe('its region; null: none is known'),
+      leader: z.string().nullable().describe('its region, or name; null: none is known'),
       revision: z.int().describe('of the control state that this node has'),
       items: z
         .array(
           z.strictObject({
-            id: z.int().min(1),
-            region: z.string(),
+            id: z.union([z.int().min(1), z.string()]).describe("etcd's are hexadecimal"),
+            region: z.string().describe("of an etcd cluster: the member's name"),
             role: z.enum(['leader', 'voter', 'learner', 'witness']),
             isHeard: z.boolean().nullable().describe('only the leader hears from all'),
             match: z.int().nullable().describe('how far its log is'),
@@ -171,7 +172,13 @@ const membersBody = named(
 );
 export type MembersBody = z.output<typeof membersBody>;
 
-const leaderBody = named('MoveLeader', z.strictObject({ region: z.string(), ...askedOfChange }));
+const leaderBody = named(
+  'MoveLeader',
+  z.strictObject({
+    region: z.string().describe('of an etcd cluster: the name of a member'),
+    ...askedOfChange,
+  }),
+);
 export type LeaderBody = z.output<typeof leaderBody>;
 
 const memberFields = { action: z.string(), id: z.int(), done: z.literal(true) };
@@ -193,6 +200,8 @@ export const CHANGE_REFUSALS = {
 /** What the group itself refuses; the codes of `src/raft/errors.ts` beside our own. */
 const GROUP_REFUSALS = [
   'would_lose_quorum',
+  'kept_by_etcd',
+  'etcd_refused',
   ...Object.keys(RAFT_ERRORS).map((code) => code.replaceAll('-', '_')),
 ];
 

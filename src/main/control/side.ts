@@ -90,6 +90,7 @@ export interface ControlSideOptions {
 
 export class ControlSide implements ControlBackend {
   readonly engine: RaftControlEngine;
+  readonly etcd = null;
   readonly #options: ControlSideOptions;
   #state: ControlState = { kind: 'opening' };
   #file: MemberFile | null = null;
@@ -113,6 +114,10 @@ export class ControlSide implements ControlBackend {
 
   get group(): GroupMember | null {
     return this.#group;
+  }
+
+  get hasLeader(): boolean {
+    return (this.#group?.status().leader ?? 0) !== 0;
   }
 
   get cluster(): string | null {

@@ -1,0 +1,168 @@
+/** Three real nodes whose control state three real etcd servers keep. */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+import {
+  startControlRegions,
+  type ControlRegion,
+  type ControlRegions,
+} from '../support/controlRegions.ts';
+import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
+import { until } from '../support/node.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CLI = join(ROOT, 'src/main/cli.ts');
+
+interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function banyan(region: ControlRegion, ...args: readonly string[]): Promise<Run> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [CLI, ...args], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C', BANYAN_SERVER: region.adminUrl },
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
+
+describe('control state in etcd', { skip: etcdAbsent() }, () => {
+  let etcd: EtcdCluster;
+  let regions: ControlRegions;
+  let key = '';
+
+  before(async () => {
+    etcd = await startEtcd();
+    regions = await startControlRegions({ etcd });
+  });
+
+  after(async () => {
+    await regions.close();
+    await etcd.close();
+  });
+
+  const everywhere = async (secret: string, status: number): Promise<boolean> => {
+    const all = await Promise.all(regions.all.map((region) => region.statusWith(secret)));
+    return all.every((one) => one === status);
+  };
+
+  const makeKey = async (at: number, name: string): Promise<string> => {
+    const said = await regions.region(at).admin('/admin/v1/keys', { action: 'create', name });
+    assert.equal(said?.status, 200, JSON.stringify(said));
+    return String(said.body['secret']);
+  };
+
+  it('the verbs of keys and of the audit log are the same as with an own group', async () => {
+    const [first, second] = [regions.region(0), regions.region(1)];
+    const made = await banyan(first, 'keys', 'create', 'shop', '--why', 'it opens', '-o', 'json');
+    assert.equal(made.code, 0, made.stderr);
+    key = (JSON.parse(made.stdout) as { secret: string }).secret;
+    await until('it works everywhere', () => everywhere(key, 200), 2_000);
+    assert.equal((await banyan(second, 'keys', 'create', 'shop')).code, 5, 'the name is taken');
+    assert.match((await banyan(second, 'keys', 'list')).stdout, /shop/);
+    const rotated = await banyan(second, 'keys', 'rotate', 'shop', '--grace', '0', '-o', 'json');
+    assert.equal(rotated.code, 0, rotated.stderr);
+    const { secret } = JSON.parse(rotated.stdout) as { secret: string };
+    await until('the old secret ends', () => everywhere(key, 401), 2_000);
+    await until('the new one works', () => everywhere(secret, 200), 2_000);
+    key = secret;
+    const audit = await banyan(regions.region(2), 'get', 'audit');
+    assert.match(audit.stdout, /keys create shop .*it opens/);
+  });
+
+  it('members and the leader are those of the etcd cluster; leadership goes where it is wanted', async () => {
+    const [region] = regions.all;
+    assert.ok(region !== undefined);
+    const { stdout } = await banyan(region, 'get', 'members', '-o', 'json');
+    const { items, engine } = JSON.parse(stdout) as {
+      engine: string;
+      items: { region: string; role: string; isHeard: boolean }[];
+    };
+    assert.equal(engine, 'etcd');
+    assert.deepEqual(items.map((item) => item.region).toSorted(), ['s0', 's1', 's2']);
+    assert.ok(items.every(({ isHeard }) => isHeard));
+    const leader = items.find(({ role }) => role === 'leader')?.region;
+    const other = items.find(({ role }) => role !== 'leader')?.region ?? '';
+    assert.equal((await banyan(region, 'get', 'leader')).stdout.trim(), leader);
+    const dry = await banyan(region, 'transfer-leader', other, '--dry-run');
+    assert.match(dry.stdout, new RegExp(`leadership of etcd goes to ${other}`));
+    const moved = await banyan(region, 'transfer-leader', other);
+    assert.equal(moved.code, 0, moved.stderr);
+    await until(
+      'it leads',
+      async () => (await banyan(region, 'get', 'leader')).stdout.trim() === other,
+    );
+    assert.equal((await banyan(region, 'transfer-leader', 'nobody')).code, 4);
+    const removed = await banyan(region, 'member', 'remove', '1');
+    assert.notEqual(removed.code, 0);
+    assert.match(removed.stderr, /etcdctl member add/);
+  });
+
+  it('a revoked key ends in every region within 1 s', async () => {
+    const secret = await makeKey(2, 'brief');
+    await until('it works everywhere', () => everywhere(secret, 200), 2_000);
+    const revoke = { action: 'revoke', name: 'brief' };
+    assert.equal((await regions.region(0).admin('/admin/v1/keys', revoke))?.status, 200);
+    const startMs = performance.now();
+    await until('it ends everywhere', () => everywhere(secret, 401), 1_000);
+    console.log(`# revoked everywhere ${Math.round(performance.now() - startMs)} ms after`);
+  });
+
+  it('any one etcd server dies: requests go on, and keys can be made again within 5 s', async () => {
+    const leader = await etcd.leader();
+    await etcd.server(leader).kill9();
+    const startMs = performance.now();
+    let count = 0;
+    await until(
+      'a key can be made',
+      async () => {
+        assert.ok(await everywhere(key, 200), 'requests go on');
+        count += 1;
+        const body = { action: 'create', name: `after-death-${count}` };
+        return (await regions.region(1).admin('/admin/v1/keys', body))?.status === 200;
+      },
+      10_000,
+    );
+    console.log(`# a key could be made again after ${Math.round(performance.now() - startMs)} ms`);
+    etcd.heal();
+    await etcd.leader();
+  });
+
+  it('without a quorum of etcd a node serves on, after a restart too, and says so', async () => {
+    const late = await makeKey(0, 'late');
+    await until('it works everywhere', () => everywhere(late, 200), 2_000);
+    const revoke = { action: 'revoke', name: 'late' };
+    assert.equal((await regions.region(0).admin('/admin/v1/keys', revoke))?.status, 200);
+    await until('it ends everywhere', () => everywhere(late, 401), 2_000);
+    await etcd.server(0).kill9();
+    await etcd.server(1).kill9();
+    const region = regions.region(1);
+    const ready = async (): Promise<string> => (await fetch(`${region.adminUrl}/readyz`)).text();
+    await until('it says so', async () => /no quorum of etcd; serving by/.test(await ready()));
+    const refused = await region.admin('/admin/v1/keys', { action: 'create', name: 'not-now' });
+    assert.ok(refused?.status === 503 || refused?.status === 504, JSON.stringify(refused));
+    assert.ok(await everywhere(key, 200));
+    await region.kill9();
+    await etcd.server(2).kill9();
+    await region.start();
+    assert.equal(await region.statusWith(key), 200, 'from its own disk');
+    assert.equal(await region.statusWith(late), 401, 'what was revoked stays so');
+    assert.equal((await fetch(`${region.adminUrl}/readyz`)).status, 200, 'it is ready');
+    await until('it says so again', async () => /no quorum of etcd/.test(await ready()));
+    etcd.heal();
+    await until('all is well again', async () => !/control state/.test(await ready()), 30_000);
+    const secret = await makeKey(1, 'again');
+    await until('it works everywhere', () => everywhere(secret, 200), 5_000);
+  });
+});
