@@ -28,7 +28,9 @@ export async function askAdmin(
   if (status < 400) return answer;
   const { error } = answer;
   const message = isRow(error) && typeof error['message'] === 'string' ? error['message'] : '';
-  throw new CliError(exitOfStatus(status), printable(message === '' ? `HTTP ${status}` : message));
+  // Problems of a configuration are lines.
+  const shown = (message === '' ? `HTTP ${status}` : message).split('\n').map(printable).join('\n');
+  throw new CliError(exitOfStatus(status), shown);
 }
 
 /** The text at `path`, e.g. of the metrics. Throws `CliError` as `askAdmin` does. */

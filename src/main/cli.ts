@@ -28,6 +28,8 @@ export function buildProgram(): Command {
     .description(say('cli.about'))
     .version(VERSION, '-V, --version', say('cli.version'))
     .helpOption('-h, --help', say('cli.help'))
+    // Options of a verb are its own: `get config --version 3` is not `--version`.
+    .enablePositionalOptions()
     .addHelpText('after', () => `\n${say('cli.exitCodes', { table: exitTable() })}`);
   registerServe(program);
   registerConfig(program);

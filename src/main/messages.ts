@@ -4,6 +4,7 @@
  */
 
 import { CONTROL_MESSAGES } from './control/messages.ts';
+import { SHARED_CONFIG_MESSAGES } from './sharedConfig/messages.ts';
 import { OPS_MESSAGES } from './control/opsMessages.ts';
 import { TOP_MESSAGES } from './top/messages.ts';
 import { DEMO_MESSAGES } from './up/messages.ts';
@@ -25,6 +26,7 @@ export const MESSAGES = {
   ...DEMO_MESSAGES,
   ...TOP_MESSAGES,
   ...CONTROL_MESSAGES,
+  ...SHARED_CONFIG_MESSAGES,
   ...OPS_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',

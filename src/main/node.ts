@@ -180,7 +180,7 @@ class LiveNode implements RunningNode {
       const why = await this.#applyBoth(next, this.#shared);
       if (why !== null) return why;
       this.#own = next;
-      this.#control?.shared.again();
+      void this.#control?.shared.again();
       return null;
     });
   }

@@ -1,4 +1,4 @@
-/** `banyan config check|schema|show|import`. */
+/** `banyan config check|schema|show|import`, and what all regions share (configShared.ts). */
 
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
@@ -8,6 +8,7 @@ import { CliError, EXIT } from '../exitCodes.ts';
 import { renderJson, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput } from '../verb.ts';
 import { registerConfigImport } from './configImport.ts';
+import { registerConfigShared } from './configShared.ts';
 
 /** Adds the verbs. */
 export function registerConfig(program: Command): void {
@@ -26,6 +27,7 @@ export function registerConfig(program: Command): void {
     .argument('<file>', say('config.file'))
     .action((file: string, options: { output: OutputFormat }) => show(file, options.output));
   registerConfigImport(config);
+  registerConfigShared(config);
 }
 
 async function check(file: string, output: OutputFormat): Promise<void> {

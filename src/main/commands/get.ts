@@ -7,6 +7,7 @@ import { isRow, type JsonRow } from '../json.ts';
 import type { MessageKey } from '../messages.ts';
 import { renderDuration, renderTable, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput, withServer } from '../verb.ts';
+import { registerGetConfig } from './configShared.ts';
 import { registerControlGet } from './controlGet.ts';
 
 type Cell = string | number | null;
@@ -122,6 +123,7 @@ export function registerGet(program: Command): void {
       );
   }
   registerControlGet(get);
+  registerGetConfig(get);
 }
 
 async function run(

@@ -215,7 +215,7 @@ export class ControlNode {
 
   #moved(): void {
     this.#look();
-    this.shared.moved();
+    void this.shared.moved();
   }
 
   #look(): void {

@@ -146,7 +146,7 @@ async function push(
     const next = { text, of: 0, isEmergency: emergency, bakeMs, order, timeMs };
     const audit = auditOf(caller, body, what);
     const transaction = startVersion(parts.backend.engine.view, stored, next, audit);
-    const told = { version, bakeMs: emergency ? 0 : bakeMs, warnings, unchecked };
+    const told = { version, bakeMs: emergency ? null : bakeMs, warnings, unchecked };
     return ok({ transaction, told });
   });
 }
@@ -175,7 +175,7 @@ async function rollback(
     const timeMs = Math.round(parts.wallMs());
     const next = { text, of, isEmergency: emergency, bakeMs, order, timeMs };
     const transaction = startVersion(state, stored, next, auditOf(caller, body, what));
-    const told = { version, bakeMs: emergency ? 0 : bakeMs, warnings, unchecked };
+    const told = { version, bakeMs: emergency ? null : bakeMs, warnings, unchecked };
     return ok({ transaction, told });
   });
 }
@@ -196,7 +196,7 @@ function ended(
   if (body.dryRun) return ok({ would: what });
   const audit = auditOf(caller, body, what);
   const transaction = endRollout(parts.backend.engine.view, stored, audit);
-  return ok({ transaction, told: { version: base, bakeMs: 0, warnings: [], unchecked: [] } });
+  return ok({ transaction, told: { version: base, bakeMs: null, warnings: [], unchecked: [] } });
 }
 
 function resume(parts: ConfigAdminParts, body: Body<'resume'>, caller: Caller) {

@@ -97,7 +97,7 @@ const configChanged = named(
     wouldBeDone,
     z.strictObject({
       version: count.describe('the version that goes out, or counts again'),
-      bakeMs: count.describe('in each region; 0 where it went out at once'),
+      bakeMs: count.nullable().describe('in each region; null: it went to all at once'),
       warnings: z.array(z.string()).readonly(),
       unchecked: z.array(z.string()).readonly().describe('regions that could not be asked'),
       revision: z.int(),

@@ -122,16 +122,16 @@ export class SharedConfigNode {
     this.#tick();
   }
 
-  /** The control state has moved. */
-  moved(): void {
+  /** The control state has moved. Resolves once what it says is in force, or refused. */
+  moved(): Promise<void> {
     this.#tellHalt();
     this.#runner.wake();
-    void this.#catchUp();
+    return this.#catchUp();
   }
 
   /** The node's own file has changed: what did not work with it may work now. */
-  again(): void {
-    void this.#catchUp(true);
+  again(): Promise<void> {
+    return this.#catchUp(true);
   }
 
   stop(): void {
@@ -232,7 +232,7 @@ export class SharedConfigNode {
     const { timers, clock, host } = this.#options;
     if (this.#isStopped) return;
     void host.counts().then((counts) => this.#window.add(clock.nowMs(), counts));
-    this.again();
+    void this.again();
     this.#runner.wake();
     this.#timer = timers.after(SHARED_CONFIG_LIMITS.beforeStepMs, () => this.#tick());
   }
@@ -249,10 +249,13 @@ export class SharedConfigNode {
     if (stored === null || stored.head.newest === 0) return;
     if (stored.modRevision === this.#oldRevision) return;
     const version = assignedTo(stored.head, region);
-    if (version === this.applied) this.#refused = null;
-    const isKnownBad = this.#refused?.version === version && !isAgain;
-    if (version === this.applied || isKnownBad) return;
     const text = version === 0 ? null : readText(backend.engine.view, version);
+    // A number alone is not enough: a control state that was restored may have given it again.
+    if (version === this.applied && text === (this.#applied?.text ?? null)) {
+      this.#refused = null;
+      return;
+    }
+    if (this.#refused?.version === version && !isAgain) return;
     if (text === null && version !== 0) return this.#refuse(version, 'its text is gone');
     await this.#put(version, text, stored.modRevision);
   }

@@ -1,0 +1,168 @@
+/** One node and a control state: what it puts in force, keeps, refuses and takes up again. */
+
+import { deepEqual, equal, ok } from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import { createClock, createTimers } from '../../io/clock.ts';
+import { createLog } from '../../io/observe/log.ts';
+import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
+import type { ControlBackend } from '../control/backend.ts';
+import { SharedConfigNode } from './sharedNode.ts';
+
+const HERE = 'eu-central-1';
+
+let folder = '';
+const running: SharedConfigNode[] = [];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'banyan-shared-node-'));
+});
+afterEach(async () => {
+  for (const node of running.splice(0)) node.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** A node over `world`; texts in `bad` do not work there. */
+function nodeOf(world: RolloutWorld) {
+  const bad = new Set<string>();
+  const applied: (string | null)[] = [];
+  // Only what the node looks at: no group, so that it might drive a roll-out.
+  const backend = {
+    engine: { view: world.machine, transact: () => {}, confirm: () => {}, onMoved: () => () => {} },
+    state: { kind: 'opening' },
+    group: null,
+  } as unknown as ControlBackend;
+  const node = new SharedConfigNode({
+    backend,
+    dataDir: folder,
+    region: HERE,
+    otherRegions: [],
+    upstream: { start: () => ({ cancel: () => {} }) as never },
+    clock: createClock(),
+    timers: createTimers(),
+    log: createLog('silent', {}, { write: () => {} }),
+    host: {
+      apply: (text) => {
+        if (text !== null && bad.has(text)) return Promise.resolve('no such file');
+        applied.push(text);
+        return Promise.resolve(null);
+      },
+      check: () => Promise.resolve([]),
+      counts: () => Promise.resolve({ requests: 7, errors: 1 }),
+      out: () => ['sick'],
+    },
+  });
+  running.push(node);
+  return { node, bad, applied };
+}
+
+test('what is meant for this region is put in force, and kept on the disk', async () => {
+  const world = new RolloutWorld(HERE);
+  const { node, applied } = nodeOf(world);
+  await node.start();
+  deepEqual(applied, []);
+  world.push('a: 1', { isEmergency: true });
+  await node.moved();
+  deepEqual(applied, ['a: 1']);
+  const kept = JSON.parse(await readFile(join(folder, 'shared-config.json'), 'utf8')) as object;
+  deepEqual(kept, { version: 1, revision: 1, text: 'a: 1' });
+  await node.moved();
+  equal(applied.length, 1, 'once');
+});
+
+test('a version that has not come to this region is not put in force', async () => {
+  const world = new RolloutWorld(HERE, 'us-east-2');
+  world.push('a', { order: ['us-east-2'] });
+  world.step();
+  const { node, applied } = nodeOf(world);
+  await node.start();
+  deepEqual(applied, []);
+});
+
+test('what does not work here changes nothing, is told, and is tried again', async () => {
+  const world = new RolloutWorld(HERE);
+  const { node, bad, applied } = nodeOf(world);
+  bad.add('b');
+  await node.start();
+  world.push('a', { isEmergency: true });
+  await node.moved();
+  world.push('b', { isEmergency: true });
+  await node.moved();
+  deepEqual(applied, ['a']);
+  const report = await node.askReport(HERE);
+  ok(report !== 'none' && report !== null);
+  equal(report.applied, 1);
+  deepEqual(report.refused, { version: 2, why: 'no such file' });
+  deepEqual(report.out, ['sick']);
+  deepEqual(node.warnings(), ['shared configuration: version 2 does not work here: no such file']);
+  bad.clear();
+  await node.again();
+  deepEqual(applied, ['a', 'b']);
+  deepEqual(node.warnings(), []);
+});
+
+test('a restart puts in force what the disk has, also where the control state is behind', async () => {
+  const world = new RolloutWorld(HERE);
+  const first = nodeOf(world);
+  await first.node.start();
+  world.push('a', { isEmergency: true });
+  world.push('b', { isEmergency: true });
+  await first.node.moved();
+  first.node.stop();
+  const behind = new RolloutWorld(HERE);
+  behind.push('a', { isEmergency: true });
+  const { node, applied } = nodeOf(behind);
+  await node.start();
+  deepEqual(applied, ['b']);
+  await node.moved();
+  deepEqual(applied, ['b'], 'nothing older');
+  behind.push('c', { isEmergency: true });
+  await node.moved();
+  deepEqual(applied, ['b', 'c'], 'what the control state says from now on counts');
+});
+
+test('a version that does not work after a restart leaves the one before in force', async () => {
+  const world = new RolloutWorld(HERE);
+  const first = nodeOf(world);
+  first.bad.add('b');
+  await first.node.start();
+  world.push('a', { isEmergency: true });
+  await first.node.moved();
+  world.push('b', { isEmergency: true });
+  const { node, bad, applied } = nodeOf(world);
+  bad.add('b');
+  await node.start();
+  deepEqual(applied, ['a']);
+  equal(node.applied, 1);
+});
+
+test('an ended roll-out of the first version leaves the own file alone in force', async () => {
+  const world = new RolloutWorld(HERE);
+  const { node, applied } = nodeOf(world);
+  await node.start();
+  world.push('a');
+  world.step();
+  await node.moved();
+  world.end();
+  await node.moved();
+  deepEqual(applied, ['a', null]);
+  const again = nodeOf(world);
+  await again.node.start();
+  deepEqual(again.applied, []);
+});
+
+test('a halted roll-out is told', async () => {
+  const world = new RolloutWorld(HERE);
+  world.refusing.set(HERE, 1);
+  world.push('a');
+  world.steps();
+  const { node } = nodeOf(world);
+  await node.start();
+  ok(node.warnings().some((line) => line.includes('roll-out halted: eu-central-1: it refuses')));
+  deepEqual(
+    node.gauges().find(([name]) => name === 'banyan_config_rollout_halted'),
+    ['banyan_config_rollout_halted', 1],
+  );
+});
