@@ -389,13 +389,12 @@ describe('shared configuration of a node with workers', () => {
       );
       return all.every((told) => told.includes('"shared"'));
     };
-    let process_: ChildProcess | null = null;
-    const start = () => {
-      process_ = spawn(process.execPath, [CLI, 'serve', file], { cwd: ROOT, stdio: 'ignore' });
-    };
-    const stop = async () => {
-      const exited = process_ === null ? null : once(process_, 'exit');
-      process_?.kill('SIGTERM');
+    const start = () =>
+      spawn(process.execPath, [CLI, 'serve', '-c', file], { cwd: ROOT, stdio: 'ignore' });
+    const stop = async (child: ChildProcess) => {
+      if (child.exitCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGTERM');
       await exited;
     };
     const ask = (path: string, body?: object) =>
@@ -403,19 +402,19 @@ describe('shared configuration of a node with workers', () => {
         ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
         headers: { 'content-type': 'application/json' },
       });
+    let child = start();
     try {
-      start();
       const pushes = async () =>
         (await ask('/admin/v1/config', { action: 'push', text, emergency: true })).status === 200;
       await until('it takes a push', () => pushes().catch(() => false), 30_000);
       await until('all workers have it', () => models().catch(() => false), 5_000);
-      await stop();
-      start();
+      await stop(child);
+      child = start();
       const isReady = async () => (await ask('/readyz')).status === 200;
       await until('it is ready again', () => isReady().catch(() => false), 30_000);
       assert.ok(await models(), 'from its first request on');
     } finally {
-      await stop();
+      await stop(child);
       await rm(folder, { recursive: true, force: true });
     }
   });

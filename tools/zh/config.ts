@@ -62,8 +62,8 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'between heartbeats; about the longest round trip': '心跳间隔；约为最长往返时延',
   'without a leader for so long, or up to twice as long, another region stands':
     '这么久（至多两倍）没有领导者，其他区域便参选',
-  'keys and members agreed on by all regions; absent: this file alone counts':
-    '各区域共同认定的密钥与成员；不写：只以本文件为准',
+  'configuration, keys and members agreed on by all regions; absent: this file alone counts':
+    '各区域共同认定的配置、密钥与成员；不写：只以本文件为准',
   'API keys of clients': '客户端的 API 密钥',
   'for people: logs, metrics and limits speak of it': '给人看：日志、指标与限额都用它',
   'SHA-256 of the key; give this or key': '密钥的 SHA-256；与 key 二选一',

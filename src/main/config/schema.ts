@@ -380,7 +380,9 @@ export const configSchema = mapping({
   peers: peers.optional().describe('the other regions; absent: this one stands alone'),
   control: control
     .optional()
-    .describe('keys and members agreed on by all regions; absent: this file alone counts'),
+    .describe(
+      'configuration, keys and members agreed on by all regions; absent: this file alone counts',
+    ),
   keys: z.array(keySchema).max(CONFIG_LIMITS.keysMax).default([]).describe('API keys of clients'),
   targets: z.array(targetSchema).max(CONFIG_LIMITS.targetsMax).default([]),
   models: z.array(modelSchema).max(CONFIG_LIMITS.modelsMax).default([]),
