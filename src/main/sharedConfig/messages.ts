@@ -54,8 +54,8 @@ export const SHARED_CONFIG_MESSAGES = {
     zh: '版本 {version} 正在发布，当前在 {region}（每区域 {seconds} 秒）；其余区域为版本 {base}。',
   },
   'config.halted': {
-    en: 'Version {version} is HALTED: {why}\nEnd it with "banyan config rollback", or let it go on with "banyan config resume".',
-    zh: '版本 {version} 的发布已停止：{why}\n用 “banyan config rollback” 结束，或用 “banyan config resume” 继续。',
+    en: 'Version {version} is HALTED: {why}\n"banyan config rollback" ends it, "banyan config resume" lets it go on.',
+    zh: '版本 {version} 的发布已停止：{why}\n“banyan config rollback” 结束，“banyan config resume” 继续。',
   },
   'get.config': {
     en: 'the configuration that all regions share, and how far it is',
