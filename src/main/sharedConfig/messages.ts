@@ -54,7 +54,7 @@ export const SHARED_CONFIG_MESSAGES = {
     zh: '版本 {version} 正在发布，当前在 {region}（每区域 {seconds} 秒）；其余区域为版本 {base}。',
   },
   'config.halted': {
-    en: 'Version {version} is HALTED: {why}\n"banyan config rollback" ends it, "banyan config resume" lets it go on.',
+    en: 'Version {version} is HALTED: {why}\n"banyan config rollback" ends it, "… resume" lets it go on.',
     zh: '版本 {version} 的发布已停止：{why}\n“banyan config rollback” 结束，“banyan config resume” 继续。',
   },
   'get.config': {
