@@ -1,8 +1,4 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 
 import fc from 'fast-check';
@@ -35,7 +31,7 @@ test('no shorter way leads from one to the other', () => {
   equal(changes('', 'a\n'), 1);
 });
 
-test('a change is shown with the lines around it, as patch(1) reads it', () => {
+test('a change is shown with the lines around it', () => {
   const numbers = Array.from({ length: 20 }, (_, at) => `line ${at}`);
   const from = `${numbers.join('\n')}\n`;
   const to = from.replace('line 10', 'ten').replace('line 0\n', '');
@@ -50,16 +46,50 @@ test('a change is shown with the lines around it, as patch(1) reads it', () => {
     ' line 3',
     '@@ -8,7 +7,7 @@',
   ]);
-  const folder = mkdtempSync(join(tmpdir(), 'banyan-diff-'));
-  try {
-    const file = join(folder, 'text');
-    writeFileSync(file, from);
-    const patched = spawnSync('patch', ['-s', '-o', '-', file], { input: diff, encoding: 'utf8' });
-    // Where there is no patch(1), the lines above have to do.
-    if (patched.error === undefined) equal(patched.stdout, to, patched.stderr);
-  } finally {
-    rmSync(folder, { recursive: true });
+});
+
+/** Applies a difference as patch(1) does: each part at the line that it names. */
+function patched(from: string, diff: string): string {
+  const lines = from.split('\n').slice(0, -1);
+  const out: string[] = [];
+  let at = 0;
+  for (const line of diff.split('\n').slice(2, -1)) {
+    const part = /^@@ -(\d+),(\d+) \+\d+,\d+ @@$/.exec(line);
+    if (part !== null) {
+      // A part without lines of the one text stands behind the line that it names.
+      const start = Number(part[1]) - (part[2] === '0' ? 0 : 1);
+      out.push(...lines.slice(at, start));
+      at = start;
+    } else if (line.startsWith('+')) out.push(line.slice(1));
+    else {
+      equal(lines[at], line.slice(1), 'what it says of the one text is there');
+      if (line.startsWith(' ')) out.push(line.slice(1));
+      at += 1;
+    }
   }
+  return [...out, ...lines.slice(at)].map((line) => `${line}\n`).join('');
+}
+
+test('a difference that is applied to the one text gives the other', () => {
+  const long = fc
+    .array(line, { maxLength: 200 })
+    .map((lines) => lines.map((each) => `${each}\n`).join(''));
+  fc.assert(
+    fc.property(
+      long,
+      fc.array(fc.tuple(fc.nat(), fc.constantFrom('', 'x\n', 'x\ny\n'))),
+      (from, edits) => {
+        const lines = from
+          .split('\n')
+          .slice(0, -1)
+          .map((each) => `${each}\n`);
+        for (const [place, by] of edits) if (lines.length > 0) lines[place % lines.length] = by;
+        const to = lines.join('');
+        const diff = unifiedDiff(from, to, 'a', 'b');
+        equal(diff === '' ? from : patched(from, diff), to);
+      },
+    ),
+  );
 });
 
 test('texts that differ all over are shown as one change, and soon', () => {
