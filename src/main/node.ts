@@ -31,6 +31,7 @@ import {
   choosePorts,
   drained,
   originsOf,
+  setKnown,
   tellGateway,
   withShared,
   workerConfig,
@@ -333,6 +334,7 @@ class LiveNode implements RunningNode {
       observer: joinObservers([this.metrics, createLogObserver(log)]),
       ...(peers === null ? {} : { regions: peers.regions }),
       ...(this.#tracer === null ? {} : { tracer: this.#tracer }),
+      claims: this.#control?.claims?.desk(() => config.region) ?? null,
       ...(workers === null ? {} : { processes: { count: workers.count, desk: null } }),
     });
   }
@@ -397,6 +399,7 @@ class LiveNode implements RunningNode {
       metrics: this.metrics,
       gateway: this.gateway,
       peers: this.#peers,
+      claims: this.#control?.claims ?? null,
     });
     this.#team = team;
     return team;
@@ -488,11 +491,4 @@ class LiveNode implements RunningNode {
     };
     return applyFault(parts, fault);
   }
-}
-
-function setKnown(metrics: Metrics, config: ReturnType<LoadedConfig['node']>): void {
-  metrics.setKnown(
-    config.models.map(({ name }) => name),
-    config.targets.map(({ name }) => name),
-  );
 }

@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import type { TargetName } from '../base/names.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { LlamaChildRow, LlamaChildSpec } from '../io/llamaChildren.ts';
+import type { Metrics } from '../io/observe/metrics.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import type { Gateway } from '../replica/gateway.ts';
 import { PROBE_FAILURES_MAX } from '../routing/health.ts';
@@ -112,4 +113,12 @@ export function drained(platform: Platform, gateway: Gateway, limitMs: number): 
     };
     look();
   });
+}
+
+/** Labels of metrics that are known before anything is counted. */
+export function setKnown(metrics: Metrics, config: ReturnType<LoadedConfig['node']>): void {
+  metrics.setKnown(
+    config.models.map(({ name }) => name),
+    config.targets.map(({ name }) => name),
+  );
 }

@@ -37,6 +37,7 @@ import { AdmissionGate, PRIORITIES, type NodeLoad, type Priority } from '../rout
 import { RETRY_FLOOR_PER_SECOND, RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
 import { GatewayExchange, type ExchangeOpening } from './gatewayExchange.ts';
+import { claimFirst, type ClaimDesk } from './idempotency.ts';
 import { clip, localRecord, sendJson, sendText } from './localReply.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
 import { namesToTry } from './namesToTry.ts';
@@ -67,6 +68,8 @@ export interface GatewayParts {
   readonly tracer?: Tracer;
   /** Absent: the node is this process alone. */
   readonly processes?: GatewayProcesses;
+  /** Absent: `Idempotency-Key` is not looked at. */
+  readonly claims?: ClaimDesk | null;
 }
 
 /** How many exchanges began and how they ended (G1). */
@@ -318,8 +321,8 @@ export class Gateway implements RequestHandler, NodeLoad {
     const models = [...this.serving.models.values()]
       .map((model) => model.config)
       .filter((model) => allowsModel(caller.value, model.name));
+    const ids = requestIdFields(route.dialect, this.requestIdOf(request));
     if (route.kind === 'models') {
-      const ids = requestIdFields(route.dialect, this.requestIdOf(request));
       sendJson(reply, renderModels(route.dialect, models), ids);
       return NOTHING;
     }
@@ -328,7 +331,6 @@ export class Gateway implements RequestHandler, NodeLoad {
       const told = failure('model_not_found', `"${clip(route.id)}"`, { param: 'model' });
       return this.refuse(request, reply, route.dialect, 'models', told);
     }
-    const ids = requestIdFields(route.dialect, this.requestIdOf(request));
     sendJson(reply, renderModel(route.dialect, found), ids);
     return NOTHING;
   }
@@ -367,6 +369,14 @@ export class Gateway implements RequestHandler, NodeLoad {
       priority,
       models: models.names,
     };
+    return claimFirst(this.parts.claims, asked, {
+      begin: (over) => this.admit(over === null ? asked : { ...asked, over }),
+      refuse: (told) => refuse(told, { keyName, model, requestId }),
+      gone: () => this.leftEarly(asked),
+    });
+  }
+
+  private admit(asked: Asked): ClientEvents {
     const admitted = this.policy.admit(asked.caller, asked.request, this.parts.clock.nowMs());
     return admitted === null ? this.wait(asked) : this.begin(asked, admitted);
   }
@@ -378,6 +388,7 @@ export class Gateway implements RequestHandler, NodeLoad {
     const keyName = caller.name;
     if (!admitted.ok) {
       const { failure: told, headers } = admitted.error;
+      asked.over?.(null);
       return this.refuse(client, reply, dialect, operation, told, { keyName, model, headers });
     }
     this.budget.onRequest(this.parts.clock.nowMs());
@@ -397,7 +408,7 @@ export class Gateway implements RequestHandler, NodeLoad {
 
   /** Holds a request until the node's ledger has answered; a client may leave meanwhile. */
   private wait(asked: Asked): ClientEvents {
-    const { client, request, caller } = asked;
+    const { request, caller } = asked;
     let events: ClientEvents | null = null;
     let isGone = false;
     this.policy.admitLater(caller, request, this.parts.clock, (admitted) => {
@@ -405,15 +416,9 @@ export class Gateway implements RequestHandler, NodeLoad {
         events = this.begin(asked, admitted);
         return;
       }
-      const nowMs = this.parts.clock.nowMs();
-      if (admitted.ok) admitted.value.settle(null, nowMs);
-      this.counts.started += 1;
-      this.counts.clientGone += 1;
-      const { operation, model } = request;
-      this.observer.exchangeStarted(operation, model);
-      const more = { model, keyName: caller.name };
-      const base = localRecord(client, asked.requestId, operation, nowMs, more);
-      this.observer.exchangeDone({ ...base, end: 'client-gone' });
+      if (admitted.ok) admitted.value.settle(null, this.parts.clock.nowMs());
+      asked.over?.(null);
+      this.leftEarly(asked);
     });
     return {
       onGone: () => {
@@ -422,6 +427,18 @@ export class Gateway implements RequestHandler, NodeLoad {
       },
       onDrain: () => events?.onDrain(),
     };
+  }
+
+  /** The client left before there was an exchange. */
+  private leftEarly({ client, request, caller, requestId }: Asked): void {
+    this.counts.started += 1;
+    this.counts.clientGone += 1;
+    const { operation, model } = request;
+    this.observer.exchangeStarted(operation, model);
+    const more = { model, keyName: caller.name };
+    const nowMs = this.parts.clock.nowMs();
+    const base = localRecord(client, requestId, operation, nowMs, more);
+    this.observer.exchangeDone({ ...base, end: 'client-gone' });
   }
 
   /** Why a request is not let in under this load; null: it is. */

@@ -19,6 +19,7 @@ import type { Priority } from '../routing/admission.ts';
 import { choosePlace, type Chooser } from './choose.ts';
 import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
+import { resultOf, type ClaimOver } from './idempotency.ts';
 import { renderMetadata } from './metadata.ts';
 import type { ExchangeRecord } from './observer.ts';
 import type { Admission, Caller } from './policy.ts';
@@ -33,6 +34,8 @@ export interface ExchangeOpening {
   readonly caller: Caller;
   readonly priority: Priority;
   readonly models: readonly string[];
+  /** Of a claimed request: told once what it came to. */
+  readonly over?: ClaimOver;
 }
 
 const DEFAULT_DEADLINES: Deadlines = {
@@ -241,6 +244,7 @@ export class GatewayExchange implements ExchangeOwner {
       responseBytes: exchange.client.sentBytes,
       trace: exchange.trace,
     };
+    this.opening.over?.(resultOf(record));
     this.gateway.exchangeOver(exchange, record);
     this.tracing?.done(record, this.gateway.host.clock);
   }

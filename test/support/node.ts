@@ -37,6 +37,8 @@ export interface NodeSpec {
   readonly limits?: object;
   readonly demo?: object;
   readonly tracing?: object;
+  /** The control state; absent: none. */
+  readonly control?: object;
   /** Absent: one process. */
   readonly workers?: number;
   /** Where the public API listens; absent: a free port. */
@@ -56,6 +58,8 @@ export interface TestNode {
   readonly adminUrl: string;
   readonly pid: number;
   readonly configFile: string;
+  /** Its folder; `data` inside is what it keeps. */
+  readonly dir: string;
   /** Its log so far, one JSON object a line. */
   logs(): string;
   /** Writes another configuration; the node sees the change of the file. */
@@ -67,6 +71,8 @@ export interface TestNode {
   kill9(): Promise<void>;
   /** Asks it to stop gracefully, and gives its exit code. */
   stop(): Promise<number | null>;
+  /** Starts it again on the same folder, once it is gone. */
+  again(): Promise<TestNode>;
   /** `GET` of the admin API, parsed. */
   admin(path: string): Promise<Record<string, unknown>>;
   /** `POST /admin/v1/faults`. */
@@ -140,6 +146,7 @@ function renderConfig(spec: NodeSpec, peers: object | null): string {
     ...(limits === undefined ? {} : { limits }),
     ...(demo === undefined ? {} : { demo }),
     ...(tracing === undefined ? {} : { tracing }),
+    ...(spec.control === undefined ? {} : { control: spec.control }),
   };
   return stringify(file, { aliasDuplicateObjects: false });
 }
@@ -194,6 +201,7 @@ async function launch(spec: NodeSpec, peers: object | null, dir: string): Promis
     adminUrl: listen.admin,
     pid: child.pid ?? 0,
     configFile,
+    dir,
     logs: () => log,
     rewrite: (next) => writeFile(configFile, renderConfig(next, peers)),
     rewriteText: (text) => writeFile(configFile, text),
@@ -207,6 +215,7 @@ async function launch(spec: NodeSpec, peers: object | null, dir: string): Promis
       await exit;
       return child.exitCode;
     },
+    again: () => launch(spec, peers, dir),
     admin: (path) => fetchJson(`${listen.admin}${path}`),
     fault: async (body) => {
       const init = {

@@ -23,6 +23,22 @@ export const ERRORS_ZH: Readonly<Record<ErrorCode, readonly [string, string]>> =
   ],
   rate_limited: ['该密钥超出速率限额。', '按 Retry-After 等待。'],
   too_many_requests: ['该密钥的在途请求已达上限。', '等其中一些结束，或调高 keys[].inFlightMax。'],
+  idempotency_in_progress: [
+    '另一个带此 Idempotency-Key 的请求正在进行，或受理它的进程已不在。',
+    '等待其答复；换新键则会重新执行。',
+  ],
+  idempotency_done: [
+    '带此 Idempotency-Key 的请求已执行过。',
+    '其答复不予保存；换新键则会重新执行。',
+  ],
+  idempotency_mismatch: [
+    '此 Idempotency-Key 已用于另一个请求。',
+    '一个键只用于一个请求：每次重试路径与请求体都须相同。',
+  ],
+  idempotency_unavailable: [
+    '目前无法得知此 Idempotency-Key 是否用过，因此请求未执行。',
+    '按 Retry-After 以同一键重试；运维：查看 banyan_registers_ready。',
+  ],
   upstream_rate_limited: ['该模型的所有后端都超出速率限额。', '按 Retry-After 等待，或增加后端。'],
   upstream_rejected: ['模型服务拒绝了请求。', '按其消息改正。'],
   upstream_unauthorized: ['模型服务拒绝了网关的凭据。', '运维：核对后端的 API 密钥。'],

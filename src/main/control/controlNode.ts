@@ -24,6 +24,7 @@ import { secretsInForce } from '../../replica/control/keyStore.ts';
 import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
+import { ClaimClerk } from '../registers/claimClerk.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
 import { EtcdSide } from './etcdSide.ts';
 import { ControlSide } from './side.ts';
@@ -88,6 +89,8 @@ export class ControlNode {
   readonly shared: SharedConfigNode;
   /** Null: the file asks for none. */
   readonly registers: RegisterSide | null;
+  /** Null: `Idempotency-Key` is not looked at. */
+  readonly claims: ClaimClerk | null;
   readonly #options: ControlNodeOptions;
   #keys: readonly KeyConfig[] = [];
   #adminKeys: readonly AdminKey[] = [];
@@ -124,6 +127,10 @@ export class ControlNode {
             timers,
             log,
           });
+    this.claims =
+      this.registers !== null && shell.registers?.idempotency === true
+        ? new ClaimClerk(this.registers.registers.claims, timers, log)
+        : null;
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */
@@ -195,6 +202,7 @@ export class ControlNode {
     this.#stopListening();
     this.#timer?.cancel();
     this.shared.stop();
+    this.claims?.close();
     await this.registers?.stop();
     await this.side.stop();
   }

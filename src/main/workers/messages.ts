@@ -12,6 +12,7 @@ import type { NodeConfig } from '../../replica/config.ts';
 import type { SiblingReport } from '../../replica/siblings.ts';
 import type { Credit, LeaseAnswer, LeaseAsk } from '../../routing/lease.ts';
 import type { Address } from '../config/address.ts';
+import type { ClaimAsk, ClaimWord } from '../registers/claimClerk.ts';
 import type { OriginShell, TlsFiles, TracingShell } from '../config/build.ts';
 
 /** What a reload changes. */
@@ -44,6 +45,8 @@ export type ToWorker =
       readonly apiTls: TlsFiles | null;
       /** False: the node has no peers. */
       readonly hasPeers: boolean;
+      /** `Idempotency-Key` is looked at. */
+      readonly hasClaims: boolean;
     }
   | { readonly kind: 'heard'; readonly report: SiblingReport }
   | { readonly kind: 'lease'; readonly id: number; readonly answer: LeaseAnswer }
@@ -61,6 +64,7 @@ export type ToWorker =
   | { readonly kind: 'child'; readonly target: string; readonly isRunning: boolean }
   | { readonly kind: 'regions'; readonly regions: readonly KnownRegion[] }
   | { readonly kind: 'region-lost'; readonly region: string }
+  | { readonly kind: 'claimed'; readonly id: number; readonly word: ClaimWord }
   | ToCaller;
 
 /** To the side of a region call that reads. */
@@ -85,6 +89,9 @@ export type FromWorker =
       readonly back: readonly (readonly [key: string, left: Credit])[];
     }
   | { readonly kind: 'ask'; readonly id: number; readonly ask: LeaseAsk }
+  | { readonly kind: 'claim'; readonly id: number; readonly ask: ClaimAsk }
+  /** A claimed request is over; null: it certainly did not run. */
+  | { readonly kind: 'claim-over'; readonly id: number; readonly result: string | null }
   /** `why`: null, or why it was not done. */
   | { readonly kind: 'done'; readonly id: number; readonly why: string | null }
   /** `id` is null where nobody asked. */

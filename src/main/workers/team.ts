@@ -24,6 +24,8 @@ import type { WorkerRow } from '../adminTypes.ts';
 import type { Address } from '../config/address.ts';
 import type { TlsFiles } from '../config/build.ts';
 import type { ApiListening } from '../platform.ts';
+import type { ClaimClerk } from '../registers/claimClerk.ts';
+import { ClaimCounter } from './claims.ts';
 import type { FromWorker, ToWorker, WorkerConfig } from './messages.ts';
 import { RegionCallee } from './regionCalls.ts';
 import { WorkerProcess, type LaunchWorker } from './workerProcess.ts';
@@ -43,6 +45,8 @@ export interface TeamOptions {
   readonly gateway: Gateway;
   /** Links to other regions, and what is known of them; null: the node has none. */
   readonly peers: { readonly upstream: Upstream; known(): readonly KnownRegion[] } | null;
+  /** Null: `Idempotency-Key` is not looked at. */
+  readonly claims: ClaimClerk | null;
 }
 
 /** The workers, as the node's public listener and more. */
@@ -106,6 +110,7 @@ function findPort({ host, port }: Address): Promise<number> {
 interface Member {
   readonly process: WorkerProcess;
   readonly callee: RegionCallee | null;
+  readonly claims: ClaimCounter | null;
   /** The end of its last line is still to come. */
   line: string;
 }
@@ -240,7 +245,7 @@ class LiveTeam implements Team {
   }
 
   #makeMember(index: number): Member {
-    const { clock, timers, launch, peers } = this.#options;
+    const { clock, timers, launch, peers, claims: clerk } = this.#options;
     const process = new WorkerProcess({
       index,
       clock,
@@ -253,12 +258,13 @@ class LiveTeam implements Team {
     });
     const callee =
       peers === null ? null : new RegionCallee(peers.upstream, (message) => process.send(message));
-    const member: Member = { process, callee, line: '' };
+    const claims = clerk && new ClaimCounter(clerk, (message) => process.send(message));
+    const member: Member = { process, callee, claims, line: '' };
     return member;
   }
 
   #startMessage(worker: number): ToWorker {
-    const { workers, api, apiTls, peers } = this.#options;
+    const { workers, api, apiTls, peers, claims } = this.#options;
     return {
       kind: 'start',
       worker,
@@ -267,6 +273,7 @@ class LiveTeam implements Team {
       api: { host: api.host, port: this.port },
       apiTls,
       hasPeers: peers !== null,
+      hasClaims: claims !== null,
     };
   }
 
@@ -304,6 +311,9 @@ class LiveTeam implements Team {
       case 'call-cancel':
       case 'call-read':
         return member.callee?.came(message);
+      case 'claim':
+      case 'claim-over':
+        return member.claims?.came(message);
     }
   }
 
@@ -318,7 +328,7 @@ class LiveTeam implements Team {
     }
   }
 
-  #changed({ process, callee }: Member): void {
+  #changed({ process, callee, claims }: Member): void {
     const { index, state, pid, lastEnd } = process;
     const { log, metrics, gateway } = this.#options;
     log.info('worker', { worker: index, state, pid, lastEnd });
@@ -329,6 +339,7 @@ class LiveTeam implements Team {
     this.#board.leave(index);
     this.#ledger.forget(index);
     callee?.close();
+    claims?.close();
     const summing = this.#merged.left(index);
     summing.catch((cause: unknown) => log.error('metrics-failed', { cause: String(cause) }));
     for (const [id, reply] of this.#replies) {

@@ -35,6 +35,7 @@ import type { ApiListening, Closable, SocketSide } from '../platform.ts';
 import { listenApi, openUpstream } from '../realPlatform.ts';
 import { openTracer } from '../tracer.ts';
 import { VERSION } from '../version.ts';
+import { WorkerClaims } from './claims.ts';
 import type { FromWorker, ToWorker, WorkerConfig } from './messages.ts';
 import { RegionCaller } from './regionCalls.ts';
 import { ToldRegions } from './toldRegions.ts';
@@ -73,6 +74,7 @@ class Worker {
   readonly #log: LogOwner;
   readonly #metrics: Metrics;
   readonly #caller: RegionCaller;
+  readonly #claims: WorkerClaims;
   readonly #regions: ToldRegions;
   readonly #asked = new Map<number, (answer: LeaseAnswer) => void>();
   /** Messages that came before the listener stood; null: it stands. */
@@ -99,6 +101,7 @@ class Worker {
     this.#metrics = createMetrics({ version: VERSION, nodeVersion: process.version, region, node });
     this.#metrics.setLogDropped(() => this.#log.dropped());
     this.#caller = new RegionCaller((message) => channel.send(message));
+    this.#claims = new WorkerClaims((message) => channel.send(message));
     this.#regions = new ToldRegions(this.#clock);
   }
 
@@ -119,6 +122,7 @@ class Worker {
       ...(tracer === null ? {} : { tracer }),
       ...(start.hasPeers ? { regions: createRegionView(this.#regions) } : {}),
       processes: { count: workers, desk: this.#desk() },
+      ...(start.hasClaims ? { claims: this.#claims.desk(() => config.node.region) } : {}),
     });
     this.#gateway = gateway;
     this.#setKnown(config);
@@ -186,6 +190,8 @@ class Worker {
         return this.#regions.told(message.regions);
       case 'region-lost':
         return this.#gateway?.placeLost('region', message.region);
+      case 'claimed':
+        return this.#claims.came(message);
       case 'call-head':
       case 'call-body':
       case 'call-end':

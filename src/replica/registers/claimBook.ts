@@ -64,7 +64,9 @@ export class ClaimBook implements ClaimStore {
     if (control === null || newest === PERMANENT_BUCKET || round > ROUNDS_MAX) {
       const detail =
         control === null ? 'The registers are not open here yet.' : 'Generations move.';
-      this.#asker.timers.after(0, () => asked.done(err({ kind: 'unavailable', detail })));
+      // What an earlier round has put there may be found by others.
+      const kind = round > 1 ? 'unknown' : 'unavailable';
+      this.#asker.timers.after(0, () => asked.done(err({ kind, detail })));
       return;
     }
     const { key, of } = asked;
@@ -88,7 +90,7 @@ export class ClaimBook implements ClaimStore {
     for (const bucket of [...found.keys()].toSorted((a, b) => a - b)) {
       const one = found.get(bucket);
       if (one === undefined || one.kind === 'free') continue;
-      if (one.kind === 'failed') return done(err(one.failure));
+      if (one.kind === 'failed') return done(err(failureOf(one.failure, round, found.get(newest))));
       if (one.kind === 'won') {
         place.push(bucket, one.version);
         continue;
@@ -187,6 +189,12 @@ export class ClaimBook implements ClaimStore {
     }
     return [...rows.values()];
   }
+}
+
+/** RP3. The claim itself may stand though an older generation could not be read. */
+function failureOf(failure: StoreFailure, round: number, newest: Found | undefined): StoreFailure {
+  const isSure = round === 1 && newest?.kind === 'failed' && newest.failure.kind === 'unavailable';
+  return isSure ? newest.failure : { ...failure, kind: 'unknown' };
 }
 
 interface ClaimAsk {

@@ -1,0 +1,335 @@
+/**
+ * Leases, claims and idempotency keys of three real regions, while any one of them is killed, paused,
+ * cut off or loses its disk.
+ */
+
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+
+import { startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
+import {
+  atEnd,
+  startNode,
+  startRegions,
+  TEST_KEY,
+  until,
+  untilSeen,
+  type RegionSpec,
+  type TestNode,
+} from '../support/node.ts';
+
+const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
+const CONTROL = { heartbeatMs: 50, electionMs: 500, registers: {} };
+
+function specOf(region: string, fake: FakeUpstream): RegionSpec {
+  return {
+    region,
+    targets: [{ name: 'one', kind: 'openai', baseUrl: `${fake.origin}/v1` }],
+    models: [{ name: 'm', targets: ['one'] }],
+    demo: { faults: true },
+    control: CONTROL,
+  };
+}
+
+interface World {
+  readonly fake: FakeUpstream;
+  /** Replaced where one is started again. */
+  readonly nodes: TestNode[];
+}
+
+async function startWorld(): Promise<World> {
+  const fake = await startFakeUpstream('fake');
+  atEnd(() => fake.close());
+  const nodes = [...(await startRegions(REGIONS.map((region) => specOf(region, fake))))];
+  for (const node of nodes) await ready(node);
+  return { fake, nodes };
+}
+
+async function metric(node: TestNode, name: string): Promise<number | null> {
+  const text = await (await fetch(`${node.adminUrl}/metrics`)).text();
+  const found = new RegExp(`^${name} (.*)$`, 'm').exec(text);
+  return found === null ? null : Number(found[1]);
+}
+
+function ready(node: TestNode): Promise<unknown> {
+  const look = async () => (await metric(node, 'banyan_registers_ready')) === 1;
+  return until(`${node.region} takes claims`, look, 30_000).catch((cause: unknown) => {
+    throw new Error(node.logs().slice(-4_000), { cause });
+  });
+}
+
+interface Told {
+  readonly status: number;
+  readonly won?: boolean;
+  readonly place?: readonly number[];
+  readonly claim?: { readonly owner: string; readonly result: string | null };
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+async function post(node: TestNode, path: string, body: object, limitMs = 20_000): Promise<Told> {
+  const response = await fetch(`${node.adminUrl}/admin/v1/${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(limitMs),
+  });
+  return { status: response.status, ...((await response.json()) as object) };
+}
+
+function claim(node: TestNode, key: string, owner: string, limitMs?: number): Promise<Told> {
+  return post(node, 'claims', { action: 'claim', key, owner }, limitMs);
+}
+
+interface LeaseRow {
+  readonly name: string;
+  readonly holder: string;
+  readonly fence: number;
+}
+
+/** The lease of whoever changes generations: each region wants it. */
+async function generations(node: TestNode): Promise<LeaseRow | null> {
+  const { items } = (await node.admin('/admin/v1/leases')) as { items: LeaseRow[] };
+  return items.find(({ name }) => name === 'registers/generations') ?? null;
+}
+
+/** The region that holds it now, by its own word. */
+async function holderOf(nodes: readonly TestNode[]) {
+  for (const [index, node] of nodes.entries()) {
+    const row = await generations(node);
+    const isOwn = row?.holder.startsWith(`${node.region}/`) === true;
+    if (isOwn && (await metric(node, 'banyan_registers_leases_held')) === 1) return { index, row };
+  }
+  return null;
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const one = list[index];
+  assert.ok(one !== undefined);
+  return one;
+}
+
+/** A request of the public API with a key. */
+async function chat(
+  node: TestNode,
+  key: string,
+  more: { readonly text?: string; readonly isStream?: boolean; readonly model?: string } = {},
+): Promise<{ readonly status: number; readonly body: string }> {
+  const { text = 'hello', isStream = false, model = 'm' } = more;
+  const response = await fetch(`${node.apiUrl}/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${TEST_KEY}`,
+      'idempotency-key': key,
+    },
+    body: JSON.stringify({
+      model,
+      stream: isStream,
+      messages: [{ role: 'user', content: text }],
+    }),
+  });
+  return { status: response.status, body: await response.text() };
+}
+
+describe('claims over three regions', async () => {
+  const { nodes, fake } = await startWorld();
+
+  test('of claims of one key in all regions at once one wins, and all are told of the same', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const told = await Promise.all(
+        nodes.map((node) => claim(node, `race-${round}`, `${node.region}-${round}`)),
+      );
+      const winners = told.filter(({ won }) => won === true);
+      assert.equal(winners.length, 1, JSON.stringify(told));
+      const owners = new Set(told.flatMap((one) => one.claim?.owner ?? []));
+      assert.equal(owners.size, 1, JSON.stringify(told));
+    }
+  });
+
+  test('a request with a key runs once in all regions together, streamed or not', async () => {
+    for (const isStream of [false, true]) {
+      const key = `once-${isStream}`;
+      const before = fake.seen.length;
+      const replies = await Promise.all(nodes.map((node) => chat(node, key, { isStream })));
+      const statuses = replies.map(({ status }) => status).toSorted((a, b) => a - b);
+      assert.deepEqual(statuses, [200, 409, 409], JSON.stringify(replies));
+      assert.equal(fake.seen.length - before, 1);
+      await until('its result is known', async () => {
+        const { status, body } = await chat(at(nodes, 0), key, { isStream });
+        assert.equal(status, 409, body);
+        return body.includes('idempotency_done') && body.includes('answered 200');
+      });
+      const other = await chat(at(nodes, 1), key, { isStream, text: 'another' });
+      assert.equal(other.status, 422, other.body);
+      assert.match(other.body, /idempotency_mismatch/);
+      assert.equal(fake.seen.length - before, 1, 'nothing ran again');
+    }
+  });
+
+  test('a request that was refused gives its key back', async () => {
+    const refused = await chat(at(nodes, 0), 'back', { model: 'no-such-model' });
+    assert.equal(refused.status, 404, refused.body);
+    assert.equal((await chat(at(nodes, 1), 'back')).status, 200);
+  });
+
+  test('an error is told in the dialect of the request', async () => {
+    const ask = () =>
+      fetch(`${at(nodes, 0).apiUrl}/v1/messages`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          'x-api-key': TEST_KEY,
+          'anthropic-version': '2023-06-01',
+          'idempotency-key': 'claude',
+        },
+        body: JSON.stringify({
+          model: 'm',
+          max_tokens: 9,
+          messages: [{ role: 'user', content: 'hi' }],
+        }),
+      });
+    assert.equal((await ask()).status, 200);
+    const again = await ask();
+    assert.equal(again.status, 409);
+    const { type, error } = (await again.json()) as { type: string; error: { message: string } };
+    assert.equal(type, 'error');
+    assert.match(error.message, /Idempotency-Key/);
+  });
+
+  test('leases and claims are listed; a freed lease goes on under a higher number', async () => {
+    const [node] = nodes;
+    assert.ok(node !== undefined);
+    const before = await until('somebody holds it', () => generations(node));
+    const { status } = await post(node, 'leases', {
+      action: 'free',
+      name: before.name,
+      who: 'test',
+    });
+    assert.equal(status, 200);
+    await until(
+      'a new holder',
+      async () => ((await generations(node))?.fence ?? 0) > before.fence,
+      20_000,
+    );
+    const { items } = (await node.admin('/admin/v1/audit')) as { items: { what: string }[] };
+    assert.ok(items.some(({ what }) => what === `leases free ${before.name}`));
+    const claims = (await node.admin('/admin/v1/claims')) as { items: { key: string }[] };
+    assert.ok(claims.items.some(({ key }) => key === 'job/race-0'));
+  });
+
+  test('any one region is killed: the others claim on at once; it comes back and knows all', async () => {
+    const tookMs: number[] = [];
+    for (let dead = 0; dead < 3; dead += 1) {
+      await claim(at(nodes, dead), `before-${dead}`, 'a');
+      await at(nodes, dead).kill9();
+      for (let count = 0; count < 20; count += 1) {
+        const node = at(nodes, (dead + 1 + (count % 2)) % 3);
+        const beginMs = performance.now();
+        const told = await claim(node, `dead-${dead}-${count}`, 'b');
+        tookMs.push(performance.now() - beginMs);
+        assert.equal(told.won, true, JSON.stringify(told));
+      }
+      const taken = await claim(at(nodes, (dead + 1) % 3), `before-${dead}`, 'b');
+      assert.equal(taken.claim?.owner, 'a');
+      nodes[dead] = await at(nodes, dead).again();
+      await ready(at(nodes, dead));
+      assert.equal((await claim(at(nodes, dead), `dead-${dead}-7`, 'c')).claim?.owner, 'b');
+    }
+    const most = Math.max(...tookMs);
+    console.log(
+      `# the slowest of ${tookMs.length} claims after a kill took ${Math.round(most)} ms`,
+    );
+    assert.ok(most < 2_500, `one retry at most: ${most} ms`);
+  });
+
+  test('the holder of a lease is paused: another holds it under a higher number', async () => {
+    const held = await until('a living region holds it', () => holderOf(nodes), 40_000);
+    const { index, row: before } = held;
+    const holder = at(nodes, index);
+    const other = at(nodes, (index + 1) % 3);
+    holder.signal('SIGSTOP');
+    const pausedMs = performance.now();
+    const after = await until(
+      'another holder',
+      async () => {
+        const row = await generations(other);
+        return row !== null && row.fence > before.fence ? row : null;
+      },
+      40_000,
+    );
+    assert.ok(!after.holder.startsWith(`${holder.region}/`), JSON.stringify(after));
+    const leftMs = performance.now() - pausedMs;
+    assert.ok(leftMs > 7_000, `its time was not over after ${leftMs} ms`);
+    holder.signal('SIGCONT');
+    await until(
+      'it lets go',
+      async () => (await metric(holder, 'banyan_registers_leases_held')) === 0,
+    );
+    assert.equal((await generations(other))?.holder, after.holder);
+  });
+
+  test('a region that is cut off refuses in time, the others go on, then it heals', async () => {
+    const [a, b, c] = nodes;
+    assert.ok(a !== undefined && b !== undefined && c !== undefined);
+    await a.fault({ action: 'cut', a: a.region, b: b.region });
+    await a.fault({ action: 'cut', a: a.region, b: c.region });
+    await b.fault({ action: 'cut', a: b.region, b: a.region });
+    await c.fault({ action: 'cut', a: c.region, b: a.region });
+    const [refused, reply, won] = await Promise.all([
+      claim(a, 'cut', 'a'),
+      chat(a, 'cut'),
+      claim(b, 'cut-b', 'b'),
+    ]);
+    assert.equal(refused.status, 503, JSON.stringify(refused));
+    assert.equal(reply.status, 503, reply.body);
+    assert.match(reply.body, /idempotency_unavailable/);
+    assert.equal(won.won, true);
+    for (const node of nodes) await node.fault({ action: 'heal' });
+    await until(
+      'it claims again',
+      async () => (await claim(a, 'cut-b', 'a')).status === 200,
+      20_000,
+    );
+    assert.equal((await claim(a, 'cut-b', 'a')).claim?.owner, 'b');
+  });
+
+  test('a lost disk comes back under a new number and is filled; another may then be lost', async () => {
+    const [, lost, killed] = nodes;
+    assert.ok(lost !== undefined && killed !== undefined);
+    for (let count = 0; count < 100; count += 1) await claim(at(nodes, 0), `kept-${count}`, 'a');
+    const epoch = (await metric(at(nodes, 0), 'banyan_registers_epoch')) ?? 0;
+    await lost.kill9();
+    await rm(join(lost.dir, 'data', 'registers'), { recursive: true });
+    nodes[1] = await lost.again();
+    await ready(at(nodes, 1));
+    await until(
+      'the change of acceptors is over',
+      async () => ((await metric(at(nodes, 0), 'banyan_registers_epoch')) ?? 0) >= epoch + 2,
+      30_000,
+    );
+    await killed.kill9();
+    for (let count = 0; count < 100; count += 1) {
+      const told = await claim(at(nodes, 1), `kept-${count}`, 'b');
+      assert.equal(told.claim?.owner, 'a', JSON.stringify(told));
+    }
+    nodes[2] = await killed.again();
+    await ready(at(nodes, 2));
+    await untilSeen(at(nodes, 0), REGIONS[2], ['healthy'], 20_000);
+  });
+});
+
+test('a node of several processes claims the same: what one worker took no other runs', async () => {
+  const fake = await startFakeUpstream('fake');
+  atEnd(() => fake.close());
+  const node = await startNode({ ...specOf(REGIONS[0], fake), workers: 2 });
+  await ready(node);
+  const replies = await Promise.all(Array.from({ length: 8 }, () => chat(node, 'team')));
+  const answered = replies.filter(({ status }) => status === 200);
+  assert.equal(answered.length, 1, JSON.stringify(replies));
+  assert.equal(fake.seen.length, 1);
+  await until('it is settled', async () =>
+    (await chat(node, 'team')).body.includes('idempotency_done'),
+  );
+});
