@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
-import { addCerts, initCerts, showCerts, type CertsOrder } from './certs.ts';
+import { addAdminCerts, addCerts, initCerts, showCerts, type CertsOrder } from './certs.ts';
+import { certificateIdentity } from './peer/identity.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 let dir = '';
@@ -106,4 +107,26 @@ test('show names what is wrong: expiry, another CA, another key, a readable key,
   await rm(other, { recursive: true });
   const missing = await showCerts(join(dir, 'nowhere'), Date.now());
   assert.ok(!missing.ok && missing.error.kind === 'io');
+});
+
+test('admin certificates are for one use each, and no node takes them for a peer', async () => {
+  assert.ok((await initCerts(order())).ok);
+  const wanted = { dir, days: 30, isForced: false, wallMs: Date.now() };
+  const hosts = ['admin.example.com', '10.0.0.1'];
+  const made = await addAdminCerts({ ...wanted, hosts, operators: ['alice'] });
+  assert.ok(made.ok, JSON.stringify(made));
+  const rows = made.value.map(({ file, kind, problems }) => [file, kind, problems]);
+  assert.deepEqual(rows, [
+    ['operator-alice.pem', 'operator', []],
+    ['admin.pem', 'admin', []],
+  ]);
+  const operator = new X509Certificate(await readFile(join(dir, 'operator-alice.pem')));
+  const admin = new X509Certificate(await readFile(join(dir, 'admin.pem')));
+  assert.match(operator.subject, /^CN=alice$/m);
+  assert.equal(admin.subjectAltName, 'DNS:admin.example.com, IP Address:10.0.0.1');
+  assert.deepEqual(operator.keyUsage, ['1.3.6.1.5.5.7.3.2']);
+  assert.deepEqual(admin.keyUsage, ['1.3.6.1.5.5.7.3.1']);
+  for (const certificate of [operator, admin]) assert.ok(!certificateIdentity(certificate).ok);
+  const again = await addAdminCerts({ ...wanted, hosts: [], operators: ['alice', 'bob'] });
+  assert.ok(!again.ok && again.error.kind === 'exists');
 });

@@ -10,6 +10,7 @@ import 'reflect-metadata'; // @peculiar/x509 does not load without it.
 
 import { createPrivateKey, webcrypto, X509Certificate as NodeCertificate } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 
 import * as x509 from '@peculiar/x509';
@@ -48,7 +49,8 @@ export interface CertFile {
   readonly file: string;
   /** Null where no private key lies beside it. */
   readonly keyFile: string | null;
-  readonly kind: 'ca' | 'node' | 'other';
+  /** `admin`: of an admin listener. `operator`: of somebody who calls one. */
+  readonly kind: 'ca' | 'node' | 'admin' | 'operator' | 'other';
   readonly cluster: string | null;
   readonly region: string | null;
   readonly node: string | null;
@@ -101,6 +103,56 @@ export async function addCerts(
     if (!there.ok) return there;
     return ok(await issueAll({ ...order, cluster: ca.value.cluster }, ca.value));
   });
+}
+
+/** What to make for admin listeners and those who call them. */
+export interface AdminCertsOrder extends Omit<CertsOrder, 'cluster' | 'nodes'> {
+  /** Names or addresses under which admin listeners are called; empty: no certificate for them. */
+  readonly hosts: readonly string[];
+  /** Common names of people and programs. */
+  readonly operators: readonly string[];
+}
+
+/**
+ * Makes `admin.pem` for admin listeners, and `operator-NAME.pem` for each operator, with the CA of
+ * `order.dir`. No node takes one of them for a peer: they carry no name of a node.
+ */
+export async function addAdminCerts(
+  order: AdminCertsOrder,
+): Promise<Result<readonly CertFile[], CertsError>> {
+  return await guarded(async () => {
+    const ca = await loadCa(order.dir);
+    if (!ca.ok) return ca;
+    const { hosts, operators } = order;
+    const wanted: (readonly [string, Passport])[] = operators.map((name) => [
+      `operator-${name}`,
+      passport(name, ca.value.cluster, x509.ExtendedKeyUsage.clientAuth, []),
+    ]);
+    if (hosts.length > 0) {
+      const names = hosts.map((host) => ({ type: isIP(host) === 0 ? 'dns' : 'ip', value: host }));
+      const usage = x509.ExtendedKeyUsage.serverAuth;
+      wanted.push(['admin', passport('admin', ca.value.cluster, usage, names)]);
+    }
+    const files = wanted.flatMap(([name]) => [`${name}.pem`, `${name}.key`]);
+    const there = await claim(order, files);
+    if (!there.ok) return there;
+    const authority = new NodeCertificate(ca.value.certificate.toString('pem'));
+    const made: CertFile[] = [];
+    for (const [name, identity] of wanted) {
+      await save(order, `${name}.pem`, `${name}.key`, await issue(order, identity, ca.value));
+      made.push(await describe(order.dir, `${name}.pem`, authority, order.wallMs));
+    }
+    return ok(made);
+  });
+}
+
+function passport(
+  name: string,
+  cluster: string,
+  usage: x509.ExtendedKeyUsageType,
+  names: Passport['names'],
+): Passport {
+  return { subject: `CN=${name}, O=${cluster}`, usages: [usage], names };
 }
 
 /** Reads every certificate of a folder and checks it against the CA there. */
@@ -164,22 +216,37 @@ async function issueAll(order: CertsOrder, ca: KeyedCertificate): Promise<readon
   const authority = new NodeCertificate(ca.certificate.toString('pem'));
   const made: CertFile[] = [];
   for (const { region, node } of order.nodes) {
-    const identity = { cluster: order.cluster, region, node };
+    const identity = nodePassport({ cluster: order.cluster, region, node });
     await save(order, `${region}.pem`, `${region}.key`, await issue(order, identity, ca));
     made.push(await describe(order.dir, `${region}.pem`, authority, order.wallMs));
   }
   return [await describe(order.dir, CA_CERT_FILE, authority, order.wallMs), ...made];
 }
 
+/** What a certificate says of its owner. */
+interface Passport {
+  readonly subject: string;
+  readonly usages: readonly x509.ExtendedKeyUsageType[];
+  readonly names: readonly { readonly type: string; readonly value: string }[];
+}
+
+function nodePassport(identity: PeerIdentity): Passport {
+  return {
+    subject: `CN=${identity.node}, OU=${identity.region}, O=${identity.cluster}`,
+    usages: [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth],
+    names: [{ type: 'url', value: identityUri(identity) }],
+  };
+}
+
 async function issue(
-  order: CertsOrder,
-  identity: PeerIdentity,
+  order: Pick<CertsOrder, 'wallMs' | 'days'>,
+  { subject, usages, names }: Passport,
   ca: KeyedCertificate,
 ): Promise<KeyedCertificate> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
-    subject: `CN=${identity.node}, OU=${identity.region}, O=${identity.cluster}`,
+    subject,
     issuer: ca.certificate.subject,
     ...validity(order.wallMs, order.days),
     signingAlgorithm: ALGORITHM,
@@ -188,11 +255,8 @@ async function issue(
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([
-        x509.ExtendedKeyUsage.serverAuth,
-        x509.ExtendedKeyUsage.clientAuth,
-      ]),
-      new x509.SubjectAlternativeNameExtension([{ type: 'url', value: identityUri(identity) }]),
+      new x509.ExtendedKeyUsageExtension([...usages]),
+      ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension([...names])]),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(ca.keys.publicKey),
     ],
@@ -310,7 +374,11 @@ async function describe(
 
 function kindOf(certificate: NodeCertificate, hasIdentity: boolean): CertFile['kind'] {
   if (certificate.ca) return 'ca';
-  return hasIdentity ? 'node' : 'other';
+  if (hasIdentity) return 'node';
+  const usages = certificate.keyUsage;
+  if (usages.length !== 1) return 'other';
+  if (usages[0] === x509.ExtendedKeyUsage.clientAuth) return 'operator';
+  return usages[0] === x509.ExtendedKeyUsage.serverAuth ? 'admin' : 'other';
 }
 
 function organisation(certificate: NodeCertificate): string | null {

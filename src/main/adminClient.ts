@@ -1,14 +1,25 @@
 /** Asks an admin API: a node's, or that of the demo's supervisor. */
 
 import { request, type IncomingMessage } from 'node:http';
+import { request as requestTls } from 'node:https';
 
 import { OBSERVE_LIMITS } from '../base/limits.ts';
+import { readCredentials, type AdminCredentials } from './adminCredentials.ts';
+import { isLoopback } from './config/address.ts';
 import { CliError, EXIT, type ExitCode } from './exitCodes.ts';
 import { isRow, type JsonRow } from './json.ts';
 import { printable } from './output.ts';
 import { say } from './verb.ts';
 
 export { isRow, type JsonRow };
+
+/** Of this process: the verb's options decide once, before it asks anybody. */
+let credentials: AdminCredentials | null = null;
+
+/** Takes the key of a file instead of that of the environment; null: there is no such option. */
+export function useCredentials(keyFile: string | null): void {
+  credentials = readCredentials(process.env, keyFile);
+}
 
 /**
  * Calls `path` of the admin API at `server` and gives the JSON of its answer. Throws `CliError`: with
@@ -26,17 +37,28 @@ export async function askAdmin(
     throw new CliError(EXIT.unreachable, say('client.notAdmin', { server, status }));
   }
   if (status < 400) return answer;
-  const { error } = answer;
-  const message = isRow(error) && typeof error['message'] === 'string' ? error['message'] : '';
+  throw refusal(status, answer);
+}
+
+function refusal(status: number, { error }: JsonRow): CliError {
+  const told = isRow(error) && typeof error['message'] === 'string' ? error['message'] : '';
   // Problems of a configuration are lines.
-  const shown = (message === '' ? `HTTP ${status}` : message).split('\n').map(printable).join('\n');
-  throw new CliError(exitOfStatus(status), shown);
+  const lines = (told === '' ? `HTTP ${status}` : told).split('\n');
+  const message = lines.map(printable).join('\n');
+  const code = isRow(error) ? error['code'] : null;
+  if (status === 401) return new CliError(EXIT.refused, say('client.notKnown', { message }));
+  if (code === 'role_too_low' || code === 'no_role') {
+    return new CliError(EXIT.refused, say('client.roleTooLow', { message }));
+  }
+  return new CliError(exitOfStatus(status), message);
 }
 
 /** The text at `path`, e.g. of the metrics. Throws `CliError` as `askAdmin` does. */
 export async function askAdminText(server: string, path: string, limitMs: number): Promise<string> {
   const { status, text } = await callServer(server, path, undefined, limitMs);
   if (status === 200) return text;
+  const answer = parseRow(text);
+  if (answer !== null) throw refusal(status, answer);
   throw new CliError(EXIT.unreachable, say('client.notAdmin', { server, status }));
 }
 
@@ -47,10 +69,18 @@ async function callServer(
   limitMs: number,
 ): ReturnType<typeof call> {
   const base = URL.parse(server);
-  if (base === null || base.protocol !== 'http:') {
+  if (base === null || !['http:', 'https:'].includes(base.protocol)) {
     throw new CliError(EXIT.usage, say('client.badServer', { server: printable(server) }));
   }
-  return call(new URL(path, base), body, limitMs).catch((cause: unknown) => {
+  credentials ??= readCredentials(process.env, null);
+  if (
+    credentials.key !== null &&
+    base.protocol === 'http:' &&
+    !isLoopback(base.hostname.replace(/^\[|\]$/g, ''))
+  ) {
+    throw new CliError(EXIT.usage, say('client.unencrypted', { server: printable(server) }));
+  }
+  return call(new URL(path, base), body, limitMs, credentials).catch((cause: unknown) => {
     const why = cause instanceof Error ? errorWord(cause) : String(cause);
     throw new CliError(EXIT.unreachable, say('client.unreachable', { server, why }), cause);
   });
@@ -80,19 +110,25 @@ function call(
   url: URL,
   body: unknown,
   limitMs: number,
+  { key, ca, cert, certKey }: AdminCredentials,
 ): Promise<{ readonly status: number; readonly text: string }> {
   const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
   return new Promise((resolve, reject) => {
-    const outgoing = request(
+    const start = url.protocol === 'https:' ? requestTls : request;
+    const outgoing = start(
       url,
       {
+        ...(ca === null ? {} : { ca }),
+        ...(cert === null || certKey === null ? {} : { cert, key: certKey }),
         method: bytes === null ? 'GET' : 'POST',
         agent: false,
         signal: AbortSignal.timeout(limitMs),
-        headers:
-          bytes === null
+        headers: {
+          ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+          ...(bytes === null
             ? {}
-            : { 'content-type': 'application/json', 'content-length': bytes.length },
+            : { 'content-type': 'application/json', 'content-length': bytes.length }),
+        },
       },
       (response) => {
         readAll(response).then(

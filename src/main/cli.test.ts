@@ -349,10 +349,45 @@ test('keys hash reads a key from standard input and prints what configuration ta
   assert.equal((await banyan(['keys', 'hash'])).code, EXIT.usage);
 });
 
-test('every verb has help in both languages, and every leaf that prints has -o', () => {
-  const visit = (command: ReturnType<typeof buildProgram>): void => {
-    assert.ok(command.description() !== '', command.name());
-    for (const child of command.commands) visit(child);
+/** Verbs that change nothing outside of their own process. */
+const READS = [
+  /^(get|top|route|chat|serve|up)\b/,
+  /\b(list|show|check|explain|hash|schema|serve|diff|history|status|verify)\b/,
+];
+/** Verbs that change something and have no dry run, and why they need none. */
+const WITHOUT_DRY_RUN: Readonly<Record<string, string>> = {
+  'certs init': 'writes files, and overwrites none unless forced',
+  'certs add': 'as init',
+  'certs admin': 'as init',
+  'config import litellm': 'prints, unless it is told a file',
+  'fault kill': 'breaks the demo, which is what it is for',
+  'fault pause': 'as kill',
+  'fault resume': 'as kill',
+  'fault restart': 'as kill',
+  'fault cut': 'as kill',
+  'fault heal': 'as kill',
+};
+
+test('every verb has help; every leaf that answers has -o; every one that changes has --dry-run', () => {
+  const seen = new Set<string>();
+  const visit = (command: ReturnType<typeof buildProgram>, path: readonly string[]): void => {
+    const name = path.join(' ');
+    assert.ok(command.description() !== '', name);
+    assert.match(command.helpInformation(), /-h, --help/, name);
+    for (const child of command.commands) visit(child, [...path, child.name()]);
+    if (command.commands.length > 0) return;
+    const has = (flag: string): boolean => command.options.some(({ long }) => long === flag);
+    if (name in WITHOUT_DRY_RUN) seen.add(name);
+    else if (!READS.some((reads) => reads.test(name)))
+      assert.ok(has('--dry-run'), `${name} has --dry-run`);
+    const isProcess = /^(serve|up|model serve|config schema)$/.test(name);
+    if (!isProcess) assert.ok(has('--output'), `${name} has -o`);
+    if (has('--server')) assert.ok(has('--admin-key-file'), `${name} takes an admin key`);
+    for (const { long, envVar } of command.options) {
+      assert.ok(!/^--(?:admin-)?(?:secret|password)$|^--admin-key$/.test(long ?? ''), name);
+      assert.notEqual(envVar, 'BANYAN_ADMIN_KEY', 'help would show its value');
+    }
   };
-  visit(buildProgram());
+  visit(buildProgram(), []);
+  assert.deepEqual([...seen].toSorted(), Object.keys(WITHOUT_DRY_RUN).toSorted());
 });

@@ -3,6 +3,9 @@
 import { Command, CommanderError } from 'commander';
 
 import { registerBackup } from './commands/backup.ts';
+import { useCredentials } from './adminClient.ts';
+import { ADMIN_ENVIRONMENT } from './adminCredentials.ts';
+import { registerAdminKeys } from './commands/adminKeys.ts';
 import { registerCerts } from './commands/certs.ts';
 import { registerChat } from './commands/chat.ts';
 import { registerConfig } from './commands/config.ts';
@@ -30,13 +33,19 @@ export function buildProgram(): Command {
     .helpOption('-h, --help', say('cli.help'))
     // Options of a verb are its own: `get config --version 3` is not `--version`.
     .enablePositionalOptions()
-    .addHelpText('after', () => `\n${say('cli.exitCodes', { table: exitTable() })}`);
+    .addHelpText('after', () => `\n${say('client.environment', { table: environmentTable() })}`)
+    .addHelpText('after', () => `\n${say('cli.exitCodes', { table: exitTable() })}`)
+    .hook('preAction', (_program, verb) => {
+      const keyFile: unknown = verb.opts()['adminKeyFile'];
+      if (typeof keyFile === 'string') useCredentials(keyFile);
+    });
   registerServe(program);
   registerConfig(program);
   registerGet(program);
   registerTop(program);
   registerRoute(program);
   registerKeys(program);
+  registerAdminKeys(program);
   registerMember(program);
   registerBackup(program);
   registerRecover(program);
@@ -55,6 +64,12 @@ function exitTable(): string {
   const names = Object.keys(EXIT) as (keyof typeof EXIT)[];
   const lines = names.map((name) => `  ${EXIT[name]}  ${EXIT_MEANINGS[name][language()]}`);
   return lines.join('\n');
+}
+
+function environmentTable(): string {
+  const rows = Object.entries(ADMIN_ENVIRONMENT);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, about]) => `  ${name.padEnd(width)}  ${say(about)}`).join('\n');
 }
 
 /** Headings of the help in the terminal's language; errors as exceptions. For all subcommands. */

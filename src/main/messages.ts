@@ -60,8 +60,8 @@ export const MESSAGES = {
     zh: '{server} 有响应，但不是 Banyan 的管理接口（HTTP {status}）。',
   },
   'client.badServer': {
-    en: 'The server address must be http://HOST:PORT, not "{server}".',
-    zh: '服务器地址应写作 http://HOST:PORT，而不是 “{server}”。',
+    en: 'The server address must be http://HOST:PORT or https://HOST:PORT, not "{server}".',
+    zh: '服务器地址应写作 http://HOST:PORT 或 https://HOST:PORT，而不是 “{server}”。',
   },
   'client.partial': {
     en: 'No answer from: {regions}. The table shows the others.',
@@ -182,6 +182,22 @@ export const MESSAGES = {
   'certs.add': {
     en: 'make certificates for more regions with the CA of the folder',
     zh: '用目录中的 CA 为更多区域生成证书',
+  },
+  'certs.admin': {
+    en: 'make certificates for admin listeners and for operators, with the CA that is there',
+    zh: '用已有的 CA 为管理监听与运维人员签发证书',
+  },
+  'certs.operator': {
+    en: 'an operator, who becomes CN:NAME; may be repeated',
+    zh: '运维人员，即 CN:NAME；可重复给出',
+  },
+  'certs.host': {
+    en: 'a name or address under which admin listeners are called; may be repeated',
+    zh: '访问管理监听所用的主机名或地址；可重复给出',
+  },
+  'certs.nobody': {
+    en: 'Give --operator NAME or --host HOST ("{host}" is none).',
+    zh: '请给出 --operator NAME 或 --host HOST（“{host}” 不是）。',
   },
   'certs.show': { en: 'show and check the certificates of a folder', zh: '查看并检查目录中的证书' },
   'certs.dir': { en: 'the folder of the certificates', zh: '证书所在目录' },

@@ -34,7 +34,13 @@ export function withOutput(command: Command): Command {
 /** Adds `--server URL`, from `BANYAN_SERVER` or the demo's supervisor. */
 export function withServer(command: Command): Command {
   const option = new Option('--server <url>', say('cli.server'));
-  return command.addOption(option.env('BANYAN_SERVER').default(SERVER_DEFAULT));
+  return withAdminKey(command.addOption(option.env('BANYAN_SERVER').default(SERVER_DEFAULT)));
+}
+
+/** Adds `--admin-key-file`; `cli.ts` reads it before the verb runs. */
+export function withAdminKey(command: Command): Command {
+  const option = new Option('--admin-key-file <file>', say('client.envKeyFile'));
+  return command.addOption(option.env('BANYAN_ADMIN_KEY_FILE'));
 }
 
 /** Prints JSON or what `table` makes, as `-o` says. */

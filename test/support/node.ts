@@ -37,6 +37,8 @@ export interface NodeSpec {
   readonly limits?: object;
   readonly demo?: object;
   readonly tracing?: object;
+  /** Who may call the admin API, and over what; absent: whoever is on this machine. */
+  readonly admin?: object;
   /** The control state; absent: none. */
   readonly control?: object;
   /** Absent: one process. */
@@ -131,7 +133,7 @@ export async function tempDir(): Promise<string> {
 
 /** The configuration of a node, as text. Ports are 0: the log tells what they became. */
 function renderConfig(spec: NodeSpec, peers: object | null): string {
-  const { region = 'us-east-2', targets, models, limits, demo, tracing } = spec;
+  const { region = 'us-east-2', targets, models, limits, demo, tracing, admin, control } = spec;
   const { retryBudgetPercent = 100 } = spec;
   const keys = spec.keys ?? [{ name: 'test', sha256: keyHash(TEST_KEY) }];
   const file = {
@@ -146,7 +148,8 @@ function renderConfig(spec: NodeSpec, peers: object | null): string {
     ...(limits === undefined ? {} : { limits }),
     ...(demo === undefined ? {} : { demo }),
     ...(tracing === undefined ? {} : { tracing }),
-    ...(spec.control === undefined ? {} : { control: spec.control }),
+    ...(admin === undefined ? {} : { admin }),
+    ...(control === undefined ? {} : { control }),
   };
   return stringify(file, { aliasDuplicateObjects: false });
 }
@@ -156,7 +159,12 @@ export async function startNode(spec: NodeSpec): Promise<TestNode> {
   return launch(spec, null, await tempDir());
 }
 
-async function launch(spec: NodeSpec, peers: object | null, dir: string): Promise<TestNode> {
+async function launch(
+  spec: NodeSpec,
+  peers: object | null,
+  dir: string,
+  adminKey: string | null = null,
+): Promise<TestNode> {
   const configFile = join(dir, 'banyan.yaml');
   await writeFile(configFile, renderConfig(spec, peers));
   const child = spawn(
@@ -215,8 +223,12 @@ async function launch(spec: NodeSpec, peers: object | null, dir: string): Promis
       await exit;
       return child.exitCode;
     },
-    again: () => launch(spec, peers, dir),
-    admin: (path) => fetchJson(`${listen.admin}${path}`),
+    again: () => launch(spec, peers, dir, adminKey),
+    admin: (path) =>
+      fetchJson(
+        `${listen.admin}${path}`,
+        adminKey === null ? {} : { headers: { authorization: `Bearer ${adminKey}` } },
+      ),
     fault: async (body) => {
       const init = {
         method: 'POST',
@@ -285,11 +297,13 @@ export interface RegionSpec extends NodeSpec {
 
 /**
  * Starts one node a region, linked with mutual TLS, and waits until all see all others as healthy.
- * `wire` stands between the regions' listeners and those who connect to them.
+ * `wire` stands between the regions' listeners and those who connect to them. `adminKey` is what
+ * `admin` of the nodes shows; null: nothing has to be shown.
  */
 export async function startRegions(
   specs: readonly RegionSpec[],
   wire: (port: number, region: string) => Promise<number> = (port) => Promise.resolve(port),
+  adminKey: string | null = null,
 ): Promise<readonly TestNode[]> {
   const certs = await makeCerts(specs.map(({ region }) => region));
   const ports = await freePorts(specs.length);
@@ -311,7 +325,7 @@ export async function startRegions(
         tls: { ca: 'ca.pem', cert: 'node.pem', key: 'node.key' },
         regions: others,
       };
-      return launch(spec, peers, dir);
+      return launch(spec, peers, dir, adminKey);
     }),
   );
   for (const node of nodes) {

@@ -13,12 +13,20 @@ import { note, print, say, withOutput } from '../verb.ts';
 
 const DAYS_DEFAULT = '365';
 
-interface MakeOptions {
+interface FolderOptions {
   readonly dir: string;
-  readonly region: readonly string[];
   readonly days: string;
   readonly force: boolean;
   readonly output: OutputFormat;
+}
+
+interface MakeOptions extends FolderOptions {
+  readonly region: readonly string[];
+}
+
+interface AdminOptions extends FolderOptions {
+  readonly operator: readonly string[];
+  readonly host: readonly string[];
 }
 
 /** Adds the verbs. */
@@ -28,19 +36,26 @@ export function registerCerts(program: Command): void {
     .requiredOption('--cluster <name>', say('certs.cluster'), 'banyan')
     .action(init);
   withMaking(certs.command('add').description(say('certs.add'))).action(add);
+  withFolder(certs.command('admin').description(say('certs.admin')))
+    .option('--operator <name>', say('certs.operator'), gather, [])
+    .option('--host <host>', say('certs.host'), gather, [])
+    .action(addAdmin);
   withOutput(certs.command('show').description(say('certs.show')))
     .requiredOption('--dir <dir>', say('certs.dir'))
     .action(show);
 }
 
+function gather(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
 function withMaking(command: Command): Command {
-  const gather = (value: string, before: readonly string[]): readonly string[] => [
-    ...before,
-    value,
-  ];
+  return withFolder(command).requiredOption('--region <name>', say('certs.region'), gather, []);
+}
+
+function withFolder(command: Command): Command {
   return withOutput(command)
     .requiredOption('--dir <dir>', say('certs.dir'))
-    .requiredOption('--region <name>', say('certs.region'), gather, [])
     .option('--days <count>', say('certs.days'), DAYS_DEFAULT)
     .option('--force', say('certs.force'), false);
 }
@@ -61,6 +76,18 @@ async function add(options: MakeOptions): Promise<void> {
   showTable(made(await addCerts(await orderOf(options)), options.dir), options.output);
 }
 
+async function addAdmin(options: AdminOptions): Promise<void> {
+  const { addAdminCerts } = await import('../../io/certs.ts');
+  const operators = [...new Set(options.operator.map(named))];
+  const hosts = [...new Set(options.host)];
+  const bad = hosts.find((host) => !/^[0-9A-Za-z.:-]{1,253}$/.test(host));
+  if (bad !== undefined || operators.length + hosts.length === 0) {
+    throw new CliError(EXIT.usage, say('certs.nobody', { host: bad ?? '' }));
+  }
+  const order = { ...(await folderOf(options)), operators, hosts };
+  showTable(made(await addAdminCerts(order), options.dir), options.output);
+}
+
 async function show(options: {
   readonly dir: string;
   readonly output: OutputFormat;
@@ -74,18 +101,9 @@ async function show(options: {
 }
 
 /** What to make, its names checked. */
-async function orderOf(options: MakeOptions): Promise<{
-  dir: string;
-  nodes: readonly { region: string; node: string }[];
-  days: number;
-  isForced: boolean;
-  wallMs: number;
-}> {
-  const { CERT_DAYS_MAX } = await import('../../io/certs.ts');
-  const days = Number(options.days);
-  if (!/^\d{1,5}$/.test(options.days) || days < 1 || days > CERT_DAYS_MAX) {
-    throw new CliError(EXIT.usage, say('certs.badDays', { max: CERT_DAYS_MAX }));
-  }
+async function orderOf(
+  options: MakeOptions,
+): Promise<Folder & { readonly nodes: readonly { region: string; node: string }[] }> {
   const nodes = options.region.map((text) => {
     const [region = '', node] = text.split('/', 2);
     return { region: named(region), node: named(node ?? `${region}-1`) };
@@ -94,8 +112,23 @@ async function orderOf(options: MakeOptions): Promise<{
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new CliError(EXIT.usage, say('certs.twice', { name: twice }));
   if (nodes.length === 0) throw new CliError(EXIT.usage, say('certs.badName', { name: '' }));
-  const dir = resolve(options.dir);
-  return { dir, nodes, days, isForced: options.force, wallMs: Date.now() };
+  return { ...(await folderOf(options)), nodes };
+}
+
+interface Folder {
+  readonly dir: string;
+  readonly days: number;
+  readonly isForced: boolean;
+  readonly wallMs: number;
+}
+
+async function folderOf(options: FolderOptions): Promise<Folder> {
+  const { CERT_DAYS_MAX } = await import('../../io/certs.ts');
+  const days = Number(options.days);
+  if (!/^\d{1,5}$/.test(options.days) || days < 1 || days > CERT_DAYS_MAX) {
+    throw new CliError(EXIT.usage, say('certs.badDays', { max: CERT_DAYS_MAX }));
+  }
+  return { dir: resolve(options.dir), days, isForced: options.force, wallMs: Date.now() };
 }
 
 /** Regions, nodes and clusters are all DNS labels. `ca` would take the files of the CA. */

@@ -45,6 +45,10 @@ const KEYS: Listing = {
     'previousUntil',
   ],
 };
+const ADMIN_KEYS: Listing = {
+  header: ['head.name', 'head.adminRole', 'head.hash', 'head.created', 'head.until'],
+  fields: ['name', 'role', 'sha256', 'createdAt', 'previousUntil'],
+};
 const MEMBERS: Listing = {
   header: ['head.id', 'head.region', 'head.role', 'head.heard', 'head.match'],
   fields: ['id', 'region', 'role', 'isHeard', 'match'],
@@ -72,6 +76,7 @@ export function registerControlGet(get: Command): void {
   };
   add('members', 'get.members', MEMBERS);
   add('keys', 'get.keys', KEYS);
+  add('admin-keys', 'get.adminKeys', ADMIN_KEYS);
   add('audit', 'get.audit', AUDIT);
   add('leases', 'get.leases', LEASES);
   add('claims', 'get.claims', CLAIMS);
@@ -89,6 +94,11 @@ export function registerControlGet(get: Command): void {
 /** `banyan keys list`. */
 export function listKeysOf(options: GetOptions): Promise<void> {
   return list('keys', KEYS, options);
+}
+
+/** `banyan admin-keys list`. */
+export function listAdminKeys(options: GetOptions): Promise<void> {
+  return list('admin-keys', ADMIN_KEYS, options);
 }
 
 async function list(name: string, { header, fields }: Listing, options: GetOptions): Promise<void> {

@@ -29,6 +29,16 @@ export function withChange(command: Command): Command {
     .option('--why <text>', say('control.why'));
 }
 
+/** … and a rotation besides. */
+export interface RotateOptions extends ChangeOptions {
+  /** ms. */
+  readonly grace: number;
+}
+
+export function withGrace(command: Command): Command {
+  return command.option('--grace <time>', say('keys.grace'), graceMs, graceMs('1h'));
+}
+
 interface CreateOptions extends ChangeOptions {
   readonly model?: readonly string[];
   readonly requestsPerMinute?: number;
@@ -61,10 +71,9 @@ export function registerControlKeys(keys: Command): void {
       const answer = await change(options, 'keys', { action: 'revoke', name });
       tell(options, answer, () => `${say('keys.revoked', { name })}\n`);
     });
-  withChange(keys.command('rotate').description(say('keys.rotate')))
+  withGrace(withChange(keys.command('rotate').description(say('keys.rotate'))))
     .argument('<name>', say('keys.name'))
-    .option('--grace <time>', say('keys.grace'), graceMs, graceMs('1h'))
-    .action(async (name: string, options: ChangeOptions & { readonly grace: number }) => {
+    .action(async (name: string, options: RotateOptions) => {
       const body = { action: 'rotate', name, graceMs: options.grace };
       const answer = await change(options, 'keys', body);
       tell(options, answer, () => secretLine(name, answer));
@@ -104,7 +113,7 @@ export function tell(options: ChangeOptions, answer: JsonRow, lines: () => strin
   );
 }
 
-function secretLine(name: string, answer: JsonRow): string {
+export function secretLine(name: string, answer: JsonRow): string {
   return `${say('keys.secret', { name, secret: printable(String(answer['secret'])) })}\n`;
 }
 

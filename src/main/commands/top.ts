@@ -4,7 +4,7 @@ import { Option, type Command } from 'commander';
 
 import { CliError, EXIT } from '../exitCodes.ts';
 import { renderJson, type OutputFormat } from '../output.ts';
-import { language, say, SERVER_DEFAULT, withOutput } from '../verb.ts';
+import { language, say, SERVER_DEFAULT, withAdminKey, withOutput } from '../verb.ts';
 import type { Terminal } from '../top/loop.ts';
 import type { ScreenOptions } from '../top/screen.ts';
 
@@ -20,7 +20,7 @@ export function registerTop(program: Command): void {
   const server = new Option('--server <url...>', say('top.server'))
     .env('BANYAN_SERVER')
     .default([SERVER_DEFAULT], SERVER_DEFAULT);
-  withOutput(program.command('top').description(say('top.about')))
+  withAdminKey(withOutput(program.command('top').description(say('top.about'))))
     .addOption(server)
     .option('--interval <seconds>', say('top.interval'), '1')
     .option('--once', say('top.once'))

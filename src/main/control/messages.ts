@@ -49,6 +49,65 @@ export const CONTROL_MESSAGES = {
     zh: '{name}：{secret}\n请立即保存：不会再次显示，系统只保存其哈希。',
   },
   'keys.revoked': { en: '{name}: revoked', zh: '{name}：已吊销' },
+  'adminKeys.about': {
+    en: 'keys of operators, for the admin API',
+    zh: '运维人员调用管理接口所用的密钥',
+  },
+  'adminKeys.create': {
+    en: 'make a key that counts at the admin API of every region; the secret is shown once',
+    zh: '创建在所有区域的管理接口生效的密钥；明文只显示一次',
+  },
+  'adminKeys.role': {
+    en: 'what it may do: viewer reads, operator changes keys and moves work, admin everything',
+    zh: '权限：viewer 只读，operator 可改密钥、移交工作，admin 可做一切',
+  },
+  'adminKeys.revoke': {
+    en: 'end a key of an operator, in all regions',
+    zh: '在所有区域吊销运维人员的密钥',
+  },
+  'get.adminKeys': {
+    en: 'keys of operators, of the control state',
+    zh: '控制面状态中运维人员的密钥',
+  },
+  'client.envKey': { en: 'the admin key', zh: '管理密钥' },
+  'client.envKeyFile': {
+    en: 'a file that holds the admin key; goes before BANYAN_ADMIN_KEY',
+    zh: '存有管理密钥的文件；优先于 BANYAN_ADMIN_KEY',
+  },
+  'client.envCa': {
+    en: 'PEM file: the CA of an https server',
+    zh: 'PEM 文件：https 服务器的 CA',
+  },
+  'client.envCert': {
+    en: 'PEM file: your client certificate',
+    zh: 'PEM 文件：你的客户端证书',
+  },
+  'client.envCertKey': { en: 'PEM file: its private key', zh: 'PEM 文件：其私钥' },
+  'client.environment': {
+    en: 'Environment, for admin APIs that ask who is there:\n{table}',
+    zh: '环境变量，用于需要身份的管理接口：\n{table}',
+  },
+  'client.badKey': {
+    en: 'The admin key is empty or holds characters that no HTTP client can send.',
+    zh: '管理密钥为空，或含有 HTTP 客户端无法发送的字符。',
+  },
+  'client.halfCertificate': {
+    en: 'BANYAN_ADMIN_CERT and BANYAN_ADMIN_CERT_KEY belong together; one is missing.',
+    zh: 'BANYAN_ADMIN_CERT 与 BANYAN_ADMIN_CERT_KEY 须同时给出，缺了一个。',
+  },
+  'client.unreadable': { en: '{file} cannot be read: {why}', zh: '无法读取 {file}：{why}' },
+  'client.unencrypted': {
+    en: 'The admin key is not sent to {server}: without https others could read it.',
+    zh: '未向 {server} 发送管理密钥：没有 https，他人可以读到。',
+  },
+  'client.notKnown': {
+    en: '{message} Set BANYAN_ADMIN_KEY, or give --admin-key-file FILE.',
+    zh: '{message} 请设置 BANYAN_ADMIN_KEY，或给出 --admin-key-file FILE。',
+  },
+  'client.roleTooLow': {
+    en: '{message} Use another key; "banyan admin-keys create" makes one with that role.',
+    zh: '{message} 请换用其他密钥；“banyan admin-keys create” 可创建具有该权限的密钥。',
+  },
   'get.members': { en: 'members of the control group', zh: '控制组的成员' },
   'get.leader': { en: 'who leads the control group', zh: '控制组的领导者' },
   'get.keys': { en: 'keys of the control state', zh: '控制面状态中的密钥' },
@@ -84,6 +143,7 @@ export const CONTROL_MESSAGES = {
   'head.name': { en: 'NAME', zh: '名称' },
   'head.id': { en: 'ID', zh: '编号' },
   'head.role': { en: 'ROLE', zh: '角色' },
+  'head.adminRole': { en: 'ROLE', zh: '权限' },
   'head.heard': { en: 'HEARD', zh: '可达' },
   'head.match': { en: 'LOG', zh: '日志' },
   'head.hash': { en: 'SHA-256', zh: 'SHA-256' },
