@@ -9,20 +9,21 @@ import { ETCD_LIMITS } from '../base/etcdLimits.ts';
 import type { Timers } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import { err, ok } from '../base/result.ts';
-import type {
-  EtcdCompare,
-  EtcdDone,
-  EtcdEvent,
-  EtcdFailure,
-  EtcdItem,
-  EtcdOperation,
-  EtcdPage,
-  EtcdRange,
-  EtcdRevision,
-  EtcdStore,
-  EtcdTransacted,
-  EtcdTransaction,
-  EtcdWatchHandler,
+import {
+  KEEP_LEASE,
+  type EtcdCompare,
+  type EtcdDone,
+  type EtcdEvent,
+  type EtcdFailure,
+  type EtcdItem,
+  type EtcdOperation,
+  type EtcdPage,
+  type EtcdRange,
+  type EtcdRevision,
+  type EtcdStore,
+  type EtcdTransacted,
+  type EtcdTransaction,
+  type EtcdWatchHandler,
 } from '../replica/etcd/store.ts';
 
 /** What happens to calls of one client. */
@@ -124,8 +125,7 @@ export class SimEtcd {
   client(name: string): EtcdStore {
     return {
       range: (range, done) => this.#call(name, done, () => this.#page(range)),
-      transact: (transaction, done) =>
-        this.#call(name, done, () => ok(this.#transact(transaction))),
+      transact: (transaction, done) => this.#call(name, done, () => this.#transact(transaction)),
       watch: (key, end, from, handler) => this.#watch(name, key, end, from, handler),
       grant: (ttlSeconds, done) =>
         this.#call(name, done, () => {
@@ -207,15 +207,26 @@ export class SimEtcd {
     return items;
   }
 
-  #transact({ compares, success, failure }: EtcdTransaction): EtcdTransacted {
+  #transact({ compares, success, failure }: EtcdTransaction) {
     const isSuccess = compares.every((compare) => this.#holds(compare));
     const operations = isSuccess ? success : failure;
     assert(operations.length <= ETCD_LIMITS.operationsMax, 'etcd takes so many operations');
+    const isLeaseGone = operations.some(
+      (operation) => operation.kind === 'put' && !this.#hasLease(operation.lease),
+    );
+    if (isLeaseGone) {
+      const gone = { ...failed(true, 'requested lease not found'), isFinal: true, isLeaseGone };
+      return err<EtcdFailure>(gone);
+    }
     const ranges = operations.flatMap((operation) =>
       operation.kind === 'range' ? [find(this.#items, operation.key, operation.end)] : [],
     );
     this.#run(operations);
-    return { isSuccess, revision: this.#revision, ranges };
+    return ok<EtcdTransacted>({ isSuccess, revision: this.#revision, ranges });
+  }
+
+  #hasLease(lease: string | null): boolean {
+    return lease === null || lease === KEEP_LEASE || this.#leases.has(lease);
   }
 
   #holds({ key, field, equals }: EtcdCompare): boolean {
@@ -228,8 +239,10 @@ export class SimEtcd {
     const events: EtcdEvent[] = [];
     for (const operation of operations) {
       if (operation.kind === 'put') {
-        const { key, value, lease } = operation;
-        const createRevision = this.#items.get(key)?.createRevision ?? revision;
+        const { key, value } = operation;
+        const before = this.#items.get(key);
+        const lease = operation.lease === KEEP_LEASE ? (before?.lease ?? null) : operation.lease;
+        const createRevision = before?.createRevision ?? revision;
         const item = { key, value: value.slice(), createRevision, modRevision: revision, lease };
         this.#items.set(key, item);
         events.push({ kind: 'put', item });
@@ -318,5 +331,5 @@ function find(
 }
 
 function failed(isDefinite: boolean, detail: string): EtcdFailure {
-  return { isDefinite, isFinal: false, isCompacted: false, detail };
+  return { isDefinite, isFinal: false, isCompacted: false, isLeaseGone: false, detail };
 }

@@ -11,15 +11,14 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import { createPrng } from '../../src/base/prng.ts';
-import { err } from '../../src/base/result.ts';
 import { createClock, createTimers } from '../../src/io/clock.ts';
 import { NodeDisk } from '../../src/io/disk/nodeDisk.ts';
 import { EtcdClient } from '../../src/io/etcd/client.ts';
 import type { ControlEngine } from '../../src/replica/control/engine.ts';
 import { ENGINE_CASES, type EngineWorld } from '../../src/replica/control/engineSuite.ts';
 import { EtcdControlEngine } from '../../src/replica/etcd/engine.ts';
-import type { EtcdDone, EtcdStore } from '../../src/replica/etcd/store.ts';
 import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
+import { lossyStore } from '../support/lossyEtcd.ts';
 
 const CASE_MS = 90_000;
 const clock = createClock();
@@ -98,7 +97,7 @@ class RealEtcdWorld implements EngineWorld {
     mkdirSync(folder, { recursive: true });
     const client = new EtcdClient({ endpoints, tls: null, user: null });
     const engine = new EtcdControlEngine({
-      store: this.#lossy(node, client),
+      store: lossyStore(client, () => this.#losing.has(node)),
       disk: new NodeDisk(folder),
       folder: 'etcd',
       prefix: this.#prefix,
@@ -112,25 +111,6 @@ class RealEtcdWorld implements EngineWorld {
     return new Promise((resolve, reject) => {
       engine.open((result) => (result.ok ? resolve() : reject(new Error(result.error))));
     });
-  }
-
-  /** What is called is called; while answers get lost, nobody hears of it. */
-  #lossy(node: number, client: EtcdClient): EtcdStore {
-    const lossy = <T>(done: EtcdDone<T>): EtcdDone<T> => {
-      return (result) => {
-        const lost = { isDefinite: false, isFinal: false, isCompacted: false, detail: 'lost' };
-        done(this.#losing.has(node) ? err(lost) : result);
-      };
-    };
-    return {
-      range: (range, done) => client.range(range, lossy(done)),
-      transact: (transaction, done) => client.transact(transaction, lossy(done)),
-      watch: (key, end, from, handler) => client.watch(key, end, from, handler),
-      grant: (ttlSeconds, done) => client.grant(ttlSeconds, lossy(done)),
-      keepAlive: (id, done) => client.keepAlive(id, lossy(done)),
-      revoke: (id, done) => client.revoke(id, lossy(done)),
-      turn: () => client.turn(),
-    };
   }
 
   async forgetHistory(): Promise<void> {

@@ -140,8 +140,7 @@ export class EtcdClient implements EtcdStore {
 
   revoke(id: string, done: EtcdDone<null>): void {
     const gone: EtcdDone<null> = (result) => {
-      const isGone = result.ok || result.error.detail.includes('lease not found');
-      done(isGone ? ok(null) : result);
+      done(result.ok || result.error.isLeaseGone ? ok(null) : result);
     };
     void this.#ask('/v3/lease/revoke', { ID: id }, anyAnswer, gone, () => null);
   }
@@ -175,7 +174,13 @@ export class EtcdClient implements EtcdStore {
     const leader = statuses.find(({ header, leader: led }) => header.member_id === led);
     if (leader === undefined) {
       const detail = 'no configured endpoint is that of the leader';
-      return err({ isDefinite: true, isFinal: true, isCompacted: false, detail });
+      return err({
+        isDefinite: true,
+        isFinal: true,
+        isCompacted: false,
+        isLeaseGone: false,
+        detail,
+      });
     }
     const body = { targetID: BigInt(`0x${id}`).toString() };
     const path = '/v3/maintenance/transfer-leadership';

@@ -168,6 +168,7 @@ export class EtcdGateway {
       isDefinite: DEFINITE.has(code),
       isFinal: DEFINITE.has(code) && code !== CODE.outOfRange,
       isCompacted: code === CODE.outOfRange && message.includes('compacted'),
+      isLeaseGone: code === CODE.notFound && message.includes('lease not found'),
       detail: message,
     };
   }
@@ -268,7 +269,7 @@ function readLines(
 }
 
 function failure(isDefinite: boolean, detail: string): EtcdFailure {
-  return { isDefinite, isFinal: false, isCompacted: false, detail };
+  return { isDefinite, isFinal: false, isCompacted: false, isLeaseGone: false, detail };
 }
 
 function parseJson(text: string): unknown {

@@ -3,12 +3,13 @@
 import { z } from 'zod';
 
 import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
-import type {
-  EtcdCompare,
-  EtcdEvent,
-  EtcdItem,
-  EtcdOperation,
-  EtcdRange,
+import {
+  KEEP_LEASE,
+  type EtcdCompare,
+  type EtcdEvent,
+  type EtcdItem,
+  type EtcdOperation,
+  type EtcdRange,
 } from '../../replica/etcd/store.ts';
 
 /** Numbers that are 0 are left out. */
@@ -94,7 +95,7 @@ export function operationBody(operation: EtcdOperation): object {
       request_put: {
         key: base64(key),
         value: Buffer.from(value).toString('base64'),
-        ...(lease === null ? {} : { lease }),
+        ...(lease === null ? {} : lease === KEEP_LEASE ? { ignore_lease: true } : { lease }),
       },
     };
   }

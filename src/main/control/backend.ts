@@ -3,6 +3,7 @@
 import type { ClientEvents, ClientReply, ClientRequest } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
+import type { RegisterBackend } from '../registers/registerBackend.ts';
 import type { GroupAnswer } from './controlRoutes.ts';
 import type { Operated, Operation } from './members.ts';
 
@@ -22,6 +23,8 @@ export interface EtcdPart {
   members(): Promise<GroupAnswer>;
   /** `unknown`: no member has this name. `isDry`: only looks. */
   moveLeader(name: string, isDry: boolean): Promise<Operated | 'unknown'>;
+  /** Leases, claims and names in the same cluster. */
+  registers(region: string, claimMs: number): RegisterBackend;
 }
 
 export interface ControlBackend {

@@ -25,6 +25,7 @@ import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
 import { ClaimClerk } from '../registers/claimClerk.ts';
+import type { RegisterBackend } from '../registers/registerBackend.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
 import { EtcdSide } from './etcdSide.ts';
 import { ControlSide } from './side.ts';
@@ -84,11 +85,29 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
   return new ControlNode(options, side);
 }
 
+/** Null: the file asks for none. */
+function openRegisters(options: ControlNodeOptions, side: ControlBackend): RegisterBackend | null {
+  const { shell, dataDir, region, peers, clock, timers, log } = options;
+  if (shell.registers === null) return null;
+  const { claimMs } = shell.registers;
+  if (side.etcd !== null) return side.etcd.registers(region, claimMs);
+  return new RegisterSide({
+    folder: join(dataDir, 'registers'),
+    region,
+    claimMs,
+    control: side,
+    upstream: peers?.upstream ?? NOWHERE,
+    clock,
+    timers,
+    log,
+  });
+}
+
 export class ControlNode {
   readonly side: ControlBackend;
   readonly shared: SharedConfigNode;
   /** Null: the file asks for none. */
-  readonly registers: RegisterSide | null;
+  readonly registers: RegisterBackend | null;
   /** Null: `Idempotency-Key` is not looked at. */
   readonly claims: ClaimClerk | null;
   readonly #options: ControlNodeOptions;
@@ -100,7 +119,7 @@ export class ControlNode {
 
   /** Use `openControl`. */
   constructor(options: ControlNodeOptions, side: ControlBackend) {
-    const { shell, dataDir, region, peers, clock, timers, log, host } = options;
+    const { dataDir, region, peers, clock, timers, log, host } = options;
     this.#options = options;
     this.side = side;
     this.shared = new SharedConfigNode({
@@ -114,21 +133,10 @@ export class ControlNode {
       log,
       host,
     });
-    this.registers =
-      shell.registers === null
-        ? null
-        : new RegisterSide({
-            folder: join(dataDir, 'registers'),
-            region,
-            claimMs: shell.registers.claimMs,
-            control: this.side,
-            upstream: peers?.upstream ?? NOWHERE,
-            clock,
-            timers,
-            log,
-          });
+    this.registers = openRegisters(options, side);
+    const isClaiming = options.shell.registers?.idempotency === true;
     this.claims =
-      this.registers !== null && shell.registers?.idempotency === true
+      this.registers !== null && isClaiming
         ? new ClaimClerk(this.registers.registers.claims, timers, log)
         : null;
   }

@@ -14,6 +14,8 @@ import type { Log } from '../../io/observe/log.ts';
 import { EtcdControlEngine } from '../../replica/etcd/engine.ts';
 import type { EtcdFailure } from '../../replica/etcd/store.ts';
 import type { EtcdShell } from '../config/controlShell.ts';
+import { EtcdRegisterSide } from '../registers/etcdRegisterSide.ts';
+import type { RegisterBackend } from '../registers/registerBackend.ts';
 import type { ControlBackend, ControlState, EtcdPart } from './backend.ts';
 import type { GroupAnswer } from './controlRoutes.ts';
 import type { Operated } from './members.ts';
@@ -21,6 +23,12 @@ import type { Operated } from './members.ts';
 const KEEP_FOLDER = 'etcd';
 /** A node that has nothing yet waits so long for the cluster before it serves, ms. */
 const FIRST_MS = 3_000;
+
+/** Of a cluster that went back the numbers of leases would too. */
+const REFUSED = {
+  opening: 'etcd has not been heard yet',
+  failed: 'etcd does not hold the control state that this node knows',
+} as const;
 
 export interface EtcdSideOptions {
   /** `control` inside the node's data folder. */
@@ -141,6 +149,23 @@ export class EtcdSide implements ControlBackend, EtcdPart {
       ...(state.kind === 'away' ? [`control state: etcd: ${state.detail}`] : []),
       ...(keepError === null ? [] : [`control state: not kept on this node's disk: ${keepError}`]),
     ];
+  }
+
+  registers(region: string, claimMs: number): RegisterBackend {
+    const { shell, clock, timers } = this.#options;
+    return new EtcdRegisterSide({
+      store: this.#client,
+      prefix: shell.prefix,
+      region,
+      claimMs,
+      clock,
+      timers,
+      prng: createPrng(randomBytes(4).readUInt32LE()),
+      refusal: () => {
+        const { state } = this.engine;
+        return state.kind === 'following' || state.kind === 'away' ? null : REFUSED[state.kind];
+      },
+    });
   }
 
   async members(): Promise<GroupAnswer> {

@@ -33,6 +33,7 @@ import {
 import { announceNode, readNodes } from '../../replica/registers/state.ts';
 import type { ControlBackend } from '../control/backend.ts';
 import { answerPeer } from '../control/peerCalls.ts';
+import type { RegisterBackend } from './registerBackend.ts';
 import { readRegisterFile, writeRegisterFile, type RegisterFile } from './registerFile.ts';
 
 const PATH = '/group/registers';
@@ -68,7 +69,7 @@ export type RegisterSideState =
   | { readonly kind: 'stopped' }
   | { readonly kind: 'failed'; readonly detail: string };
 
-export class RegisterSide {
+export class RegisterSide implements RegisterBackend {
   readonly registers: Registers;
   readonly #options: RegisterSideOptions;
   readonly #streams: GroupStreams;

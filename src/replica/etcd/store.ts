@@ -26,6 +26,8 @@ export type EtcdFailure = {
   readonly isFinal: boolean;
   /** The revision that was asked for is compacted. */
   readonly isCompacted: boolean;
+  /** The lease that a put names is gone. */
+  readonly isLeaseGone: boolean;
   readonly detail: string;
 };
 
@@ -55,12 +57,14 @@ export type EtcdCompare = {
   readonly equals: EtcdRevision;
 };
 
+export const KEEP_LEASE = 'keep';
+
 export type EtcdOperation =
   | {
       readonly kind: 'put';
       readonly key: string;
       readonly value: Uint8Array;
-      /** The key goes with this lease; null: it stays. */
+      /** The key goes with this lease; null: it stays. `KEEP_LEASE`: with the one that it has. */
       readonly lease: string | null;
     }
   | { readonly kind: 'delete'; readonly key: string; readonly end: string | null }

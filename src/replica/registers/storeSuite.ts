@@ -1,0 +1,258 @@
+/**
+ * What every `RegisterStore` does, as cases that a test runs against each one: our own registers and
+ * an etcd cluster, in virtual time and on real servers. Pure. A world has three nodes, 0 to 2.
+ */
+
+import type { Result } from '../../base/result.ts';
+import type {
+  ClaimAnswer,
+  LeaseHandle,
+  NameAnswer,
+  RegisterStore,
+  StoreDone,
+  StoreFailure,
+  WonClaim,
+} from './port.ts';
+
+export interface StoreWorld {
+  /** Of a node that runs. */
+  store(node: number): RegisterStore;
+  /** Ends a node as an accident would. */
+  crash(node: number): Promise<void>;
+  /** What the node asks for arrives, and the answers do not. */
+  loseAnswers(node: number, isLost: boolean): void;
+  /** Nobody has a quorum any more; node 0 runs on. */
+  loseQuorum(): Promise<void>;
+  sleep(ms: number): Promise<void>;
+  nowMs(): number;
+}
+
+export interface StoreCase {
+  readonly name: string;
+  /** Throws, or rejects, where the store breaks the claim. The store is empty. */
+  readonly run: (world: StoreWorld) => Promise<void>;
+}
+
+const UNTIL_MS = 30_000;
+const TTL_MS = 3_000;
+
+function check(isTrue: boolean, claim: string): asserts isTrue {
+  if (!isTrue) throw new Error(claim);
+}
+
+function same(actual: unknown, expected: unknown, claim: string): void {
+  const [a, b] = [JSON.stringify(actual), JSON.stringify(expected)];
+  if (a !== b) throw new Error(`${claim}: got ${a}, expected ${b}`);
+}
+
+async function until(world: StoreWorld, claim: string, isSo: () => boolean): Promise<void> {
+  const endMs = world.nowMs() + UNTIL_MS;
+  while (!isSo()) {
+    check(world.nowMs() < endMs, `in time: ${claim}`);
+    await world.sleep(5);
+  }
+}
+
+/** The answer to one call; asserts P1 and that it comes once. */
+function ask<T>(call: (done: StoreDone<T>) => void): Promise<Result<T, StoreFailure>> {
+  let isInside = true;
+  let count = 0;
+  const answer = new Promise<Result<T, StoreFailure>>((resolve) => {
+    call((result) => {
+      count += 1;
+      check(!isInside, 'a store never calls back inside the call');
+      check(count === 1, 'a call is answered once');
+      resolve(result);
+    });
+  });
+  isInside = false;
+  return answer;
+}
+
+async function claim(
+  world: StoreWorld,
+  node: number,
+  key: string,
+  owner: string,
+): Promise<ClaimAnswer> {
+  const { claims } = world.store(node);
+  const answer = await ask<ClaimAnswer>((done) => claims.claim(key, owner, 'digest', done));
+  check(answer.ok, `${key} for ${owner}: ${JSON.stringify(answer)}`);
+  return answer.value;
+}
+
+function won(answer: ClaimAnswer): WonClaim {
+  check(answer.kind === 'won', JSON.stringify(answer));
+  return answer.claim;
+}
+
+const QUIET = { held: () => {}, lost: () => {} };
+
+export const STORE_CASES: readonly StoreCase[] = [
+  {
+    name: 'the first claim wins in all regions, and what it came to is told to all who come later',
+    async run(world) {
+      const first = won(await claim(world, 0, 'k', 'a'));
+      const pending = { key: 'k', owner: 'a', about: 'digest', result: null };
+      same(await claim(world, 1, 'k', 'b'), { kind: 'taken', claim: pending }, 'under way');
+      won(await claim(world, 2, 'k', 'a'));
+      const settled = await ask((done) => world.store(0).claims.settle(first, 'done', done));
+      check(settled.ok, JSON.stringify(settled));
+      const taken = { kind: 'taken', claim: { ...pending, result: 'done' } };
+      same(await claim(world, 2, 'k', 'c'), taken, 'done');
+      const looked = await ask((done) => world.store(1).claims.lookup('k', done));
+      same(looked, { ok: true, value: taken.claim }, 'looked up');
+      const absent = await ask((done) => world.store(1).claims.lookup('other', done));
+      same(absent, { ok: true, value: null }, 'nobody claimed it');
+      await until(world, 'it is in the list', () => {
+        const rows = world.store(0).claims.list(10);
+        return rows.some(({ key, result }) => key === 'k' && result === 'done');
+      });
+    },
+  },
+  {
+    name: 'a claim that is given back is free, and what is another’s is not settled',
+    async run(world) {
+      const mine = won(await claim(world, 0, 'k', 'a'));
+      const released = await ask((done) => world.store(0).claims.release(mine, done));
+      check(released.ok, JSON.stringify(released));
+      won(await claim(world, 1, 'k', 'b'));
+      const settled = await ask((done) => world.store(0).claims.settle(mine, 'late', done));
+      check(!settled.ok && settled.error.kind === 'not-yours', JSON.stringify(settled));
+      same((await claim(world, 2, 'k', 'c')).kind, 'taken', 'it stays the other’s');
+    },
+  },
+  {
+    name: 'of many claims of a key at once in all regions, one wins',
+    async run(world) {
+      const all = await Promise.all(
+        Array.from({ length: 12 }, (_, at) => claim(world, at % 3, 'k', `owner-${at}`)),
+      );
+      const winners = all.filter(({ kind }) => kind === 'won');
+      check(winners.length === 1, `${winners.length} won`);
+      const [winner] = winners;
+      for (const answer of all) same(answer.claim.owner, winner?.claim.owner, 'all are told who');
+    },
+  },
+  {
+    name: 'an answer that is lost leaves one claim, which its owner finds',
+    async run(world) {
+      won(await claim(world, 1, 'before', 'a'));
+      world.loseAnswers(1, true);
+      const { claims } = world.store(1);
+      const pending = ask<ClaimAnswer>((done) => claims.claim('k', 'a', 'digest', done));
+      await world.sleep(1_500);
+      world.loseAnswers(1, false);
+      const answer = await pending;
+      check(answer.ok || answer.error.kind === 'unknown', JSON.stringify(answer));
+      if (answer.ok) won(answer.value);
+      else won(await claim(world, 2, 'k', 'a'));
+      same((await claim(world, 0, 'k', 'b')).kind, 'taken', 'nobody else has it');
+    },
+  },
+  {
+    name: 'a lease is renewed with its number, and goes to another with a higher one',
+    async run(world) {
+      const handles = new Map<number, LeaseHandle>();
+      for (const node of [0, 1, 2]) {
+        handles.set(node, world.store(node).leases.hold('boss', TTL_MS, QUIET));
+      }
+      const holders = (): readonly number[] =>
+        [...handles].flatMap(([node, handle]) => (handle.fence() === null ? [] : [node]));
+      await until(world, 'somebody holds it', () => holders().length > 0);
+      const [first = 0] = holders();
+      const fence = handles.get(first)?.fence() ?? 0;
+      for (let at = 0; at < 20; at += 1) {
+        await world.sleep(TTL_MS / 8);
+        same(holders(), [first], 'one holds it');
+        same(handles.get(first)?.fence(), fence, 'and keeps its number');
+      }
+      await world.crash(first);
+      handles.delete(first);
+      await until(world, 'another holds it', () => holders().length > 0);
+      const [second = 0] = holders();
+      const next = handles.get(second)?.fence() ?? 0;
+      check(next > fence, `${next} after ${fence}`);
+      await until(world, 'the list says so', () => {
+        const rows = world.store(second).leases.list();
+        return rows.some((row) => row.name === 'boss' && row.fence === next && !row.isFree);
+      });
+      handles.get(second)?.close();
+      handles.delete(second);
+      await until(world, 'the last one holds it', () => holders().length > 0);
+      const [third = 0] = holders();
+      check((handles.get(third)?.fence() ?? 0) > next, 'with a higher number again');
+      handles.get(third)?.close();
+    },
+  },
+  {
+    name: 'a lease that is freed by force is lost, and its next number is higher',
+    async run(world) {
+      let lost = 0;
+      const mine = world.store(0).leases.hold('boss', TTL_MS, {
+        held: () => {},
+        lost: (fence) => {
+          lost = fence;
+        },
+      });
+      await until(world, 'it is held', () => mine.fence() !== null);
+      const fence = mine.fence() ?? 0;
+      const freed = await ask((done) => world.store(1).leases.free('boss', done));
+      same(freed, { ok: true, value: true }, 'freed');
+      await until(world, 'its holder has a higher one', () => (mine.fence() ?? 0) > fence);
+      same(lost, fence, 'and was told of the loss');
+      const nobody = await ask((done) => world.store(1).leases.free('nobodys', done));
+      same(nobody, { ok: true, value: false }, 'nobody holds it');
+      mine.close();
+    },
+  },
+  {
+    name: 'a holder that is cut off loses its lease before another has it',
+    async run(world) {
+      const mine = world.store(1).leases.hold('boss', TTL_MS, QUIET);
+      await until(world, 'it is held', () => mine.fence() !== null);
+      const theirs = world.store(2).leases.hold('boss', TTL_MS, QUIET);
+      world.loseAnswers(1, true);
+      await until(world, 'it is lost', () => mine.fence() === null);
+      world.loseAnswers(1, false);
+      mine.close();
+      await until(world, 'the other has it', () => theirs.fence() !== null);
+      theirs.close();
+    },
+  },
+  {
+    name: 'a name has one owner in all regions, until that one gives it back',
+    async run(world) {
+      const take = (node: number, owner: string) =>
+        ask<NameAnswer>((done) => world.store(node).names.take('shop', owner, done));
+      const give = (node: number, owner: string) =>
+        ask((done) => world.store(node).names.give('shop', owner, done));
+      same(await take(0, 'ann'), { ok: true, value: { kind: 'yours' } }, 'free');
+      same(await take(1, 'ann'), { ok: true, value: { kind: 'yours' } }, 'hers already');
+      const taken = { ok: true, value: { kind: 'taken', owner: 'ann' } };
+      same(await take(1, 'bob'), taken, 'taken');
+      check((await give(1, 'bob')).ok, 'not his to give');
+      same(await take(2, 'bob'), taken, 'still taken');
+      check((await give(2, 'ann')).ok, 'hers to give');
+      same(await take(1, 'bob'), { ok: true, value: { kind: 'yours' } }, 'free again');
+      const owner = await ask((done) => world.store(0).names.ownerOf('shop', done));
+      same(owner, { ok: true, value: 'bob' }, 'looked up');
+    },
+  },
+  {
+    name: 'without a quorum a claim fails in time, and a lease is nobody’s once its time is over',
+    async run(world) {
+      const mine = world.store(0).leases.hold('boss', TTL_MS, QUIET);
+      await until(world, 'it is held', () => mine.fence() !== null);
+      await world.loseQuorum();
+      const beginMs = world.nowMs();
+      const { claims } = world.store(0);
+      const answer = await ask<ClaimAnswer>((done) => claims.claim('k', 'a', 'digest', done));
+      check(!answer.ok && answer.error.kind !== 'not-yours', JSON.stringify(answer));
+      const tookMs = world.nowMs() - beginMs;
+      check(tookMs < 15_000, `${tookMs} ms`);
+      await until(world, 'it is lost', () => mine.fence() === null);
+      mine.close();
+    },
+  },
+];
