@@ -5,7 +5,8 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { createPrng, type Prng } from '../base/prng.ts';
+import { createPrng } from '../base/prng.ts';
+import { TestNetwork, type MessageFaults } from '../base/networkTestkit.ts';
 import { NO_BUGS, type Bugs } from './bugs.ts';
 import { firstControl } from './control.ts';
 import { CasNode } from './node.ts';
@@ -25,12 +26,7 @@ import type {
   Stored,
 } from './types.ts';
 
-export interface NetworkFaults {
-  /** Probabilities of one message. */
-  readonly loss: number;
-  readonly duplicate: number;
-  readonly delayMsMin: number;
-  readonly delayMsMax: number;
+export interface NetworkFaults extends MessageFaults {
   readonly fsyncMsMax: number;
   /** How late a node may hear of an entry of the log. */
   readonly logMsMax: number;
@@ -48,12 +44,6 @@ export interface TestNode {
   isPaused: boolean;
   /** Counts starts: events of an earlier life are dropped. */
   life: number;
-}
-
-interface Event {
-  readonly atMs: number;
-  readonly order: number;
-  readonly run: () => void;
 }
 
 export interface ClusterOptions {
@@ -74,28 +64,20 @@ export function testAcceptor(id: NodeId): Acceptor {
 
 type Answered = (reply: Reply) => void;
 
-export class TestCluster {
+export class TestCluster extends TestNetwork<Message, NetworkFaults> {
   readonly nodes = new Map<NodeId, TestNode>();
-  readonly prng: Prng;
   readonly checkers = new Map<string, RegisterChecker>();
   /** Every control state of the log, by index. */
   readonly controls: Control[] = [];
   readonly options: ClusterOptions;
-  nowMs = 0;
-  faults: NetworkFaults;
-  /** Directed links that carry nothing: `from>to`. */
-  readonly cuts = new Set<string>();
   readonly #chosen = new ChosenWatch();
   readonly #answers = new Map<number, { readonly life: string; readonly done: Answered }>();
-  #events: Event[] = [];
-  #orders = 0;
   #requests = 0;
   #logIndex = 1;
 
   constructor(options: ClusterOptions) {
+    super(options.seed, options.faults);
     this.options = options;
-    this.prng = createPrng(options.seed);
-    this.faults = options.faults;
     this.controls.push(firstControl(options.acceptors.map(testAcceptor), options.openTo, 1));
     for (let id = 1; id <= options.nodes; id += 1) {
       const own = casOptions({
@@ -216,10 +198,10 @@ export class TestCluster {
     const node = this.node(id);
     assert(node.cas !== null, 'the node is running');
     const output = node.cas.step(input, this.nowMs);
-    for (const message of output.send) this.#post(message);
+    for (const message of output.send) this.post(message);
     if (output.persist !== null) node.unsynced.push(output.persist);
     if (output.afterFsync.length > 0) {
-      if (output.afterSeq <= node.durableSeq) output.afterFsync.forEach((one) => this.#post(one));
+      if (output.afterSeq <= node.durableSeq) output.afterFsync.forEach((one) => this.post(one));
       else node.held.push({ seq: output.afterSeq, messages: output.afterFsync });
     }
     if (output.persist !== null) this.later(node, this.#fsyncMs(), () => this.sync(id));
@@ -246,7 +228,7 @@ export class TestCluster {
     node.durableSeq = last.seq;
     const ready = node.held.filter((held) => held.seq <= last.seq);
     node.held = node.held.filter((held) => held.seq > last.seq);
-    for (const held of ready) held.messages.forEach((message) => this.#post(message));
+    for (const held of ready) held.messages.forEach((message) => this.post(message));
     this.input(id, { kind: 'persisted', seq: last.seq });
   }
 
@@ -258,48 +240,28 @@ export class TestCluster {
     }
   }
 
-  #post(message: Message): void {
+  protected override post(message: Message): void {
     this.#chosen.leaves(message);
-    if (this.cuts.has(`${message.from}>${message.to}`)) return;
-    const { loss, duplicate, delayMsMin, delayMsMax } = this.faults;
-    if (loss > 0 && this.prng.nextFloat() < loss) return;
-    const copies = duplicate > 0 && this.prng.nextFloat() < duplicate ? 2 : 1;
-    for (let copy = 0; copy < copies; copy += 1) {
-      // A few are very late.
-      const spanMs = (delayMsMax - delayMsMin + 1) * (this.prng.nextBelow(20) === 0 ? 20 : 1);
-      const delayMs = delayMsMin + this.prng.nextBelow(spanMs);
-      this.at(this.nowMs + delayMs, () => this.deliver(message));
-    }
+    super.post(message);
   }
 
-  deliver(message: Message): void {
+  protected override delayMs(): number {
+    const { delayMsMin, delayMsMax } = this.faults;
+    // A few are very late.
+    const spanMs = (delayMsMax - delayMsMin + 1) * (this.prng.nextBelow(20) === 0 ? 20 : 1);
+    return delayMsMin + this.prng.nextBelow(spanMs);
+  }
+
+  override deliver(message: Message): void {
     const node = this.nodes.get(message.to);
     if (node === undefined || node.cas === null) return;
-    if (this.cuts.has(`${message.from}>${message.to}`)) return;
+    if (this.isCut(message)) return;
     if (node.isPaused) {
       // What a stopped process was sent waits in its sockets.
       this.at(this.nowMs + 10, () => this.deliver(message));
       return;
     }
     this.input(message.to, { kind: 'message', message });
-  }
-
-  cut(from: NodeId, to: NodeId, isBothWays = true): void {
-    this.cuts.add(`${from}>${to}`);
-    if (isBothWays) this.cuts.add(`${to}>${from}`);
-  }
-
-  at(atMs: number, run: () => void): void {
-    this.#orders += 1;
-    const event = { atMs, order: this.#orders, run };
-    let low = 0;
-    let high = this.#events.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#events[middle]?.atMs ?? 0) <= atMs) low = middle + 1;
-      else high = middle;
-    }
-    this.#events.splice(low, 0, event);
   }
 
   /** In this life of a node. */
@@ -318,25 +280,5 @@ export class TestCluster {
       this.input(node.id, { kind: 'tick' });
       this.#wake(node);
     });
-  }
-
-  /** Lets time pass until `isDone` or `ms` are over. True if it was done. */
-  runUntil(isDone: () => boolean, ms: number): boolean {
-    const endMs = this.nowMs + ms;
-    while (!isDone()) {
-      const next = this.#events[0];
-      if (next === undefined || next.atMs > endMs) {
-        this.nowMs = endMs;
-        return isDone();
-      }
-      this.#events.shift();
-      this.nowMs = Math.max(this.nowMs, next.atMs);
-      next.run();
-    }
-    return true;
-  }
-
-  run(ms: number): void {
-    this.runUntil(() => false, ms);
   }
 }

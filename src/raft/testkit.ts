@@ -5,7 +5,8 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { createPrng, type Prng } from '../base/prng.ts';
+import { createPrng } from '../base/prng.ts';
+import { TestNetwork, type MessageFaults } from '../base/networkTestkit.ts';
 import { ClusterChecker } from './testChecker.ts';
 import { RaftNode } from './node.ts';
 import { createSessionMachine, type StateMachine } from './sessions.ts';
@@ -23,12 +24,7 @@ import type {
   Stored,
 } from './types.ts';
 
-export interface NetworkFaults {
-  /** Probabilities of one message. */
-  readonly loss: number;
-  readonly duplicate: number;
-  readonly delayMsMin: number;
-  readonly delayMsMax: number;
+export interface NetworkFaults extends MessageFaults {
   readonly fsyncMsMax: number;
 }
 
@@ -62,12 +58,6 @@ export interface TestNode {
   life: number;
 }
 
-interface Event {
-  readonly atMs: number;
-  readonly order: number;
-  readonly run: () => void;
-}
-
 export interface ClusterOptions {
   readonly seed: number;
   readonly members: readonly Member[];
@@ -90,23 +80,15 @@ export function testMember(id: NodeId, more: Partial<Member> = {}): Member {
   };
 }
 
-export class TestCluster {
+export class TestCluster extends TestNetwork<Message, NetworkFaults> {
   readonly nodes = new Map<NodeId, TestNode>();
-  readonly prng: Prng;
   readonly checker = new ClusterChecker();
-  nowMs = 0;
-  faults: NetworkFaults;
-  /** Directed links that carry nothing: `from>to`. */
-  readonly cuts = new Set<string>();
   /** Looks at every message before it leaves; false drops it. */
   filter: (message: Message) => boolean = () => true;
-  #events: Event[] = [];
-  #orders = 0;
   #requests = 0;
 
   constructor(options: ClusterOptions) {
-    this.prng = createPrng(options.seed);
-    this.faults = options.faults ?? CALM;
+    super(options.seed, options.faults ?? CALM);
     const spares = options.spares ?? [];
     for (const member of [...options.members, ...spares]) {
       const own = raftOptions({
@@ -201,10 +183,10 @@ export class TestCluster {
     const node = this.node(id);
     const raft = this.raft(id);
     const output = raft.step(input, this.nowMs);
-    for (const message of output.send) this.#post(message);
+    for (const message of output.send) this.post(message);
     if (output.persist !== null) node.unsynced.push(output.persist);
     if (output.afterFsync.length > 0) {
-      if (output.afterSeq <= node.durableSeq) output.afterFsync.forEach((one) => this.#post(one));
+      if (output.afterSeq <= node.durableSeq) output.afterFsync.forEach((one) => this.post(one));
       else node.held.push({ seq: output.afterSeq, messages: output.afterFsync });
     }
     node.replies.push(...output.reply);
@@ -228,7 +210,7 @@ export class TestCluster {
     node.durableSeq = last.seq;
     const ready = node.held.filter((held) => held.seq <= last.seq);
     node.held = node.held.filter((held) => held.seq > last.seq);
-    for (const held of ready) held.messages.forEach((message) => this.#post(message));
+    for (const held of ready) held.messages.forEach((message) => this.post(message));
     this.input(id, { kind: 'persisted', seq: last.seq });
   }
 
@@ -289,62 +271,21 @@ export class TestCluster {
     );
   }
 
-  #post(message: Message): void {
+  protected override post(message: Message): void {
     this.checker.leaves(message);
-    if (!this.filter(message) || this.cuts.has(`${message.from}>${message.to}`)) return;
-    const { loss, duplicate, delayMsMin, delayMsMax } = this.faults;
-    if (loss > 0 && this.prng.nextFloat() < loss) return;
-    const copies = duplicate > 0 && this.prng.nextFloat() < duplicate ? 2 : 1;
-    for (let copy = 0; copy < copies; copy += 1) {
-      const delayMs = delayMsMin + this.prng.nextBelow(delayMsMax - delayMsMin + 1);
-      this.at(this.nowMs + delayMs, () => this.deliver(message));
-    }
+    if (this.filter(message)) super.post(message);
   }
 
-  /** Hands a message over at once, unless its receiver is down or the link is cut. */
-  deliver(message: Message): void {
+  override deliver(message: Message): void {
     const node = this.nodes.get(message.to);
     if (node === undefined || node.raft === null) return;
-    if (this.cuts.has(`${message.from}>${message.to}`)) return;
+    if (this.isCut(message)) return;
     if (node.isPaused) {
       // What a stopped process was sent waits in its sockets.
       this.at(this.nowMs + 10, () => this.deliver(message));
       return;
     }
     this.input(message.to, { kind: 'message', message });
-  }
-
-  cut(from: NodeId, to: NodeId, isBothWays = true): void {
-    this.cuts.add(`${from}>${to}`);
-    if (isBothWays) this.cuts.add(`${to}>${from}`);
-  }
-
-  /** Cuts every link between nodes of different groups. */
-  partition(...groups: readonly (readonly NodeId[])[]): void {
-    for (const group of groups) {
-      for (const other of groups) {
-        if (group === other) continue;
-        for (const from of group) for (const to of other) this.cut(from, to, false);
-      }
-    }
-  }
-
-  heal(): void {
-    this.cuts.clear();
-  }
-
-  at(atMs: number, run: () => void): void {
-    this.#orders += 1;
-    const event = { atMs, order: this.#orders, run };
-    // Binary search from the back: most events are near the end.
-    let low = 0;
-    let high = this.#events.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#events[middle]?.atMs ?? 0) <= atMs) low = middle + 1;
-      else high = middle;
-    }
-    this.#events.splice(low, 0, event);
   }
 
   #later(node: TestNode, delayMs: number, run: () => void): void {
@@ -360,27 +301,6 @@ export class TestCluster {
       if (!node.isPaused) this.input(node.id, { kind: 'tick' });
       this.#wake(node);
     });
-  }
-
-  /** Lets time pass. */
-  run(ms: number): void {
-    this.runUntil(() => false, ms);
-  }
-
-  /** Lets time pass until `isDone` or `ms` are over. True if it was done. */
-  runUntil(isDone: () => boolean, ms = 20_000): boolean {
-    const endMs = this.nowMs + ms;
-    while (!isDone()) {
-      const next = this.#events[0];
-      if (next === undefined || next.atMs > endMs) {
-        this.nowMs = endMs;
-        return isDone();
-      }
-      this.#events.shift();
-      this.nowMs = Math.max(this.nowMs, next.atMs);
-      next.run();
-    }
-    return true;
   }
 
   /** Runs until one node leads with its whole term agreed; it is returned. */
