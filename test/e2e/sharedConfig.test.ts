@@ -89,10 +89,10 @@ async function admin(region: Region, path: string, body?: object) {
 }
 
 /** The status of a chat with this model. */
-async function chat(region: Region, model: string): Promise<number> {
+async function chat(region: Region, model: string, key = 'banyan-demo'): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${portOf(region, 1)}/v1/chat/completions`, {
     method: 'POST',
-    headers: { authorization: 'Bearer banyan-demo', 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
     body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }),
   });
   await response.arrayBuffer();
@@ -303,13 +303,53 @@ describe('shared configuration', { skip }, () => {
     );
   });
 
+  it('it halts where the errors of clients rise, and goes on where an operator says so', async () => {
+    const key = `keys: [{ name: app, sha256: ${createHash('sha256').update('app').digest('hex')} }]\n`;
+    await push(`${textOf({ model: 'second', bakeMs: 500 })}${key}`, '--emergency');
+    const first = (await leader()) === 'us-east-2' ? 'eu-central-1' : 'us-east-2';
+    // Nobody meant to take the key away.
+    await push(textOf({ model: 'second', bakeMs: 4_000, order: first }));
+    const isBaking = ({ region, state }: Config['items'][number]) =>
+      region === first && state === 'baking';
+    await until('it bakes', async () => (await config()).items.some(isBaking), 20_000);
+    for (let count = 0; count < 30; count += 1) await chat(first, 'second', 'app');
+    const halts = async () => ((await config()).rollout?.halted ?? null) !== null;
+    const tookMs = await until('it halts', halts, 5_000);
+    console.log(`# halted ${Math.round(tookMs)} ms after the last error`);
+    const { rollout, newest } = await config();
+    assert.match(rollout?.halted ?? '', /errors rose to \d+\.\d % \(\d+ of \d+\)/);
+    assert.match(await verb('config', 'resume', '--dry-run'), /config resume \d+, halted in/);
+    await verb('config', 'resume', '--why', 'the key was given up');
+    await until('it is everywhere', async () => (await config()).base === newest, 60_000);
+  });
+
+  it('requests go on while a version goes through the regions', async () => {
+    const { newest } = await config();
+    const statuses: number[] = [];
+    let isOver = false;
+    const client = async (region: Region) => {
+      while (!isOver) statuses.push(await chat(region, 'second'));
+    };
+    const clients = REGIONS.map(client);
+    await push(textOf({ model: 'second', bakeMs: 300 }));
+    await until('it is everywhere', async () => (await config()).base === newest + 1, 60_000);
+    isOver = true;
+    await Promise.all(clients);
+    assert.deepEqual(
+      statuses.filter((status) => status !== 200),
+      [],
+    );
+    console.log(`# ${statuses.length} requests during the roll-out, all answered`);
+  });
+
   it('of two pushes at once one is told of a conflict', async () => {
+    const { newest } = await config();
     const bodies = ['us-east-2', 'ap-northeast-1'].map((region) => ({
       region: region as Region,
       body: {
         action: 'push',
         text: textOf({ model: `from-${region}` }),
-        expect: 4,
+        expect: newest,
         emergency: true,
       },
     }));
@@ -319,21 +359,24 @@ describe('shared configuration', { skip }, () => {
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     assert.deepEqual(statuses, [200, 409]);
     assert.match(answers.find(({ status }) => status === 409)?.text ?? '', /version_conflict/);
-    assert.equal((await config()).newest, 5);
+    assert.equal((await config()).newest, newest + 1);
   });
 
   it('a rollback is a new version with the old text', async () => {
     await verb('config', 'rollback', '2', '--emergency');
     await until('it serves', () => everywhere('second'), 5_000);
+    const { newest } = await config();
     assert.equal(
-      await verb('get', 'config', '--version', '6'),
+      await verb('get', 'config', '--version', String(newest)),
       textOf({ model: 'second', bakeMs: 1_000 }),
     );
-    assert.match(await verb('config', 'history'), /^6 .* rollback 2 --emergency +everywhere/m);
+    const row = new RegExp(`^${newest} .* rollback 2 --emergency +everywhere`, 'm');
+    assert.match(await verb('config', 'history'), row);
   });
 
   it('the leader dies in the middle: the roll-out goes on, and the dead one takes it up', async () => {
     const killed = await leader();
+    const { newest } = await config();
     const alive = REGIONS.filter((region) => region !== killed);
     await push(textOf({ model: 'seventh', bakeMs: 3_000 }));
     await until(
@@ -342,7 +385,11 @@ describe('shared configuration', { skip }, () => {
       20_000,
     );
     await verb('fault', 'kill', killed);
-    const tookMs = await until('it is everywhere', async () => (await config()).base === 7, 60_000);
+    const tookMs = await until(
+      'it is everywhere',
+      async () => (await config()).base === newest + 1,
+      60_000,
+    );
     console.log(`# everywhere ${Math.round(tookMs)} ms after the leader's death`);
     assert.ok(await everywhere('seventh', alive));
     await verb('fault', 'heal');
@@ -350,6 +397,7 @@ describe('shared configuration', { skip }, () => {
   });
 
   it('without a quorum a node starts with what it had; nothing can be pushed', async () => {
+    const { newest } = await config();
     await verb('fault', 'kill', 'us-east-2');
     await verb('fault', 'kill', 'eu-central-1');
     await verb('fault', 'kill', 'ap-northeast-1');
@@ -361,7 +409,7 @@ describe('shared configuration', { skip }, () => {
     assert.match(text, /no_quorum/);
     await verb('fault', 'heal');
     await until('all are back', () => everywhere('seventh'), 30_000);
-    assert.equal((await config()).newest, 7);
+    assert.equal((await config()).newest, newest);
   });
 });
 

@@ -49,7 +49,7 @@ regions:
       - { name: vllm, baseUrl: http://vllm.eu:8000/v1 }
       - { name: more, kind: openai, baseUrl: http://more/v1 }
     models: [{ name: large, targets: [{ target: vllm, weight: 3 }, more] }]
-    limits: { exchangesMax: 50 }
+    limits: { exchangesMax: 50, drainMs: 6 }
   us-east-2:
     targets: [{ name: vllm, baseUrl: http://vllm.us:8000/v1 }]
 `;
