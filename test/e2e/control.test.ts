@@ -214,6 +214,15 @@ describe('control state', { skip }, () => {
     const other = REGIONS.find((region) => region !== leader) ?? assert.fail('there are three');
     await verb('transfer-leader', other);
     await until('it leads', async () => (await verb('get', 'leader')).leader === other, 5_000);
+    await until(
+      'the audit log has it, and who did it',
+      async () => {
+        const { items } = await verb('get', 'audit');
+        const moved = items.find(({ what }) => what === `leadership goes to ${other}`);
+        return moved?.who.startsWith('local (') === true;
+      },
+      10_000,
+    );
   });
 
   it('the region that leads dies: requests go on, keys can be made again within 5 s', async () => {

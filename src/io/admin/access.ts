@@ -172,7 +172,7 @@ function tooMany(code: string, message: string, retryAfterMs: number): AdminRefu
 
 /** Addresses that are limited together: one of IPv4, the 64 bits of a network of IPv6. */
 export function addressGroup(remote: string): string {
-  const address = remote.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');
+  const address = remote.replace(/%.*$/, '');
   if (!address.includes(':')) return address;
   const [head = '', tail = ''] = address.toLowerCase().split('::');
   const left = head === '' ? [] : head.split(':');

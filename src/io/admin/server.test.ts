@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { request } from 'node:http';
 import { after, before, test } from 'node:test';
 
 import { z } from 'zod';
 
+import { ADMIN_LIMITS } from '../../base/adminLimits.ts';
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok } from '../../base/result.ts';
 import type { AccessRules } from './access.ts';
@@ -198,6 +200,61 @@ test('a name that somebody points at this machine is refused (DNS rebinding)', a
   assert.equal(await getAs('localhost:8100'), 200);
   assert.equal(await getAs('[::1]:8100'), 200);
   assert.equal(await getAs('127.0.0.1.evil.example'), 421);
+});
+
+test('where credentials are asked for, each row has its role, before a body is read', async () => {
+  const rules: AccessRules = {
+    keys: [{ name: 'reader', sha256: hash('sha256', 'secret'), role: 'viewer' }],
+    clients: [],
+    isOpen: false,
+  };
+  const told: string[] = [];
+  const guarded = await startAdminServer({
+    host: '127.0.0.1',
+    port: 0,
+    views: { ...views, warnings: () => ['the quorum is gone'] },
+    routes,
+    access: () => rules,
+    nowMs: () => nowMs,
+    onChange: ({ caller, path }) => told.push(`${caller.who} ${path}`),
+    onRefused: ({ code }, remote) => told.push(`${code} ${remote}`),
+  });
+  const url = `http://127.0.0.1:${guarded.port}`;
+  const authorization = 'Bearer secret';
+  try {
+    const none = await fetch(`${url}/admin/v1/list`);
+    assert.equal(none.status, 401);
+    assert.equal(none.headers.get('www-authenticate'), 'Bearer realm="banyan-admin"');
+    const large = 'x'.repeat(2 * OBSERVE_LIMITS.adminBodyBytesMax);
+    const init = { method: 'POST', body: large, headers: { authorization } };
+    const change = await fetch(`${url}/admin/v1/list`, init);
+    assert.equal(change.status, 403);
+    assert.equal((await fetch(`${url}/admin/v1/list`, { headers: { authorization } })).status, 200);
+    assert.equal((await fetch(`${url}/metrics`)).status, 401);
+    assert.equal(await (await fetch(`${url}/readyz`)).text(), 'ok\n');
+    const ready = await fetch(`${url}/readyz`, { headers: { authorization } });
+    assert.equal(await ready.text(), 'ok\nthe quorum is gone\n');
+    const [first, second] = told;
+    assert.equal(first, 'no_credentials 127.0.0.1');
+    assert.equal(second, 'role_too_low 127.0.0.1');
+  } finally {
+    await guarded.close();
+  }
+});
+
+test('who comes too often gets 429 and is told when to come again', async () => {
+  const { burstMax, requestsPerSecondMax } = ADMIN_LIMITS;
+  nowMs += 60_000;
+  for (let count = 0; count < burstMax; count += 1) {
+    assert.equal((await get('/admin/v1/list')).status, 200, `request ${count + 1}`);
+  }
+  const refused = await get('/admin/v1/list');
+  assert.equal(refused.status, 429);
+  assert.equal(refused.headers.get('retry-after'), '1');
+  nowMs += 1_000 / requestsPerSecondMax;
+  assert.equal((await get('/admin/v1/list')).status, 200);
+  assert.equal((await get('/livez')).status, 429, 'probes count, too');
+  nowMs += 60_000;
 });
 
 test('a taken port is an error and no crash', async () => {

@@ -232,16 +232,21 @@ class Desk {
     if (refusal.status === 401)
       response.setHeader('www-authenticate', 'Bearer realm="banyan-admin"');
     if (refusal.status !== 429) {
-      this.#options.onRefused?.(refusal, request.socket.remoteAddress ?? '');
+      this.#options.onRefused?.(refusal, remoteOf(request));
     }
     response.setHeader('connection', 'close'); // A body that nobody reads may follow.
     refuse(response, refusal);
   }
 }
 
+/** An address of IPv4 as such, on a socket of IPv6 too. */
+function remoteOf({ socket }: IncomingMessage): string {
+  return (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/i, '');
+}
+
 function credentialsOf(request: IncomingMessage): Credentials {
   return {
-    remote: request.socket.remoteAddress ?? '',
+    remote: remoteOf(request),
     authorization: request.headers.authorization ?? null,
     certificate: clientCertificateOf(request.socket),
   };

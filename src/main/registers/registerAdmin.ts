@@ -13,6 +13,7 @@ import type {
   StoreFailure,
   WonClaim,
 } from '../../replica/registers/port.ts';
+import { auditOf } from '../control/audit.ts';
 import type {
   ClaimRow,
   ClaimsBody,
@@ -117,10 +118,11 @@ async function changeClaims(
 async function free(
   { leases }: RegisterStore,
   engine: ControlEngine,
-  { name, dryRun, who, why }: LeasesBody,
+  body: LeasesBody,
   caller: Caller,
 ): Promise<AdminAnswer<LeasesChanged>> {
-  const audit: AuditInput = { who, from: caller.from, what: `leases free ${name}`, why };
+  const { name, dryRun } = body;
+  const audit = auditOf(caller, body, `leases free ${name}`);
   if (dryRun) return ok({ dryRun, would: audit.what });
   const refusal = await recorded(engine, name, audit);
   if (refusal !== null) return err(refusal);
