@@ -8,6 +8,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
+import { createPrng } from '../../src/base/prng.ts';
+import type { Operation, Outcome } from '../../src/sim/checkers/history.ts';
+import { KV_MODEL, type KvInput, type KvOutput } from '../../src/sim/checkers/kvModel.ts';
+import { checkLinearizability, describeRefusal } from '../../src/sim/checkers/linearizability.ts';
 import { startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
 import {
   atEnd,
@@ -21,15 +25,14 @@ import {
 } from '../support/node.ts';
 
 const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
-const CONTROL = { heartbeatMs: 50, electionMs: 500, registers: {} };
 
-function specOf(region: string, fake: FakeUpstream): RegionSpec {
+function specOf(region: string, fake: FakeUpstream, registers: object = {}): RegionSpec {
   return {
     region,
     targets: [{ name: 'one', kind: 'openai', baseUrl: `${fake.origin}/v1` }],
     models: [{ name: 'm', targets: ['one'] }],
     demo: { faults: true },
-    control: CONTROL,
+    control: { heartbeatMs: 50, electionMs: 500, registers },
   };
 }
 
@@ -39,10 +42,11 @@ interface World {
   readonly nodes: TestNode[];
 }
 
-async function startWorld(): Promise<World> {
+async function startWorld(registers: object = {}): Promise<World> {
   const fake = await startFakeUpstream('fake');
   atEnd(() => fake.close());
-  const nodes = [...(await startRegions(REGIONS.map((region) => specOf(region, fake))))];
+  const specs = REGIONS.map((region) => specOf(region, fake, registers));
+  const nodes = [...(await startRegions(specs))];
   for (const node of nodes) await ready(node);
   return { fake, nodes };
 }
@@ -332,4 +336,96 @@ test('a node of several processes claims the same: what one worker took no other
   await until('it is settled', async () =>
     (await chat(node, 'team')).body.includes('idempotency_done'),
   );
+});
+
+/** Claims and lookups of a few keys, as one client after the other saw them. */
+class Recorder {
+  readonly operations: Operation<KvInput, KvOutput>[] = [];
+  answered = 0;
+
+  async run(client: string, input: KvInput, node: TestNode): Promise<void> {
+    const calledAtMs = performance.now();
+    const outcome = await outcomeOf(input, node).catch((): Outcome<KvOutput> => ({
+      kind: 'unknown',
+    }));
+    if (outcome.kind === 'answered') this.answered += 1;
+    this.operations.push({ client, input, calledAtMs, outcome });
+  }
+}
+
+/** A claim is a compare-and-set of a key that holds nothing. */
+async function outcomeOf(input: KvInput, node: TestNode): Promise<Outcome<KvOutput>> {
+  if (input.kind === 'get') {
+    const query = `claims?key=${encodeURIComponent(`job/${input.key}`)}`;
+    const response = await fetch(`${node.adminUrl}/admin/v1/${query}`, {
+      signal: AbortSignal.timeout(12_000),
+    });
+    if (!response.ok) return { kind: 'refused' };
+    const { items } = (await response.json()) as { items: { owner: string }[] };
+    const value = items[0]?.owner ?? null;
+    return { kind: 'answered', atMs: performance.now(), output: { kind: 'value', value } };
+  }
+  assert.ok(input.kind === 'cas');
+  const told = await claim(node, input.key, input.value, 12_000);
+  if (told.status === 503) return { kind: 'refused' };
+  if (told.status !== 200) return { kind: 'unknown' };
+  const isSwapped = told.won === true;
+  return { kind: 'answered', atMs: performance.now(), output: { kind: 'swapped', isSwapped } };
+}
+
+test('under kills, pauses and cut links the history of claims is linearizable', async (t) => {
+  // Short, so that generations change meanwhile; no key is used for as long as that.
+  const { nodes } = await startWorld({ claimMs: 12_000 });
+  const seed = Number(process.env['CHAOS_SEED'] ?? Date.now() % 100_000);
+  t.diagnostic(`CHAOS_SEED=${seed}`);
+  const prng = createPrng(seed);
+  const recorder = new Recorder();
+  const endMs = performance.now() + 25_000;
+  let round = 0;
+  const clients = [0, 1, 2, 3, 4, 5].map(async (client) => {
+    for (let count = 0; performance.now() < endMs; count += 1) {
+      const node = at(nodes, prng.nextBelow(3));
+      const key = `k${round}-${prng.nextBelow(4)}`;
+      const input: KvInput =
+        prng.nextBelow(3) === 0
+          ? { kind: 'get', key }
+          : { kind: 'cas', key, expected: null, value: `c${client}-${count}` };
+      await recorder.run(`c${client}`, input, node);
+      await new Promise((resolve) => setTimeout(resolve, prng.nextBelow(30)));
+    }
+  });
+  const faults: string[] = [];
+  while (performance.now() < endMs) {
+    const index = prng.nextBelow(3);
+    const node = at(nodes, index);
+    const other = at(nodes, (index + 1 + prng.nextBelow(2)) % 3);
+    const forMs = 300 + prng.nextBelow(1_500);
+    const wait = () => new Promise((resolve) => setTimeout(resolve, forMs));
+    const what = ['kill', 'pause', 'cut'][prng.nextBelow(3)] ?? 'kill';
+    faults.push(`${what} ${node.region}`);
+    if (what === 'kill') {
+      await node.kill9();
+      await wait();
+      nodes[index] = await node.again();
+    } else if (what === 'pause') {
+      node.signal('SIGSTOP');
+      await wait();
+      node.signal('SIGCONT');
+    } else {
+      await node.fault({ action: 'cut', a: node.region, b: other.region });
+      await wait();
+      await node.fault({ action: 'heal' });
+    }
+    await wait();
+    round += 1;
+  }
+  await Promise.all(clients);
+  const epoch = await metric(at(nodes, 0), 'banyan_registers_epoch');
+  const told = `epoch ${epoch}, ${recorder.operations.length} operations, ${recorder.answered} answered`;
+  t.diagnostic(`${told}; ${faults.join(', ')}`);
+  const verdict = checkLinearizability(KV_MODEL, recorder.operations);
+  const why =
+    verdict.kind === 'refused' ? describeRefusal(KV_MODEL, verdict.refusal) : verdict.kind;
+  assert.equal(verdict.kind, 'linearizable', `${why}\nCHAOS_SEED=${seed}`);
+  assert.ok(recorder.answered > 200, told);
 });
