@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 
 import { cpuMicrosOf, startPinned } from '../http/processes.ts';
 
-export const OPERATIONS = ['put', 'get', 'local'] as const;
+export const OPERATIONS = ['put', 'get', 'local', 'claim'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
 /** What to send. Times in ms unless they say else. */

@@ -19,6 +19,13 @@ import { machineFacts } from '../http/machine.ts';
 import { killAll } from '../http/processes.ts';
 import { renderMarkdown, renderTable } from '../http/report.ts';
 import {
+  CLAIM_CLIENTS,
+  claimNodes,
+  measureClaimOutage,
+  measureClaims,
+  measureClaimWan,
+} from './claims.ts';
+import {
   fill,
   measureOutage,
   measureRate,
@@ -33,7 +40,7 @@ import {
   type Round,
 } from './parts.ts';
 import { tablesOf, verdictsOf, verdictsTable, type Row } from './report.ts';
-import { findSystem, Group, SYSTEM_NAMES, type System } from './systems.ts';
+import { findSystem, Group, sleep, SYSTEM_NAMES, type System } from './systems.ts';
 
 const ROOT = resolve(import.meta.dirname, '..', '..');
 const FORMATS = ['table', 'markdown', 'json'] as const;
@@ -95,9 +102,8 @@ const say = (line: string): void => console.error(line);
 function findSystems(options: Options, cores: readonly number[]) {
   const systems: System[] = [];
   const skipped: Record<string, string> = {};
-  const nodeArgs = options.nodeArgs.split(' ').filter((arg) => arg !== '');
   for (const name of SYSTEM_NAMES.filter((each) => options.systems.includes(each))) {
-    const found = findSystem(name, { root: ROOT, nodeArgs, cores, say });
+    const found = findSystem(name, finderOf(options, cores));
     if ('reason' in found) {
       skipped[name] = found.reason;
       say(`skipping ${name}: ${found.reason}`);
@@ -241,6 +247,54 @@ async function runWan(bench: Bench, systems: readonly System[]) {
   }
 }
 
+function finderOf(options: Options, cores: readonly number[]) {
+  const nodeArgs = options.nodeArgs.split(' ').filter((arg) => arg !== '');
+  return { root: ROOT, nodeArgs, cores, say };
+}
+
+/** Banyan's registers in the place of its log, beside the others. */
+async function runClaims(bench: Bench, systems: readonly System[], options: Options) {
+  const taking = systems.map((system) =>
+    system.name === 'banyan' ? claimNodes(finderOf(options, bench.cores)) : system,
+  );
+  return withGroups(bench, taking, async (groups) => {
+    for (const group of groups) await group.allUp();
+    const rows: Row[] = [];
+    for (const clients of CLAIM_CLIENTS) {
+      const contenders = groups.map((group): Contender => ({
+        name: group.system.name,
+        measure: () => measureClaims(bench, group, clients),
+      }));
+      rows.push(...(await runRounds(`claim-${clients}`, contenders, options.rounds)));
+    }
+    return rows;
+  });
+}
+
+async function runClaimsWan(bench: Bench, options: Options) {
+  say('starting registers over three regions');
+  const system = claimNodes(finderOf(options, bench.cores));
+  const group = await Group.start(system, join(bench.cache, 'run', 'claims-wan'), WAN_PLAN);
+  try {
+    await group.allUp();
+    await sleep(1_500); // The links come up.
+    const rows: Row[] = [];
+    for (const node of group.nodes) {
+      const measure = (): Promise<Round> => measureClaimWan(bench, group, node);
+      const contenders = [{ name: 'banyan', measure }];
+      rows.push(...(await runRounds(`claim-wan ${node.region}`, contenders, 1)));
+    }
+    for (const node of group.nodes) {
+      const measure = (): Promise<Round> => measureClaimOutage(bench, group, node);
+      const contenders = [{ name: 'banyan', measure }];
+      rows.push(...(await runRounds(`claim-outage ${node.region}`, contenders, 1)));
+    }
+    return rows;
+  } finally {
+    await group.end();
+  }
+}
+
 async function main(): Promise<void> {
   const options = readOptions();
   const cores = cpus().map((_, core) => core);
@@ -259,6 +313,10 @@ async function main(): Promise<void> {
   if (has('outage')) rows.push(...(await runOutage(bench, systems, options)));
   if (has('recovery')) rows.push(...(await runRecovery(bench, systems)));
   if (has('wan')) rows.push(...(await runWan(bench, systems)));
+  if (has('claims')) rows.push(...(await runClaims(bench, systems, options)));
+  if (has('claims-wan') && systems.some(({ name }) => name === 'banyan')) {
+    rows.push(...(await runClaimsWan(bench, options)));
+  }
   const versions = Object.fromEntries(systems.map(({ name, version }) => [name, version]));
   const verdicts = verdictsOf(rows, fsyncMs);
   const machine = { ...machineFacts(ROOT), fsyncMs, loadBefore, loadAfter: loadavg()[0] };

@@ -11,7 +11,7 @@ import { Group, sleep, type GroupPlan, type Node, type System } from './systems.
 export type Figures = Readonly<Record<string, number>>;
 export type Round = { readonly figures: Figures } | { readonly wrong: string };
 
-export const PART_IDS = ['rates', 'outage', 'recovery', 'wan'] as const;
+export const PART_IDS = ['rates', 'outage', 'recovery', 'wan', 'claims', 'claims-wan'] as const;
 export type PartId = (typeof PART_IDS)[number];
 
 /** What all parts need. */
@@ -108,7 +108,7 @@ export async function measureRate(
   return { figures: rateFigures(result) };
 }
 
-function rateFigures(result: LoadResult): Figures {
+export function rateFigures(result: LoadResult): Figures {
   const { seconds, requests, latencyUs, systemCpuMicros, cpuSeconds } = result;
   return {
     perSecond: requests / seconds,

@@ -39,7 +39,16 @@ export function tablesOf(rows: readonly Row[]): readonly (readonly [string, Tabl
     ...(SHAPES.some(({ id }) => has(id)) ? [['rates', ratesTable(rows)] as const] : []),
     ...(has('outage') ? [['the leader is killed', outageTable(rows)] as const] : []),
     ...(has('recovery') ? [['a long log', recoveryTable(rows)] as const] : []),
-    ...(has('wan') ? [['commits over the round trips of npm start', wanTable(rows)] as const] : []),
+    ...(has('claim-1') ? [['claims of new keys', claimsTable(rows)] as const] : []),
+    ...(has('claim-wan')
+      ? [['registers over the round trips of npm start', claimWanTable(rows)] as const]
+      : []),
+    ...(has('claim-outage')
+      ? [['a region is killed under claims', claimOutageTable(rows)] as const]
+      : []),
+    ...(has('wan ')
+      ? [['commits over the round trips of npm start', wanTable(rows)] as const]
+      : []),
   ];
 }
 
@@ -68,6 +77,53 @@ function ratesTable(rows: readonly Row[]): Table {
   });
   const head = ['what', 'system', 'per second', '× etcd', 'p50 ms', '× etcd', 'p99 ms'];
   return [[...head, 'CPU µs each', 'cores busy', 'generator %', 'remarks'], ...lines];
+}
+
+function claimsTable(rows: readonly Row[]): Table {
+  const lines = rows
+    .filter(({ part }) => /^claim-\d/.test(part))
+    .map((row) => {
+      const cell = (name: string, digits: number): string =>
+        show(figureOf(row, name)?.median, digits);
+      const isOwn = row.system === 'banyan';
+      const clients = row.part.replace('claim-', '');
+      return [
+        clients,
+        row.system,
+        cell('perSecond', 0),
+        isOwn ? showSpread(ratioOf(rows, row.part, 'perSecond')) : '',
+        cell('latencyMsP50', 3),
+        cell('latencyMsP99', 2),
+        cell('cpuMicrosEach', 0),
+        cell('coresBusy', 2),
+        row.wrong ?? '',
+      ];
+    });
+  const head = ['clients', 'system', 'claims per second', '× etcd', 'p50 ms', 'p99 ms'];
+  return [[...head, 'CPU µs each', 'cores busy', 'remarks'], ...lines];
+}
+
+function claimWanTable(rows: readonly Row[]): Table {
+  const lines = rows
+    .filter(({ part }) => part.startsWith('claim-wan '))
+    .map((row) => {
+      const cells = ['floorMs', 'warmMsP50', 'coldMsP50'].map((name) =>
+        show(figureOf(row, name)?.median, 1),
+      );
+      return [row.part.replace('claim-wan ', ''), ...cells, row.wrong ?? ''];
+    });
+  return [['client in', 'nearest quorum ms', 'warm p50 ms', 'cold p50 ms', 'remarks'], ...lines];
+}
+
+function claimOutageTable(rows: readonly Row[]): Table {
+  const lines = rows
+    .filter(({ part }) => part.startsWith('claim-outage '))
+    .map((row) => {
+      const cells = ['calmMs', 'outageMs'].map((name) => show(figureOf(row, name)?.median, 0));
+      return [row.part.replace('claim-outage ', ''), ...cells, row.wrong ?? ''];
+    });
+  const head = ['killed', 'longest without an answer before, ms', 'after, ms', 'remarks'];
+  return [head, ...lines];
 }
 
 function outageTable(rows: readonly Row[]): Table {
@@ -133,6 +189,13 @@ export function verdictsOf(rows: readonly Row[], fsyncMs: number): readonly Verd
     const most = floor * 1.1 + fsyncMs;
     const text = `commit p50 led from ${leader}: ≤ 1.1 × ${floor} ms + fsync`;
     claim(text, figureOf(row, 'commitMsP50'), (seen) => seen <= most);
+  }
+  for (const row of rows) {
+    const [kind, region] = row.part.split(' ');
+    if (kind !== 'claim-wan') continue;
+    const floor = figureOf(row, 'floorMs')?.median ?? 0;
+    const text = `warm change p50 from ${region}: ≤ 1.1 × ${floor} ms + fsync`;
+    claim(text, figureOf(row, 'warmMsP50'), (seen) => seen <= floor * 1.1 + fsyncMs);
   }
   return verdicts;
 }

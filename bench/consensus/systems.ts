@@ -187,7 +187,7 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-async function ask(url: string, init: RequestInit): Promise<Record<string, unknown> | null> {
+export async function ask(url: string, init: RequestInit): Promise<Record<string, unknown> | null> {
   try {
     const response = await fetch(url, { ...init, signal: AbortSignal.timeout(ASK_MS) });
     const value: unknown = await response.json();

@@ -4,6 +4,7 @@
  *
  *   etcd     gRPC over HTTP/2: KV/Put and KV/Range, header fields indexed after the first request
  *   banyan   HTTP/1.1: PUT and GET /v1/kv/KEY; --sessions gives every client a session of its own
+ *   claims   --op claim: a key that nobody had before. KV/Txn that creates it, or PUT /v1/claims/KEY
  *
  * Keys are drawn at random from --keys; with --fill N they are put in order, N puts and no more.
  * Values are random bytes. An answer is right when it is whole
@@ -77,7 +78,7 @@ static double quantile_us(const struct histogram *h, double q) {
 
 /* ---- State ---- */
 
-enum op { PUT, GET, LOCAL };
+enum op { PUT, GET, LOCAL, CLAIM };
 
 struct client {
   int fd; /* -1: not open. */
@@ -217,8 +218,34 @@ static size_t put_varint(unsigned char *to, uint64_t number) {
   return at;
 }
 
-static void send_grpc(struct client *c, const char *key, bool is_put, bool is_local) {
-  unsigned char head[256], message[64 + VALUE_BYTES_MAX];
+/* Field `number` with so many bytes. */
+static size_t put_field(unsigned char *to, int number, const void *bytes, size_t len) {
+  size_t at = 0;
+  to[at++] = (unsigned char)(number << 3 | 2);
+  at += put_varint(to + at, len);
+  memcpy(to + at, bytes, len);
+  return at + len;
+}
+
+/* A transaction: where nobody has created the key, put it. */
+static size_t put_txn(unsigned char *to, const char *key) {
+  static unsigned char compare[64], put[64 + VALUE_BYTES_MAX], request[80 + VALUE_BYTES_MAX];
+  size_t compare_len = 0, put_len = 0, request_len, at;
+  compare[compare_len++] = 2 << 3; /* target: the revision of its creation */
+  compare[compare_len++] = 1;
+  compare_len += put_field(compare + compare_len, 3, key, strlen(key));
+  compare[compare_len++] = 5 << 3; /* is 0 */
+  compare[compare_len++] = 0;
+  put_len += put_field(put, 1, key, strlen(key));
+  put_len += put_field(put + put_len, 2, value, (size_t)options.value_bytes);
+  request_len = put_field(request, 2, put, put_len);
+  at = put_field(to, 1, compare, compare_len);
+  return at + put_field(to + at, 2, request, request_len);
+}
+
+static void send_grpc(struct client *c, const char *key, enum op op) {
+  bool is_put = op == PUT, is_local = op == LOCAL;
+  unsigned char head[256], message[256 + VALUE_BYTES_MAX];
   size_t head_len = 0, len = 5;
   if (c->stream == 0) {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -238,7 +265,8 @@ static void send_grpc(struct client *c, const char *key, bool is_put, bool is_lo
   head[head_len++] = 0x83; /* :method: POST */
   head[head_len++] = 0x86; /* :scheme: http */
   if (!c->headers_indexed) {
-    const char *path = is_put ? "/etcdserverpb.KV/Put" : "/etcdserverpb.KV/Range";
+    const char *path = op == CLAIM ? "/etcdserverpb.KV/Txn"
+        : is_put ? "/etcdserverpb.KV/Put" : "/etcdserverpb.KV/Range";
     head_len += hpack_literal(head + head_len, 4, "", path);
     head_len += hpack_literal(head + head_len, 1, "", "127.0.0.1");
     head_len += hpack_literal(head + head_len, 31, "", "application/grpc");
@@ -247,16 +275,9 @@ static void send_grpc(struct client *c, const char *key, bool is_put, bool is_lo
   } else {
     for (int i = 3; i >= 0; i--) head[head_len++] = (unsigned char)(0x80 | (HEADER_TABLE_FIRST + i));
   }
-  size_t key_len = strlen(key);
-  message[len++] = 1 << 3 | 2;
-  len += put_varint(message + len, key_len);
-  memcpy(message + len, key, key_len);
-  len += key_len;
+  len += op == CLAIM ? put_txn(message + len, key) : put_field(message + len, 1, key, strlen(key));
   if (is_put) {
-    message[len++] = 2 << 3 | 2;
-    len += put_varint(message + len, (uint64_t)options.value_bytes);
-    memcpy(message + len, value, (size_t)options.value_bytes);
-    len += (size_t)options.value_bytes;
+    len += put_field(message + len, 2, value, (size_t)options.value_bytes);
   } else if (is_local) {
     message[len++] = 7 << 3; /* serializable */
     message[len++] = 1;
@@ -286,7 +307,7 @@ static void send_http(struct client *c, const char *key, enum op op) {
     return;
   }
   c->session_asked = false;
-  if (op != PUT) {
+  if (op != PUT && op != CLAIM) {
     len = snprintf(head, sizeof head, "GET /v1/kv/%s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", key,
         op == LOCAL ? "?read=local" : "");
     put_bytes(c, head, (size_t)len);
@@ -299,8 +320,8 @@ static void send_http(struct client *c, const char *key, enum op op) {
         (unsigned long long)c->session, seq, seq);
   }
   len = snprintf(head, sizeof head,
-      "PUT /v1/kv/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%sContent-Length: %d\r\n\r\n", key, session,
-      options.value_bytes);
+      "PUT /v1/%s/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%sContent-Length: %d\r\n\r\n",
+      op == CLAIM ? "claims" : "kv", key, session, options.value_bytes);
   put_bytes(c, head, (size_t)len);
   put_bytes(c, value, (size_t)options.value_bytes);
 }
@@ -312,6 +333,8 @@ static void send_next(struct client *c) {
   enum op op = options.fill > 0 ? PUT : options.op;
   if (options.fill > 0 && fill_next >= options.fill) return;
   uint64_t number = options.fill > 0 ? fill_next++ % options.keys : next_random() % options.keys;
+  static uint64_t claims;
+  if (op == CLAIM) number = options.seed << 32 | claims++;
   snprintf(key, sizeof key, "bench-%08llu", (unsigned long long)number);
   uint64_t random = next_random(); /* No two values are the same. */
   memcpy(value, &random, sizeof random);
@@ -320,7 +343,7 @@ static void send_next(struct client *c) {
     drop(c, &result.refused);
     return;
   }
-  if (options.is_etcd) send_grpc(c, key, op == PUT, op == LOCAL);
+  if (options.is_etcd) send_grpc(c, key, op);
   else send_http(c, key, op);
   c->waiting = true;
   c->from_ns = now_ns();
@@ -379,7 +402,7 @@ static bool read_http2(struct client *c) {
     }
     if (stream != c->stream || (type != 0 && type != 1) || (flags & 1) == 0) continue;
     /* A unary call that failed ends without a message. */
-    size_t least = options.op == PUT || options.fill > 0 ? 6 : 5 + (size_t)options.value_bytes;
+    size_t least = options.op == PUT || options.op == CLAIM || options.fill > 0 ? 6 : 5 + (size_t)options.value_bytes;
     if (c->message_len < least) {
       wrong(c, "refused", (const char *)f + 9, len);
       return false;
@@ -404,7 +427,7 @@ static bool read_http1(struct client *c) {
   if (head + body > IN_BYTES - 1) die("answer");
   if (c->in_len < head + body) return true;
   int status = atoi(c->in + 9);
-  bool is_get = options.op != PUT && options.fill == 0 && !c->session_asked;
+  bool is_get = options.op != PUT && options.op != CLAIM && options.fill == 0 && !c->session_asked;
   bool is_right = status / 100 == 2 && (!is_get || body == (size_t)options.value_bytes);
   if (!is_right || c->in_len > head + body) {
     wrong(c, "answer", c->in, c->in_len);
@@ -456,7 +479,8 @@ static void read_options(int argc, char **argv) {
     if (strcmp(name, "--ports") == 0) read_ports(text);
     else if (strcmp(name, "--protocol") == 0) options.is_etcd = strcmp(text, "etcd") == 0;
     else if (strcmp(name, "--op") == 0) {
-      options.op = strcmp(text, "put") == 0 ? PUT : strcmp(text, "get") == 0 ? GET : LOCAL;
+      options.op = strcmp(text, "put") == 0 ? PUT
+          : strcmp(text, "get") == 0 ? GET : strcmp(text, "claim") == 0 ? CLAIM : LOCAL;
     }
     else if (strcmp(name, "--clients") == 0) options.clients = atoi(text);
     else if (strcmp(name, "--value") == 0) options.value_bytes = atoi(text);

@@ -294,6 +294,8 @@ class Hub implements PeerHub {
       link.close('unreachable', 'the link is not wanted');
       return;
     }
+    // Of one that another one stands in for, too: what was begun on it goes on for a while.
+    link.setDelay(slot.address.delayMs / 2);
     const earlier = slot.link;
     if (earlier !== null && !this.isReplacing(link, earlier)) {
       slot.retired.add(link);
@@ -301,7 +303,6 @@ class Hub implements PeerHub {
       return;
     }
     this.stopDialling(slot);
-    link.setDelay(slot.address.delayMs / 2);
     slot.link = link;
     slot.failures = 0;
     slot.connects += 1;
