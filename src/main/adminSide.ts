@@ -17,6 +17,8 @@ export interface AdminSideOptions {
   readonly access: () => AccessRules;
   readonly nowMs: () => number;
   readonly log: Log;
+  /** Told of every caller that was not let in. */
+  readonly onRefused: (code: string) => void;
 }
 
 export interface AdminSide {
@@ -29,7 +31,7 @@ export interface AdminSide {
 
 /** Listens. Rejects where the address or the certificates cannot be had. */
 export async function openAdminSide(options: AdminSideOptions): Promise<AdminSide> {
-  const { views, routes, access, nowMs, log } = options;
+  const { views, routes, access, nowMs, log, onRefused } = options;
   const { address, tls } = options.shell;
   const server = await startAdminServer({
     ...address,
@@ -41,7 +43,11 @@ export async function openAdminSide(options: AdminSideOptions): Promise<AdminSid
     onError: (cause) => log.error('admin-view-failed', { cause: String(cause) }),
     onChange: ({ caller: { who, from }, path, status }) =>
       log.info('admin-change', { who, from, path, status }),
-    onRefused: ({ code }, remote) => log.warn('admin-refused', { code, remote }),
+    onRefused: ({ status, code }, remote) => {
+      onRefused(code);
+      // Who is refused for coming too often is not given a line each time.
+      if (status !== 429) log.warn('admin-refused', { code, remote });
+    },
   });
   const scheme = tls === null ? 'http' : 'https';
   return {

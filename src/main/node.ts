@@ -452,6 +452,7 @@ class LiveNode implements RunningNode {
       access: () => this.#access(admin.access),
       nowMs: () => clock.nowMs(),
       log,
+      onRefused: (code) => metrics.httpRefused(`admin_${code}`),
     });
     this.#open.push(side);
     this.#admin = side;

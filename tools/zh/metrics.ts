@@ -22,7 +22,8 @@ const METRICS_ZH: Readonly<Record<MetricName, string>> = {
   banyan_shed_pressure: '因事件循环延迟而拒绝的级别：0 无，1 全部 batch，2 加上 standard，3 全部。',
   banyan_loop_lag_seconds: '上一间隔内持续存在的事件循环延迟。',
   banyan_http_connections: '客户端的打开连接。',
-  banyan_http_refused_total: '网关处理之前即拒绝的请求：格式错误、过大、过慢。',
+  banyan_http_refused_total:
+    '网关处理之前即拒绝的请求：格式错误、过大、过慢；admin_…：由管理接口拒绝。',
   banyan_request_bytes_total: '请求体的字节数。',
   banyan_response_bytes_total: '响应体的字节数。',
   banyan_attempts_total: '尝试，按去处与结局分。',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { z } from 'zod';
@@ -255,6 +256,48 @@ test('who comes too often gets 429 and is told when to come again', async () => 
   assert.equal((await get('/admin/v1/list')).status, 200);
   assert.equal((await get('/livez')).status, 429, 'probes count, too');
   nowMs += 60_000;
+});
+
+test('one address holds so many connections and no more', async () => {
+  const { connectionsPerAddressMax } = ADMIN_LIMITS;
+  const small = await startAdminServer({
+    host: '127.0.0.1',
+    port: 0,
+    views,
+    routes,
+    access: null,
+    nowMs: () => 0,
+  });
+  const open = (from: string): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ port: small.port, host: '127.0.0.1', localAddress: from });
+      socket.once('error', reject);
+      // What is broken at once still connects: an answer tells that it was taken.
+      socket.once('connect', () => socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'));
+      socket.once('data', () => resolve(socket));
+      socket.once('close', () => reject(new Error('broken')));
+    });
+  const sockets: Socket[] = [];
+  try {
+    for (let count = 0; count < connectionsPerAddressMax; count += 1) {
+      sockets.push(await open('127.0.0.1'));
+    }
+    await assert.rejects(open('127.0.0.1'));
+    sockets.push(await open('127.0.0.2'));
+    const [first] = sockets;
+    assert.ok(first !== undefined);
+    first.destroy();
+    await new Promise((resolve) => first.once('close', resolve));
+    let again: Socket | null = null;
+    for (let tries = 0; again === null && tries < 100; tries += 1) {
+      again = await open('127.0.0.1').catch(() => null);
+    }
+    assert.ok(again !== null, 'a place that is free is given');
+    sockets.push(again);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await small.close();
+  }
 });
 
 test('a taken port is an error and no crash', async () => {

@@ -15,11 +15,13 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import { TLSSocket, type SecureContextOptions, type TlsOptions } from 'node:tls';
 
+import { ADMIN_LIMITS } from '../../base/adminLimits.ts';
 import type { Role } from '../../base/adminRoles.ts';
 import { OBSERVE_LIMITS } from '../../base/limits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { AccessGuard, type AccessRules, type Credentials } from './access.ts';
 import { clientCertificateOf } from './clientCertificate.ts';
+import { limitConnections } from './connections.ts';
 import { PROBES, type Probe } from './probes.ts';
 import type { AdminAnswer, AdminRefusal, Caller, ServedRoute } from './route.ts';
 
@@ -68,7 +70,7 @@ export interface AdminServerOptions {
   readonly onError?: (cause: unknown) => void;
   /** Told of every POST that was let in. */
   readonly onChange?: (told: AdminCallTold) => void;
-  /** Told of callers that were not let in: not of those who only come too often. */
+  /** Told of callers that were not let in. */
   readonly onRefused?: (refusal: AdminRefusal, remote: string) => void;
 }
 
@@ -107,6 +109,7 @@ export function startAdminServer(options: AdminServerOptions): Promise<AdminServ
         );
   const server = tlsServer ?? createServer(limits, serve);
   server.maxConnections = OBSERVE_LIMITS.adminConnectionsMax;
+  limitConnections(server, ADMIN_LIMITS.connectionsPerAddressMax);
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, () => {
@@ -231,9 +234,7 @@ class Desk {
   #refuseCaller(request: IncomingMessage, response: ServerResponse, refusal: AdminRefusal): void {
     if (refusal.status === 401)
       response.setHeader('www-authenticate', 'Bearer realm="banyan-admin"');
-    if (refusal.status !== 429) {
-      this.#options.onRefused?.(refusal, remoteOf(request));
-    }
+    this.#options.onRefused?.(refusal, remoteOf(request));
     response.setHeader('connection', 'close'); // A body that nobody reads may follow.
     refuse(response, refusal);
   }

@@ -127,7 +127,7 @@ export const METRICS = {
   banyan_loop_lag_seconds: gauge('Lag of the event loop that stood through the last interval.'),
   banyan_http_connections: gauge('Open connections of clients.'),
   banyan_http_refused_total: counter(
-    'Requests refused before the gateway saw them: malformed, too large, too slow.',
+    'Requests refused before the gateway saw them: malformed, too large, slow; admin_…: by the admin API.',
     ['code'],
   ),
   banyan_request_bytes_total: counter('Bytes of request bodies.'),

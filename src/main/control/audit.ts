@@ -18,7 +18,7 @@ interface Claimed {
 
 /** What the credentials prove stands first, what the request says of its sender in brackets. */
 export function auditOf({ who, from }: Caller, claimed: Claimed, what: string): AuditInput {
-  const told = claimed.who === 'unknown' ? who : `${who} (${claimed.who})`;
+  const told = claimed.who === 'unknown' ? who : `${who} (${claimed.who.replace(/[()]/g, '')})`;
   const { auditCharsMax } = CONTROL_LIMITS;
   return {
     who: told.slice(0, auditCharsMax),
