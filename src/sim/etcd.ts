@@ -33,8 +33,6 @@ export interface EtcdFaults {
   readonly answerLost: number;
   /** It takes effect after its caller gave up. */
   readonly late: number;
-  /** Watches stay open and tell nothing. */
-  readonly isSilent: boolean;
   /** Nothing comes through, and watches break. */
   readonly isCut: boolean;
 }
@@ -43,7 +41,6 @@ const NO_FAULTS: EtcdFaults = {
   requestLost: 0,
   answerLost: 0,
   late: 0,
-  isSilent: false,
   isCut: false,
 };
 
@@ -52,6 +49,8 @@ interface Watcher {
   readonly key: string;
   readonly end: string;
   next: EtcdRevision;
+  /** It stays open and tells nothing. */
+  isSilent: boolean;
   readonly handler: EtcdWatchHandler;
 }
 
@@ -99,6 +98,11 @@ export class SimEtcd {
     for (const { handler } of broken) {
       this.#timers.after(1, () => handler.onEnd('the connection broke', null));
     }
+  }
+
+  /** Those that are open now stay so, and tell nothing any more. */
+  silenceWatches(client: string): void {
+    for (const watcher of this.#watchers) if (watcher.client === client) watcher.isSilent = true;
   }
 
   compact(): void {
@@ -262,7 +266,7 @@ export class SimEtcd {
   // Watches.
 
   #watch(client: string, key: string, end: string, from: EtcdRevision, handler: EtcdWatchHandler) {
-    const watcher: Watcher = { client, key, end, next: from, handler };
+    const watcher: Watcher = { client, key, end, next: from, isSilent: false, handler };
     const isCut = this.#faults.get(client)?.isCut === true;
     let isClosed = false;
     this.#timers.after(2, () => {
@@ -285,8 +289,7 @@ export class SimEtcd {
   }
 
   #feed(watcher: Watcher): void {
-    const isSilent = this.#faults.get(watcher.client)?.isSilent === true;
-    if (!this.#watchers.includes(watcher) || isSilent || !this.#hasQuorum) return;
+    if (!this.#watchers.includes(watcher) || watcher.isSilent || !this.#hasQuorum) return;
     const { key, end, next, handler } = watcher;
     const due = this.#log.filter(({ revision }) => revision >= next);
     watcher.next = Math.max(next, this.#revision + 1);

@@ -14,7 +14,7 @@ import {
   type Head,
   type Layout,
 } from './layout.ts';
-import type { AgreedChange } from './replica.ts';
+import type { AgreedChange, WholeState } from './replica.ts';
 import type { EtcdEvent, EtcdItem, EtcdOperation, EtcdRevision } from './store.ts';
 
 /** The operations of one change; null: it changes nothing. */
@@ -99,14 +99,12 @@ function readGroup(layout: Layout, at: EtcdRevision, group: readonly EtcdEvent[]
     else return null;
   }
   const { revision } = head;
-  return { head, agreed: { at, change: { revision, events }, record: marked.record } };
+  const { record, mark } = marked;
+  return { head, agreed: { at, change: { revision, events }, record, mark } };
 }
 
-/** A whole state as it is listed. Null: it is none, and `detail` says why. */
-export function readList(
-  layout: Layout,
-  items: readonly EtcdItem[],
-): { readonly head: Head; readonly state: ControlState } | string {
+/** A whole state as it is listed; text: it is none, and why. */
+export function readList(layout: Layout, items: readonly EtcdItem[]): WholeState | string {
   const state = new ControlState();
   const headItem = items.find(({ key }) => key === layout.head);
   const head = headItem === undefined ? null : decodeHead(headItem.value);
@@ -115,6 +113,7 @@ export function readList(
   state.compactedTo = head.revision;
   state.appliedIndex = headItem.modRevision;
   let last: Revision | null = null;
+  let mark = '';
   for (const { key, value } of items) {
     if (key.startsWith(layout.keys)) {
       const item = decodeItem(value);
@@ -123,17 +122,19 @@ export function readList(
       }
       state.put(item);
     } else if (key.startsWith(layout.audit)) {
-      const record = decodeRecord(value)?.record ?? null;
-      if (record === null || (last !== null && record.revision !== last + 1)) {
+      const marked = decodeRecord(value);
+      const record = marked?.record ?? null;
+      if (marked === null || record === null || (last !== null && record.revision !== last + 1)) {
         return `the record ${key} cannot be read`;
       }
       last = record.revision;
+      mark = marked.mark;
       state.keepRecord(record);
     }
   }
   if (head.revision > 0 && last !== head.revision)
     return 'the record of the last change is missing';
-  return { head, state };
+  return { lineage: head.lineage, mark, state };
 }
 
 function isSound(item: KeyValue, head: Head): boolean {

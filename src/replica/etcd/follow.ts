@@ -10,13 +10,14 @@
  */
 
 import { assert } from '../../base/assert.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { ETCD_LIMITS } from '../../base/etcdLimits.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { Revision } from '../control/types.ts';
 import { readEvents, readList } from './agreed.ts';
 import type { EtcdKeep } from './keep.ts';
-import { decodeHead, encodeHead, type Head, type Layout } from './layout.ts';
+import { decodeHead, decodeRecord, encodeHead, type Head, type Layout } from './layout.ts';
 import { encodeChange, snapshotOf, type AgreedChange, type EtcdReplica } from './replica.ts';
 import {
   endOf,
@@ -241,13 +242,12 @@ export class EtcdFollower {
     const { layout, replica, keep, onMoved, onNote } = this.#options;
     const read = readList(layout, items);
     if (typeof read === 'string') return this.#fail(`what etcd holds is damaged: ${read}`);
-    const { head, state } = read;
-    keep.replace(snapshotOf(head.lineage, state), (result) => {
+    keep.replace(snapshotOf(read), (result) => {
       this.#kept(result.ok ? null : result.error.detail);
       if (attempt !== this.#attempt) return;
       this.#mustList = false;
-      replica.take(head.lineage, state);
-      onNote('etcd-listed', `revision ${head.revision}`);
+      replica.take(read);
+      onNote('etcd-listed', `revision ${read.state.revision}`);
       onMoved();
       this.#follow(attempt, seen.revision + 1);
     });
@@ -376,9 +376,11 @@ function refusalOf(replica: EtcdReplica, { head, headItem, own }: Seen): string 
   if (head.revision < revision) {
     return `etcd went back to revision ${head.revision}, this node has ${revision}`;
   }
-  const isSame = head.revision === revision ? headItem.modRevision === at : own?.modRevision === at;
-  // The record of an old revision may be gone by its age.
-  const isUnknown = head.revision > revision && own === null;
-  if (isSame || isUnknown) return null;
+  // Revisions of etcd come again after a restore from a backup; marks do not.
+  const mark = own === null ? null : (decodeRecord(own.value)?.mark ?? null);
+  const isFirst = revision === 0 && (head.revision > 0 || headItem.modRevision === at);
+  // The record of an old revision is gone by its age.
+  const isGone = own === null && head.revision - revision >= CONTROL_LIMITS.auditRecordsMax;
+  if (isFirst || isGone || mark === replica.mark) return null;
   return `etcd has another revision ${revision} than this node`;
 }

@@ -24,7 +24,7 @@ import type { Kept } from './keep.ts';
 import type { EtcdRevision } from './store.ts';
 
 const VERSION = 1;
-const LINEAGE_CHARS_MAX = 64;
+const NAME_CHARS_MAX = 64;
 
 /** One revision of the state, as the cluster told it. */
 export interface AgreedChange {
@@ -32,11 +32,22 @@ export interface AgreedChange {
   readonly at: EtcdRevision;
   readonly change: Change;
   readonly record: AuditRecord;
+  /** Of the attempt that made it: no other history has the same one. */
+  readonly mark: string;
+}
+
+/** A whole state, and where it comes from. */
+export interface WholeState {
+  readonly lineage: string;
+  /** Of its last change; empty: there was none. */
+  readonly mark: string;
+  readonly state: ControlState;
 }
 
 export class EtcdReplica implements ControlView {
   #state = new ControlState();
   #lineage: string | null = null;
+  #mark = '';
 
   get revision(): Revision {
     return this.#state.revision;
@@ -54,6 +65,11 @@ export class EtcdReplica implements ControlView {
   /** The cluster's revision at which this state came to be; 0 for the founded, empty one. */
   get at(): EtcdRevision {
     return this.#state.appliedIndex;
+  }
+
+  /** Of the last change; empty: there was none. */
+  get mark(): string {
+    return this.#mark;
   }
 
   get(key: string): KeyValue | null {
@@ -79,7 +95,7 @@ export class EtcdReplica implements ControlView {
     return planTransaction(this.#state, transaction, Math.max(wallMs, last));
   }
 
-  apply({ at, change, record }: AgreedChange): void {
+  apply({ at, change, record, mark }: AgreedChange): void {
     assert(at > this.#state.appliedIndex, 'the cluster moves forward');
     for (const event of change.events) {
       if (event.kind === 'put') this.#state.put(event.item);
@@ -87,17 +103,19 @@ export class EtcdReplica implements ControlView {
     }
     this.#state.commit(change, record);
     this.#state.appliedIndex = at;
+    this.#mark = mark;
   }
 
   /** Takes a whole state; what watchers had not taken is gone for them. */
-  take(lineage: string, state: ControlState): void {
+  take({ lineage, mark, state }: WholeState): void {
     assert(state.revision >= this.#state.revision, 'the state moves forward');
     this.#lineage = lineage;
+    this.#mark = mark;
     this.#state = state;
   }
 
   snapshot(): Uint8Array {
-    return snapshotOf(this.#lineage ?? '', this.#state);
+    return snapshotOf({ lineage: this.#lineage ?? '', mark: this.#mark, state: this.#state });
   }
 
   /** Takes what the disk has; false: there is nothing, or nothing of this version. */
@@ -105,10 +123,12 @@ export class EtcdReplica implements ControlView {
     if (kept.snapshot === null) return false;
     const reader = new ByteReader(kept.snapshot);
     if (reader.u8() !== VERSION) return false;
-    const lineage = reader.text(LINEAGE_CHARS_MAX);
+    const lineage = reader.text(NAME_CHARS_MAX);
+    const mark = reader.text(NAME_CHARS_MAX);
     const state = decodeState(reader.blob(reader.left));
     if (state === null || !reader.isDone() || lineage === '') return false;
     this.#lineage = lineage;
+    this.#mark = mark;
     this.#state = state;
     for (const frame of kept.frames) {
       const agreed = decodeChange(frame);
@@ -120,12 +140,13 @@ export class EtcdReplica implements ControlView {
   }
 }
 
-export function snapshotOf(lineage: string, state: ControlState): Uint8Array {
-  return new ByteWriter().u8(VERSION).text(lineage).blob(encodeState(state)).finish();
+export function snapshotOf({ lineage, mark, state }: WholeState): Uint8Array {
+  const writer = new ByteWriter().u8(VERSION).text(lineage).text(mark);
+  return writer.blob(encodeState(state)).finish();
 }
 
-export function encodeChange({ at, change, record }: AgreedChange): Uint8Array {
-  const writer = new ByteWriter().u64(at).u64(change.revision);
+export function encodeChange({ at, change, record, mark }: AgreedChange): Uint8Array {
+  const writer = new ByteWriter().u64(at).text(mark).u64(change.revision);
   writer.list(change.events, (event) => writeEvent(writer, event));
   writeRecord(writer, record);
   return writer.finish();
@@ -134,9 +155,10 @@ export function encodeChange({ at, change, record }: AgreedChange): Uint8Array {
 function decodeChange(bytes: Uint8Array): AgreedChange | null {
   const reader = new ByteReader(bytes);
   const at = reader.u64();
+  const mark = reader.text(NAME_CHARS_MAX);
   const revision = reader.u64();
   const events = reader.list(CONTROL_LIMITS.operationsMax, () => readEvent(reader));
   const record = readRecord(reader);
   if (!reader.isDone() || record.revision !== revision || events.length === 0) return null;
-  return { at, change: { revision, events }, record };
+  return { at, change: { revision, events }, record, mark };
 }
