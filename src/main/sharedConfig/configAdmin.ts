@@ -71,7 +71,7 @@ async function view(
   if (version !== null && whole === null) return unknownVersion(version);
   const text = whole === null || region === null ? whole : textFor(whole, region);
   const heard = await Promise.all(
-    shared.regions.map(async (name) => ({ name, report: await shared.askReport(name) })),
+    shared.regions.map(async (name) => ({ name, report: await shared.lastReport(name) })),
   );
   const { newest, base, rollout } = head;
   return ok({

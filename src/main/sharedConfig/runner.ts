@@ -19,7 +19,7 @@ export type Heard = RegionReport | 'none' | null;
 
 export interface RunnerOptions {
   readonly region: string;
-  readonly regions: readonly string[];
+  readonly regions: () => readonly string[];
   readonly engine: ControlEngine;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -69,10 +69,12 @@ export class RolloutRunner {
 
   async #step(isAlone: boolean): Promise<void> {
     const { engine, region, clock, log } = this.#options;
-    const seen = await this.#look();
-    // Read after the regions were: what they said is not older than what is decided from it.
+    // Read before the regions are asked: a region that is older than the head seems to have lost
+    // what it has. A head that has moved on meanwhile fails the comparison.
     const stored = readHead(engine.view);
-    if (stored === null || this.#isStopped) return;
+    if (stored === null) return;
+    const seen = await this.#look();
+    if (this.#isStopped) return;
     const step = nextStep(stored.head, seen, isAlone ? region : null, Math.round(clock.wallMs()));
     if (step === null) return;
     const audit: AuditInput = { who: 'banyan', from: region, what: step.what, why: '' };
@@ -88,7 +90,7 @@ export class RolloutRunner {
     const { regions, ask, clock } = this.#options;
     const seen = new Map<string, RegionSeen>();
     await Promise.all(
-      regions.map(async (region) => {
+      regions().map(async (region) => {
         const report = await ask(region);
         const nowMs = clock.nowMs();
         if (report === 'none') return;

@@ -23,6 +23,7 @@ import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
 import { assignedTo, readHead, readText } from '../../replica/sharedConfig/records.ts';
 import type { Counts } from '../../replica/sharedConfig/records.ts';
+import { readReport, reportingRegions } from '../../replica/sharedConfig/reports.ts';
 import type { ConfigProblem } from '../config/document.ts';
 import type { ControlBackend } from '../control/backend.ts';
 import { answerPeer, askRegion, parse } from '../control/peerCalls.ts';
@@ -38,6 +39,7 @@ import {
 import { ErrorWindow } from './errorWindow.ts';
 import { readLastApplied, writeLastApplied, type LastApplied } from './lastApplied.ts';
 import { RolloutRunner, type Heard } from './runner.ts';
+import { StateReports } from './stateReports.ts';
 
 const NO_EVENTS: ClientEvents = { onGone: () => {}, onDrain: () => {} };
 
@@ -72,6 +74,8 @@ export class SharedConfigNode {
   readonly #boot = randomBytes(6).readUIntBE(0, 6);
   readonly #window = new ErrorWindow();
   readonly #runner: RolloutRunner;
+  /** Null: regions are asked over their links. */
+  readonly #state: StateReports | null;
   #applied: LastApplied | null = null;
   #refused: RegionReport['refused'] = null;
   /** A head that is older than what the disk has: the control state here is behind. */
@@ -86,19 +90,30 @@ export class SharedConfigNode {
     const { region, otherRegions, backend, clock, timers, log } = options;
     this.#runner = new RolloutRunner({
       region,
-      regions: [region, ...otherRegions],
+      regions: () => this.regions,
       engine: backend.engine,
       clock,
       timers,
       log,
       leads: () => this.#leads(),
-      ask: (other) => this.askReport(other),
+      // What this region told, too: others that drive at the same time know no more.
+      ask: (other) =>
+        this.#state === null ? this.askReport(other) : Promise.resolve(this.#state.heard(other)),
     });
+    // With links everything is asked over those; with a group of our own there are links.
+    const { engine } = backend;
+    const report = () => this.#report();
+    this.#state =
+      otherRegions.length > 0 || backend.etcd === null
+        ? null
+        : new StateReports({ region, engine, clock, timers, report });
   }
 
-  /** Regions of the group, this one first. */
+  /** All regions that are known, this one first. */
   get regions(): readonly string[] {
-    return [this.#options.region, ...this.#options.otherRegions];
+    const { region, otherRegions, backend } = this.#options;
+    const told = this.#state === null ? [] : reportingRegions(backend.engine.view);
+    return [...new Set([region, ...otherRegions, ...told])];
   }
 
   /** The version in force here; 0: none. */
@@ -126,7 +141,7 @@ export class SharedConfigNode {
   moved(): Promise<void> {
     this.#tellHalt();
     this.#runner.wake();
-    return this.#catchUp();
+    return this.#catchUp().then(() => this.#state?.wake());
   }
 
   /** The node's own file has changed: what did not work with it may work now. */
@@ -138,6 +153,7 @@ export class SharedConfigNode {
     this.#isStopped = true;
     this.#timer?.cancel();
     this.#runner.stop();
+    this.#state?.stop();
   }
 
   gauges(): GaugeValues {
@@ -181,9 +197,17 @@ export class SharedConfigNode {
   async askReport(region: string): Promise<Heard> {
     const { upstream, timers } = this.#options;
     if (region === this.#options.region) return this.#report();
+    if (this.#state !== null) return this.#state.heard(region);
     const answer = await askRegion(upstream, timers, region, REPORT_PATH, null, reportSchema);
     // Whoever knows no such path (a witness) has no configuration either.
     return answer?.status === 404 ? 'none' : (answer?.value ?? null);
+  }
+
+  /** What is known of a region for people: without links what it told last. */
+  async lastReport(region: string): Promise<Heard> {
+    const told =
+      this.#state === null ? null : readReport(this.#options.backend.engine.view, region);
+    return told?.report ?? this.askReport(region);
   }
 
   /** What every region says of a text, with its own file and environment. */
@@ -191,6 +215,8 @@ export class SharedConfigNode {
     const { region, otherRegions, upstream, timers, host } = this.#options;
     const checked = new Map<string, readonly ConfigProblem[] | null>();
     checked.set(region, await host.check(text));
+    // Without links nobody else can be asked before.
+    for (const other of this.regions) if (!checked.has(other)) checked.set(other, null);
     await Promise.all(
       otherRegions.map(async (other) => {
         const answer = await askRegion(
@@ -201,8 +227,8 @@ export class SharedConfigNode {
           { text },
           problemsSchema,
         );
-        if (answer?.status === 404) return;
-        checked.set(other, answer?.value?.problems.map(problemOf) ?? null);
+        if (answer?.status === 404) checked.delete(other);
+        else checked.set(other, answer?.value?.problems.map(problemOf) ?? null);
       }),
     );
     return checked;
@@ -234,6 +260,7 @@ export class SharedConfigNode {
     void host.counts().then((counts) => this.#window.add(clock.nowMs(), counts));
     void this.again();
     this.#runner.wake();
+    this.#state?.wake();
     this.#timer = timers.after(SHARED_CONFIG_LIMITS.beforeStepMs, () => this.#tick());
   }
 

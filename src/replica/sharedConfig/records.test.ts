@@ -8,7 +8,9 @@ import { ControlMachine } from '../control/machine.ts';
 import { encodeCommand } from '../control/codec.ts';
 import type { Operation } from '../control/types.ts';
 import { putHead, putVersion, readHead, readVersion } from './records.ts';
+import type { RegionReport } from './judge.ts';
 import type { ConfigHead, ConfigVersion } from './records.ts';
+import { readReport, reportingRegions, tellReport } from './reports.ts';
 
 const PLAIN = { noNullPrototype: true } as const;
 const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
@@ -95,6 +97,21 @@ test('a version is read back as it was written', () => {
     bytes: 4_096,
   };
   deepEqual(readVersion(machineWith(putVersion(written)), 12), written);
+});
+
+test('what a region tells is read back as it was written', () => {
+  const report: RegionReport = {
+    boot: 7,
+    applied: 3,
+    refused: { version: 4, why: 'no such file' },
+    counts: { requests: 100, errors: 1 },
+    before: { requests: 10, errors: 0 },
+    out: ['vllm'],
+  };
+  const machine = machineWith(...tellReport('eu-central-1', report, AUDIT).success);
+  deepEqual(readReport(machine, 'eu-central-1'), { report, modRevision: 1 });
+  deepEqual(reportingRegions(machine), ['eu-central-1']);
+  equal(readReport(machine, 'us-east-2'), null);
 });
 
 test('what is no head of this version of the program is told from none', () => {

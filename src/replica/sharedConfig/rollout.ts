@@ -32,7 +32,10 @@ export interface RolloutStep {
   readonly isOver: boolean;
 }
 
-/** The next step; null: nothing is to be done now. `last`: a region that goes last, if it may. */
+/**
+ * The next step; null: nothing is to be done now. What the regions say must not be older than the
+ * head. `last`: a region that goes last, if it may.
+ */
 export function nextStep(
   head: ConfigHead,
   seen: SeenRegions,

@@ -1,0 +1,64 @@
+/**
+ * How regions fare, in the control state: for regions without links between them. `config/regions/NAME`
+ * holds what a region told last. Where there are links it is asked over those, and nothing is written.
+ */
+
+import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
+import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
+import type { ControlView } from '../control/engine.ts';
+import type { AuditInput, Transaction } from '../control/types.ts';
+import type { RegionReport } from './judge.ts';
+
+const PREFIX = 'config/regions/';
+const TYPE = 'config-region/1';
+const NAME_BYTES = 256;
+const WHY_BYTES = SHARED_CONFIG_LIMITS.refusalCharsMax * 4;
+
+export interface StoredReport {
+  readonly report: RegionReport;
+  /** Rises with each time that the region tells. */
+  readonly modRevision: number;
+}
+
+/** Regions that have ever told, by name. */
+export function reportingRegions(view: ControlView): readonly string[] {
+  const { regionsMax } = SHARED_CONFIG_LIMITS;
+  const { items } = view.range({ prefix: PREFIX, after: '', keysMax: regionsMax });
+  return items.map(({ key }) => key.slice(PREFIX.length));
+}
+
+export function readReport(view: ControlView, region: string): StoredReport | null {
+  const item = view.get(PREFIX + region);
+  const report = item?.type === TYPE ? decodeReport(item.value) : null;
+  return item === null || report === null ? null : { report, modRevision: item.modRevision };
+}
+
+export function tellReport(region: string, report: RegionReport, audit: AuditInput): Transaction {
+  const value = encodeReport(report);
+  const put = { kind: 'put', key: PREFIX + region, type: TYPE, value } as const;
+  return { kind: 'transaction', audit, compares: [], success: [put], failure: [] };
+}
+
+function encodeReport({ boot, applied, refused, counts, before, out }: RegionReport): Uint8Array {
+  const writer = new ByteWriter()
+    .u64(boot)
+    .u64(applied)
+    .bool(refused !== null);
+  if (refused !== null) writer.u64(refused.version).text(refused.why);
+  for (const { requests, errors } of [counts, before]) writer.u64(requests).u64(errors);
+  return writer.list(out, (target) => writer.text(target)).finish();
+}
+
+function decodeReport(bytes: Uint8Array): RegionReport | null {
+  const reader = new ByteReader(bytes);
+  const counts = () => ({ requests: reader.u64(), errors: reader.u64() });
+  const report: RegionReport = {
+    boot: reader.u64(),
+    applied: reader.u64(),
+    refused: reader.bool() ? { version: reader.u64(), why: reader.text(WHY_BYTES) } : null,
+    counts: counts(),
+    before: counts(),
+    out: reader.list(SHARED_CONFIG_LIMITS.outMax, () => reader.text(NAME_BYTES)),
+  };
+  return reader.isDone() ? report : null;
+}
