@@ -2,8 +2,9 @@
 
 import type { Command } from 'commander';
 
+import { ADMIN_ENVIRONMENT } from './adminCredentials.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
-import type { Language } from './messages.ts';
+import { text, type Language } from './messages.ts';
 
 /** What the page says beside the program's own words. */
 const WORDS = {
@@ -14,6 +15,8 @@ const WORDS = {
       'Messages are English, or Chinese where `LC_ALL`, `LC_MESSAGES` or `LANG` begins with `zh`. What',
       'programs read (`-o json`, logs, the API) is the same in both.',
     ],
+    variables: '## Environment of admin APIs',
+    variableColumns: '| variable | what it holds |',
     exitCodes: '## Exit codes',
     codes: '| code | meaning |',
     options: '| option | meaning |',
@@ -28,6 +31,8 @@ const WORDS = {
     about: [
       '提示为英文；`LC_ALL`、`LC_MESSAGES` 或 `LANG` 以 `zh` 开头时为中文。供程序读取的内容（`-o json`、日志、接口）两者相同。',
     ],
+    variables: '## 管理接口的环境变量',
+    variableColumns: '| 变量 | 内容 |',
     exitCodes: '## 退出码',
     codes: '| 退出码 | 含义 |',
     options: '| 选项 | 含义 |',
@@ -48,6 +53,14 @@ export function cliReference(program: Command, language: Language): string {
     words.made,
     '',
     ...words.about,
+    '',
+    words.variables,
+    '',
+    words.variableColumns,
+    '|---|---|',
+    ...Object.entries(ADMIN_ENVIRONMENT).map(
+      ([name, about]) => `| \`${name}\` | ${text(language, about)} |`,
+    ),
     '',
     words.exitCodes,
     '',

@@ -244,7 +244,8 @@ class LiveNode implements RunningNode {
 
   async reloadTls(): Promise<string | null> {
     const api = this.#loaded.shell.apiTls === null ? null : await this.#api?.reloadTls();
-    return api ?? (await this.#admin?.reloadTls()) ?? null;
+    const admin = await this.#admin?.reloadTls();
+    return [api, admin].find((problem) => typeof problem === 'string') ?? null;
   }
 
   async stop(): Promise<void> {
