@@ -1,0 +1,179 @@
+/** Whoever drives a roll-out, over a control state in memory and virtual time. */
+
+import { deepEqual, equal, match } from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
+import { VirtualTime } from '../../base/virtualTime.ts';
+import { createLog } from '../../io/observe/log.ts';
+import type { ControlEngine } from '../../replica/control/engine.ts';
+import { tellReport, readReport } from '../../replica/sharedConfig/reports.ts';
+import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
+import { RolloutRunner, type Heard, type RunnerOptions } from './runner.ts';
+import { StateReports } from './stateReports.ts';
+
+const [AP, EU] = ['ap-northeast-1', 'eu-central-1'] as const;
+const { askMs, silentMs } = SHARED_CONFIG_LIMITS;
+const AUDIT = { who: 'banyan', from: EU, what: 'test', why: '' };
+
+function engineOf(world: RolloutWorld): ControlEngine {
+  return {
+    view: world.machine,
+    transact: (transaction, done) => {
+      const isSuccess = world.run(transaction);
+      done({ ok: true, value: { isSuccess, revision: world.machine.revision, results: [] } });
+    },
+    confirm: (done) => done({ ok: true, value: world.machine.revision }),
+    onMoved: () => () => {},
+  };
+}
+
+function runnerOf(world: RolloutWorld, time: VirtualTime, more: Partial<RunnerOptions> = {}) {
+  return new RolloutRunner({
+    region: EU,
+    regions: () => [...world.regions.keys()],
+    engine: engineOf(world),
+    clock: time,
+    timers: time,
+    log: createLog('silent', {}, { write: () => {} }),
+    leads: () => 'alone',
+    ask: (region) => {
+      world.settle();
+      return Promise.resolve(world.silent.has(region) ? null : { ...world.region(region) });
+    },
+    ...more,
+  });
+}
+
+/** Lets what was begun go on to its next timer. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
+}
+
+async function pass(time: VirtualTime, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += askMs) {
+    time.advance(askMs);
+    await settled();
+  }
+}
+
+test('whoever leads takes a version through the regions, itself last', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  const runner = runnerOf(world, time);
+  runner.wake();
+  await pass(time, 10_000);
+  deepEqual(world.head, { newest: 1, base: 1, rollout: null });
+  const steps = world.machine.audit(1, 100).map(({ what }) => what.replace(/^[^:]*: /, ''));
+  deepEqual(steps.slice(1), [
+    `goes to ${AP}`,
+    `bakes in ${AP}`,
+    `goes to ${EU}`,
+    `bakes in ${EU}`,
+    'everywhere',
+  ]);
+  runner.stop();
+});
+
+test('who does not lead does nothing', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  const runner = runnerOf(world, time, { leads: () => 'no' });
+  runner.wake();
+  await pass(time, 10_000);
+  equal(world.head.rollout?.stage, null);
+  runner.stop();
+});
+
+test('a region is silent from the time on that it was heard last, by this leader', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  world.silent.set(AP, 0);
+  const runner = runnerOf(world, time);
+  runner.wake();
+  await pass(time, silentMs - askMs);
+  equal(world.head.rollout?.stage, null, 'it is waited for');
+  await pass(time, 10_000);
+  equal(world.head.base, 1);
+  runner.stop();
+});
+
+test('a region without a configuration (a witness) is not waited for', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  const ask = (region: string): Promise<Heard> => {
+    world.settle();
+    return Promise.resolve(region === AP ? 'none' : { ...world.region(region) });
+  };
+  const runner = runnerOf(world, time, { ask });
+  runner.wake();
+  await pass(time, 5_000);
+  equal(world.head.base, 1);
+  runner.stop();
+});
+
+test('what a region said before another one drove on is not held against it', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  equal(world.step(), `goes to ${AP}`);
+  const before = { ...world.region(AP), applied: 0 };
+  const ask = (region: string): Promise<Heard> => {
+    // Meanwhile another node sees that the region has the version.
+    if (world.head.rollout?.stage?.bake === null) match(world.step() ?? '', /^bakes in/);
+    return Promise.resolve(region === AP ? before : { ...world.region(region) });
+  };
+  const runner = runnerOf(world, time, { leads: () => 'maybe', ask });
+  runner.wake();
+  time.advance(0);
+  await settled();
+  equal(world.head.rollout?.halted, '');
+  runner.stop();
+});
+
+test('a region counts as heard while it tells anew, not for what it told once (SR2)', async () => {
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  const engine = engineOf(world);
+  const report = () => Promise.resolve({ ...world.region(AP) });
+  const reports = new StateReports({ region: AP, engine, clock: time, timers: time, report });
+  world.run(tellReport(EU, world.region(EU), AUDIT));
+  equal(reports.heard(EU), null, 'that may be long ago');
+  world.run(tellReport(EU, world.region(EU), AUDIT));
+  equal(reports.heard(EU)?.boot, 1);
+  time.advance(silentMs / 2);
+  equal(reports.heard(EU), null);
+  reports.stop();
+  await settled();
+});
+
+test('a region tells once that it is there, and during a roll-out every few seconds (SR1)', async () => {
+  const world = new RolloutWorld(EU);
+  const time = new VirtualTime();
+  const engine = engineOf(world);
+  const report = () => Promise.resolve({ ...world.region(EU) });
+  const reports = new StateReports({ region: EU, engine, clock: time, timers: time, report });
+  const told = () => world.machine.get(`config/regions/${EU}`)?.version ?? 0;
+  for (let count = 0; count < 5; count += 1) {
+    reports.wake();
+    await settled();
+    time.advance(60_000);
+  }
+  equal(told(), 1);
+  world.push('a');
+  reports.wake();
+  await settled();
+  await pass(time, 10_000);
+  equal(told(), 6, 'at its beginning, then every 2.5 s');
+  world.settle();
+  await pass(time, askMs);
+  equal(readReport(world.machine, EU)?.report.applied, 0, 'no stage has come to it');
+  world.region(EU).out = ['t'];
+  await pass(time, askMs);
+  deepEqual(readReport(world.machine, EU)?.report.out, ['t'], 'what matters is told at once');
+  reports.stop();
+});
