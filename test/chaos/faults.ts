@@ -29,7 +29,7 @@ export type Fault = (typeof FAULTS)[number];
 
 /** Room for two segments and a snapshot: what the members of `chaos` have for their data. */
 const SMALL_DISK_MIB = 8;
-const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
+export const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
 
 /** What this machine can do; the reasons for what it cannot. */
 export interface Abilities {
