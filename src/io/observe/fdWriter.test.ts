@@ -19,6 +19,7 @@ function logging(body: string) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  child.stdin.on('error', () => {}); // It may be gone before it has read.
   return { child, exited: once(child, 'exit') as Promise<[number | null, string | null]> };
 }
 
