@@ -22,6 +22,11 @@ export const REQUEST_FIELDS: readonly HeaderRow[] = [
   ),
   row('openai-beta', 'Passed on to targets of kind `openai`.', '转给 `openai` 类后端。'),
   row(
+    'idempotency-key',
+    'With `control.registers`: runs once in all regions together; 409, 422: there was an earlier one.',
+    '启用 `control.registers` 时：请求在所有区域合计只执行一次；409 与 422 告知先前的请求。',
+  ),
+  row(
     'x-session-id, x-litellm-session-id, x-litellm-trace-id',
     'Keeps a session at one target; `prompt_cache_key` in the body comes first, `user` after.',
     '使会话留在同一后端；请求体的 `prompt_cache_key` 优先，`user` 在后。',

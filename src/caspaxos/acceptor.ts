@@ -15,7 +15,7 @@ import { assert } from '../base/assert.ts';
 import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
 import { isClosed, isOpen } from './control.ts';
 import { ABSENT } from './register.ts';
-import { answer, compareKeys, keyText, type Core } from './state.ts';
+import { answer, keyText, type Core } from './state.ts';
 import type { Control, Header, Key, MessageOf, Refusal, Slot } from './types.ts';
 
 const EMPTY_SLOT: Slot = { promised: ZERO_BALLOT, accepted: ZERO_BALLOT, register: ABSENT };
@@ -70,18 +70,39 @@ export function onScan(self: Core, message: MessageOf<'scan'>): void {
   if (epoch < self.epoch) return; // The rescan of an older configuration: nobody needs it.
   self.epoch = epoch;
   const keys: Key[] = [];
+  let isLast = true;
   for (const bucket of [...self.buckets.keys()].toSorted((a, b) => a - b)) {
     if (after !== null && bucket < after.bucket) continue;
-    for (const [name, slot] of self.buckets.get(bucket) ?? []) {
-      const key = { bucket, name };
-      const isNext = after === null || compareKeys(key, after) > 0;
-      if (isNext && !isZeroBallot(slot.accepted)) keys.push(key);
-    }
-    if (keys.length > self.options.scanKeysMax) break;
+    const from = after?.bucket === bucket ? after.name : '';
+    const room = self.options.scanKeysMax - keys.length;
+    const names = nextNames(self.buckets.get(bucket) ?? new Map<never, never>(), from, room + 1);
+    isLast = names.length <= room;
+    for (const name of names.slice(0, room)) keys.push({ bucket, name });
+    if (!isLast) break;
   }
-  keys.sort(compareKeys);
-  const page = keys.slice(0, self.options.scanKeysMax);
-  answer(self, message, { kind: 'page', ballot, keys: page, isLast: page.length === keys.length });
+  answer(self, message, { kind: 'page', ballot, keys, isLast });
+}
+
+/** The first `countMax` names behind `from` that hold something, in order: one look at each. */
+function nextNames(
+  slots: ReadonlyMap<string, Slot>,
+  from: string,
+  countMax: number,
+): readonly string[] {
+  const names: string[] = [];
+  for (const [name, { accepted }] of slots) {
+    const last = names[countMax - 1];
+    if (name <= from || isZeroBallot(accepted) || (last !== undefined && name >= last)) continue;
+    let [low, high] = [0, names.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((names[middle] ?? '') < name) low = middle + 1;
+      else high = middle;
+    }
+    names.splice(low, 0, name);
+    if (names.length > countMax) names.pop();
+  }
+  return names;
 }
 
 /** A3, A4. Null: it may take part. A newer epoch than any seen is remembered before the answer. */

@@ -76,10 +76,9 @@ export const INSTANCES: readonly ListedInstance[] = [
   {
     ...PLAIN,
     isQuick: false,
-    name: 'a bucket is opened while two changes race, two rounds each',
+    name: 'a bucket is opened while two changes race',
     scripts: [['change'], ['change', 'read']],
     log: [{ kind: 'open' }],
-    roundsMax: 2,
   },
   {
     ...PLAIN,
