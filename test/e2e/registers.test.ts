@@ -299,6 +299,21 @@ describe('claims over three regions', async () => {
     assert.equal((await claim(a, 'cut-b', 'a')).claim?.owner, 'b');
   });
 
+  test('a node that stops finishes what it has, and the others know what it came to', async () => {
+    const [node, other] = nodes;
+    assert.ok(node !== undefined && other !== undefined);
+    fake.queueFaults([{ kind: 'late', delayMs: 700 }]);
+    const before = fake.seen.length;
+    const asked = chat(node, 'last');
+    await until('it is under way', () => fake.seen.length > before);
+    assert.match((await chat(other, 'last')).body, /idempotency_in_progress/);
+    const [reply] = await Promise.all([asked, node.stop()]);
+    assert.equal(reply.status, 200, reply.body);
+    assert.match((await chat(other, 'last')).body, /answered 200/);
+    nodes[0] = await node.again();
+    await ready(at(nodes, 0));
+  });
+
   test('a lost disk comes back under a new number and is filled; another may then be lost', async () => {
     const [, lost, killed] = nodes;
     assert.ok(lost !== undefined && killed !== undefined);

@@ -210,7 +210,7 @@ export class ControlNode {
     this.#stopListening();
     this.#timer?.cancel();
     this.shared.stop();
-    this.claims?.close();
+    await this.claims?.close();
     await this.registers?.stop();
     await this.side.stop();
   }

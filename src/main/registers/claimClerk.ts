@@ -4,6 +4,7 @@
  *
  * CC1: a request that was refused because its claim's outcome is not known did not run: where the
  *      claim turns out to be ours it is given back.
+ * CC2: a node that stops first tells what its requests came to, as far as a quorum answers in time.
  */
 
 import { createHash } from 'node:crypto';
@@ -18,6 +19,8 @@ import type { ClaimStore, ClaimView, WonClaim } from '../../replica/registers/po
 
 /** Before something that did not come about is tried again, ms. */
 const AGAIN_MS = 1_000;
+/** A node that stops waits so long for what is still to be told, ms. */
+const CLOSE_MS = 2_000;
 /** Tries of what happens behind the client's back. */
 const TRIES_MAX = 30;
 
@@ -55,6 +58,9 @@ export class ClaimClerk {
   readonly #timers: Timers;
   readonly #log: Log;
   readonly #waiting = new Set<TimerHandle>();
+  /** Claims that are over and not told yet. */
+  #untold = 0;
+  #onTold: () => void = () => {};
 
   constructor(store: ClaimStore, timers: Timers, log: Log) {
     this.#store = store;
@@ -88,20 +94,37 @@ export class ClaimClerk {
       if (value.kind === 'taken') {
         return done({ kind: 'refused', failure: failureOf(about, value.claim) }, () => {});
       }
-      done({ kind: 'yours' }, (result) => this.#over(value.claim, result, TRIES_MAX));
+      done({ kind: 'yours' }, (result) => {
+        this.#untold += 1;
+        this.#over(value.claim, result, TRIES_MAX);
+      });
     });
   }
 
-  close(): void {
+  /** CC2. */
+  async close(): Promise<void> {
+    if (this.#untold > 0) {
+      await new Promise<void>((resolve) => {
+        const limit = this.#timers.after(CLOSE_MS, resolve);
+        this.#onTold = () => {
+          limit.cancel();
+          resolve();
+        };
+      });
+    }
     for (const timer of this.#waiting) timer.cancel();
     this.#waiting.clear();
   }
 
   #over(won: WonClaim, result: string | null, triesLeft: number): void {
     const told = (done: { readonly ok: boolean; readonly error?: { readonly kind: string } }) => {
-      if (done.ok || done.error?.kind === 'not-yours') return;
-      if (triesLeft > 0) return this.#later(() => this.#over(won, result, triesLeft - 1));
-      this.#log.warn('claim-not-settled', { key: won.key, owner: won.owner });
+      const isTold = done.ok || done.error?.kind === 'not-yours';
+      if (!isTold && triesLeft > 0) {
+        return this.#later(() => this.#over(won, result, triesLeft - 1));
+      }
+      if (!isTold) this.#log.warn('claim-not-settled', { key: won.key, owner: won.owner });
+      this.#untold -= 1;
+      if (this.#untold === 0) this.#onTold();
     };
     if (result === null) this.#store.release(won, told);
     else this.#store.settle(won, result.slice(0, REGISTER_LIMITS.resultBytesMax), told);
@@ -112,7 +135,9 @@ export class ClaimClerk {
     this.#later(() => {
       this.#store.claim(ask.key, ask.owner, ask.about, (answer) => {
         if (answer.ok) {
-          if (answer.value.kind === 'won') this.#over(answer.value.claim, null, TRIES_MAX);
+          if (answer.value.kind !== 'won') return;
+          this.#untold += 1;
+          this.#over(answer.value.claim, null, TRIES_MAX);
         } else if (triesLeft > 0) this.#giveBackLater(ask, triesLeft - 1);
         else this.#log.warn('claim-not-given-back', { key: ask.key, owner: ask.owner });
       });
