@@ -14,6 +14,7 @@ import { createPrng } from '../../src/base/prng.ts';
 import { createClock, createTimers } from '../../src/io/clock.ts';
 import { NodeDisk } from '../../src/io/disk/nodeDisk.ts';
 import { EtcdClient } from '../../src/io/etcd/client.ts';
+import { World } from '../../src/main/control/sideTestkit.ts';
 import type { ControlEngine } from '../../src/replica/control/engine.ts';
 import { ENGINE_CASES, type EngineWorld } from '../../src/replica/control/engineSuite.ts';
 import { EtcdControlEngine } from '../../src/replica/etcd/engine.ts';
@@ -21,6 +22,7 @@ import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.
 import { lossyStore } from '../support/lossyEtcd.ts';
 
 const CASE_MS = 90_000;
+const REGIONS = ['ap', 'eu', 'us'];
 const clock = createClock();
 const timers = createTimers();
 
@@ -134,6 +136,100 @@ class RealEtcdWorld implements EngineWorld {
     return clock.nowMs();
   }
 }
+
+/** Three members of our own group in this process: real logs on real disks, calls between them by hand. */
+class RealGroupWorld implements EngineWorld {
+  readonly #inner: World;
+
+  constructor(name: string) {
+    this.#inner = new World(name, REGIONS);
+  }
+
+  open(): Promise<void> {
+    return this.#inner.startAll();
+  }
+
+  close(): Promise<void> {
+    return this.#inner.stopAll();
+  }
+
+  engine(node: number): ControlEngine {
+    return this.#inner.side(regionOf(node)).engine;
+  }
+
+  async #leader(): Promise<string> {
+    for (;;) {
+      const leader = this.#inner.leader();
+      if (leader !== null) return leader;
+      await this.sleep(10);
+    }
+  }
+
+  async follower(): Promise<number> {
+    const leader = await this.#leader();
+    return REGIONS.findIndex((region) => region !== leader);
+  }
+
+  loseAnswers(node: number, isLost: boolean): void {
+    if (isLost) this.#inner.cut.add(regionOf(node));
+    else this.#inner.cut.delete(regionOf(node));
+  }
+
+  async killLeader(): Promise<readonly number[]> {
+    const leader = await this.#leader();
+    await this.#inner.stop(leader);
+    return [0, 1, 2].filter((node) => regionOf(node) !== leader);
+  }
+
+  async loseQuorum(): Promise<void> {
+    await Promise.all([0, 1].map((node) => this.#inner.stop(regionOf(node))));
+  }
+
+  crash(node: number): Promise<void> {
+    return this.#inner.stop(regionOf(node));
+  }
+
+  async restart(node: number): Promise<void> {
+    await this.#inner.start(regionOf(node));
+  }
+
+  forgetHistory(): Promise<void> {
+    return Promise.resolve(); // What is behind a snapshot: in virtual time, where it is small.
+  }
+
+  async heal(): Promise<void> {
+    this.#inner.cut.clear();
+    const absent = REGIONS.filter((region) => !this.#inner.sides.has(region));
+    await Promise.all(absent.map((region) => this.#inner.start(region)));
+    await this.#leader();
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  nowMs(): number {
+    return clock.nowMs();
+  }
+}
+
+function regionOf(node: number): string {
+  return REGIONS[node] ?? assert.fail(`there is a node ${node}`);
+}
+
+describe('our own group, three real logs', () => {
+  for (const [at, each] of ENGINE_CASES.entries()) {
+    it(each.name, { timeout: CASE_MS }, async () => {
+      const world = new RealGroupWorld(`case${at}`);
+      await world.open();
+      try {
+        await each.run(world);
+      } finally {
+        await world.close();
+      }
+    });
+  }
+});
 
 describe('etcd, three real servers', { skip: etcdAbsent() }, () => {
   let cluster: EtcdCluster;
