@@ -30,7 +30,7 @@ export interface Place {
   readonly priority: number;
 }
 
-/** Throws `CliError` where neither is given, or the file is not good. */
+/** Throws `CliError` where neither is given, the file is not good, or etcd keeps the state. */
 export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place> {
   if (config === undefined) {
     if (dataDir === undefined) throw new CliError(EXIT.usage, say('place.none'));
@@ -45,6 +45,9 @@ export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place>
     throw new CliError(EXIT.usage, say('place.badConfig', { file: config }));
   }
   const { shell } = loaded.value.config;
+  if (shell.control !== null && shell.control.etcd !== null) {
+    throw new CliError(EXIT.refused, say('place.keptByEtcd'));
+  }
   const { region } = loaded.value.config.node(new Map());
   return {
     folder: join(dataDir === undefined ? shell.dataDir : resolve(dataDir), 'control'),

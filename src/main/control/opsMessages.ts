@@ -6,6 +6,10 @@ export const OPS_MESSAGES = {
     zh: '节点的配置文件：由它得知数据所在',
   },
   'place.dataDir': { en: "the node's data folder", zh: '节点的数据目录' },
+  'place.keptByEtcd': {
+    en: 'An etcd cluster keeps the control state of this node: use "etcdctl snapshot save" and "restore".',
+    zh: '该节点的控制面状态由 etcd 集群保存：请用 “etcdctl snapshot save” 与 “restore”。',
+  },
   'place.none': {
     en: "Say which node: --config FILE, or --data-dir FOLDER (the node's dataDir).",
     zh: '请指明节点：--config FILE，或 --data-dir FOLDER（节点的 dataDir）。',

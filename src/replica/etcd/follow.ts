@@ -2,6 +2,8 @@
  * Follows the control state of an etcd cluster: finds it or founds it, lists it once, then hears its
  * changes from a watch, keeps each on the own disk and only then shows it.
  *
+ * Checked by `src/sim/etcdEngine.test.ts` and `controlFaults.test.ts`.
+ *
  * EF1: the state shown moves forward only, one revision after the other, without a gap; a list may
  *      jump ahead. A cluster that went back (restored from a backup, another one) is not followed.
  * EF2: a change is on the own disk before it is shown, as long as the disk takes it.

@@ -4,7 +4,7 @@
  *
  * EK1: what `append` or `replace` has called back well is there after any crash.
  * EK2: what is not as it was written is not taken: a torn end of the journal is cut, a damaged
- *      snapshot is none. Checked by `src/sim/etcdKeep.test.ts`.
+ *      snapshot is none. Checked by `src/sim/etcdEngine.test.ts`.
  *
  * `state`: magic, CRC-32C, length, payload; put in place by a rename. `journal`: frames of length,
  * CRC-32C, payload. A frame may be older than the snapshot (a crash between the two): whoever reads

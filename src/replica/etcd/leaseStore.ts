@@ -2,6 +2,8 @@
  * Leases in an etcd cluster: a key that goes with the etcd lease of its holder. The fencing number is
  * the modification revision of that key, which no later holder can have again.
  *
+ * Checked by the suite of the stores (`../registers/storeSuite.ts`), on real servers too.
+ *
  * EL1: a lease is ours only until its time is over by our own clock, counted from before the call
  *      that lengthened it was sent, less what the clocks may differ in rate: etcd frees it later.
  * EL2: a renewal counts only if the key is still the one that was put: one that was freed by force

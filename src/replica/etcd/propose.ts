@@ -3,6 +3,8 @@
  * node has it, and sent as one etcd transaction that compares the head: it takes effect only if
  * nothing else has meanwhile, else it is decided anew. One at a time.
  *
+ * Checked by `src/sim/controlFaults.test.ts` and the suite of the engines.
+ *
  * EP1: an attempt whose answer is lost is sent again unchanged: the head lets one copy of it take
  *      effect, and the mark in the record says that it was ours.
  * EP2: a transaction is decided anew only when no copy of its last attempt can take effect any more.
