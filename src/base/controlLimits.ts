@@ -47,6 +47,8 @@ export const CONTROL_LIMITS = {
   transactMs: 10_000,
   /** What could not be sent is tried again after this, ms. */
   retryMs: 50,
+  /** A member that is further behind counts for no quorum in what an operator is told, entries. */
+  lagEntriesMax: 1_000,
   /** Transactions of this node under way. */
   transactionsMax: 256,
 } as const;

@@ -111,6 +111,9 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
   ],
   getAdminKeys: [{}],
   getAudit: [{}],
+  getOutlook: [{}],
+  beginBackup: [{ body: { dryRun: true } }, { body: {} }],
+  readBackup: [{ query: '?backup=none&piece=0', status: 404 }],
   changeMembers: [
     { body: { action: 'remove', id: 1, dryRun: true } },
     { body: { action: 'remove', id: 1 }, status: 409 },

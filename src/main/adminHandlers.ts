@@ -18,6 +18,8 @@ import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import type { SharedConfigNode } from './sharedConfig/sharedNode.ts';
 import { NO_REGISTERS, registerHandlers } from './registers/registerAdmin.ts';
 import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
+import { opsHandlers, type OpsParts } from './control/opsAdmin.ts';
+import { OPS_ROUTES } from './control/opsRoutes.ts';
 import {
   explainRoute,
   modelRows,
@@ -35,6 +37,7 @@ export interface NodeAdminParts {
   readonly control: {
     readonly side: ControlBackend;
     readonly shared: SharedConfigNode;
+    readonly ops: OpsParts;
     /** Null: no leases, claims and names here. */
     readonly registers: { readonly registers: RegisterStore } | null;
   } | null;
@@ -57,9 +60,10 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
   });
   const agreed =
     control === null
-      ? [...refuseRoutes(CONTROL_ROUTES, NO_CONTROL), ...refuseRoutes(CONFIG_ROUTES, NO_CONTROL)]
+      ? refuseRoutes({ ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...OPS_ROUTES }, NO_CONTROL)
       : [
           ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.side, wallMs)),
+          ...serveRoutes(OPS_ROUTES, opsHandlers(control.ops)),
           ...serveRoutes(
             CONFIG_ROUTES,
             configHandlers({ backend: control.side, shared: control.shared, wallMs }),

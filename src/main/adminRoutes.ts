@@ -24,6 +24,7 @@ import {
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
+import { OPS_ROUTES } from './control/opsRoutes.ts';
 import { VERSION } from './version.ts';
 
 /** What every server answers out of what it is. */
@@ -104,6 +105,7 @@ export const ADMIN_ROUTES = {
   ...CONTROL_ROUTES,
   ...CONFIG_ROUTES,
   ...REGISTER_ROUTES,
+  ...OPS_ROUTES,
 } as const satisfies AdminRoutes;
 
 /** The OpenAPI document of the whole table. */

@@ -19,6 +19,7 @@ import { registerModelServe } from './commands/modelServe.ts';
 import { registerRecover } from './commands/recover.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
+import { registerStatus } from './commands/status.ts';
 import { registerTop } from './commands/top.ts';
 import { registerUp } from './commands/up.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
@@ -42,6 +43,7 @@ export function buildProgram(): Command {
   registerServe(program);
   registerConfig(program);
   registerGet(program);
+  registerStatus(program);
   registerTop(program);
   registerRoute(program);
   registerKeys(program);

@@ -8,6 +8,8 @@ export const EXIT = {
   unreachable: 3,
   notFound: 4,
   refused: 5,
+  atRisk: 6,
+  noQuorum: 7,
   interrupted: 130,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
@@ -33,6 +35,14 @@ export const EXIT_MEANINGS: Readonly<
   refused: {
     en: 'The server refused: not allowed, or not in this state.',
     zh: '服务器拒绝：不允许，或当前状态下不可行。',
+  },
+  atRisk: {
+    en: '"banyan status": changes go on, but not every region may be lost.',
+    zh: '“banyan status”：可变更，但并非任一区域都可失去。',
+  },
+  noQuorum: {
+    en: '"banyan status": nothing can be changed now, or the node is in no group.',
+    zh: '“banyan status”：现在无法变更，或节点不在任何组中。',
   },
   interrupted: { en: 'Stopped by Ctrl-C.', zh: '被 Ctrl-C 中止。' },
 };

@@ -281,7 +281,7 @@ export async function freePorts(count: number): Promise<readonly number[]> {
 }
 
 /** A folder with a CA and a certificate for each region, as `banyan certs init` makes them. */
-async function makeCerts(regions: readonly string[]): Promise<string> {
+export async function makeCerts(regions: readonly string[]): Promise<string> {
   const dir = await tempDir();
   const nodes = regions.map((region) => ({ region, node: `${region}-1` }));
   const wallMs = Date.now();

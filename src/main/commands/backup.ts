@@ -7,7 +7,8 @@ import type { Command } from 'commander';
 import type { BackupFile } from '../control/backupFile.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import type { OutputFormat } from '../output.ts';
-import { note, print, say, withOutput } from '../verb.ts';
+import { note, print, say, withOutput, withServer } from '../verb.ts';
+import type { CreateOptions } from './backupCreate.ts';
 import { whoAmI } from './controlKeys.ts';
 import { placeOf, regionOf, withPlace, type PlaceOptions } from './place.ts';
 
@@ -22,6 +23,14 @@ interface RestoreOptions extends PlaceOptions {
 /** Adds the verbs. */
 export function registerBackup(program: Command): void {
   const backup = program.command('backup').description(say('backup.about'));
+  withServer(withOutput(backup.command('create').description(say('backup.create'))))
+    .argument('<file>', say('backup.file'))
+    .option('--force', say('backup.force'))
+    .option('--dry-run', say('control.dryRun'))
+    .action(async (file: string, options: CreateOptions) => {
+      const { createBackup } = await import('./backupCreate.ts');
+      await createBackup(file, options);
+    });
   withOutput(backup.command('verify').description(say('backup.verify')))
     .argument('<file>', say('backup.file'))
     .action(verify);
@@ -36,7 +45,7 @@ export function registerBackup(program: Command): void {
 
 async function verify(file: string, { output }: { readonly output: OutputFormat }): Promise<void> {
   const read = await readFile(file);
-  print(output, aboutOf(read), () => `${story(read)}\n`);
+  print(output, backupRow(read), () => `${backupStory(read)}\n`);
 }
 
 async function restore(file: string, options: RestoreOptions): Promise<void> {
@@ -59,10 +68,10 @@ async function restore(file: string, options: RestoreOptions): Promise<void> {
   );
   if (!done.ok) throw new CliError(EXIT.refused, done.error);
   const { cluster, revision, keys } = done.value;
-  const answer = { ...aboutOf(read), newCluster: cluster, newRevision: revision, isDone: !isDry };
+  const answer = { ...backupRow(read), newCluster: cluster, newRevision: revision, isDone: !isDry };
   print(options.output, answer, () => {
     const told = { cluster, revision, keys, folder: place.folder };
-    return `${story(read)}\n${say(isDry ? 'backup.wouldRestore' : 'backup.restored', told)}\n`;
+    return `${backupStory(read)}\n${say(isDry ? 'backup.wouldRestore' : 'backup.restored', told)}\n`;
   });
   if (options.output === 'table') note(say('backup.nextSteps'));
 }
@@ -74,14 +83,16 @@ async function readFile(file: string): Promise<BackupFile> {
   throw new CliError(EXIT.failed, read.error);
 }
 
-function aboutOf({ backup, bytes, sha256 }: BackupFile): object {
+/** A backup for programs. */
+export function backupRow({ backup, bytes, sha256 }: BackupFile): object {
   const { about, items, audit } = backup;
   const { madeMs, ...rest } = about;
   const madeAt = new Date(madeMs).toISOString();
   return { ...rest, madeAt, keys: items.length, audit: audit.length, bytes, sha256 };
 }
 
-function story({ backup, bytes, sha256 }: BackupFile): string {
+/** … and for people. */
+export function backupStory({ backup, bytes, sha256 }: BackupFile): string {
   const { about, items } = backup;
   const lines = [
     say('backup.of', {

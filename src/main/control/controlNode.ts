@@ -28,7 +28,9 @@ import { ClaimClerk } from '../registers/claimClerk.ts';
 import type { RegisterBackend } from '../registers/registerBackend.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
 import { EtcdSide } from './etcdSide.ts';
+import type { OpsParts } from './opsAdmin.ts';
 import { ControlSide } from './side.ts';
+import { Surveyor } from './survey.ts';
 
 /** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
 const OWN_LOG_MS = 3_000;
@@ -111,6 +113,7 @@ export class ControlNode {
   /** Null: `Idempotency-Key` is not looked at. */
   readonly claims: ClaimClerk | null;
   readonly #options: ControlNodeOptions;
+  readonly #surveyor: Surveyor;
   #keys: readonly KeyConfig[] = [];
   #adminKeys: readonly AdminKey[] = [];
   #told = '';
@@ -139,11 +142,29 @@ export class ControlNode {
       this.registers !== null && isClaiming
         ? new ClaimClerk(this.registers.registers.claims, timers, log)
         : null;
+    this.#surveyor = new Surveyor({
+      side: this.side,
+      region,
+      otherRegions: peers?.regions ?? [],
+      upstream: peers?.upstream ?? NOWHERE,
+      clock,
+      timers,
+    });
+  }
+
+  /** What an operator looks after it with. */
+  get ops(): OpsParts {
+    const { region, timers, clock } = this.#options;
+    const { side } = this;
+    const wallMs = (): number => clock.wallMs();
+    const engine = side.etcd === null ? 'raft' : 'etcd';
+    return { side, surveyor: this.#surveyor, region, engine, timers, wallMs };
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
     return (
+      this.#surveyor.handle(request, reply) ??
       this.registers?.handle(request, reply) ??
       this.shared.handle(request, reply) ??
       this.side.handle(request, reply)
@@ -192,7 +213,12 @@ export class ControlNode {
     const { revision } = engine.view;
     const what = etcd === null ? 'no leader' : 'no quorum of etcd';
     const now = `control state: ${what}; serving by revision ${revision}, nothing can be changed`;
-    return [now, ...more];
+    const strangers = this.#surveyor.strangers.map(
+      ({ region, cluster }) =>
+        `control state: ${region} is of cluster ${cluster}, this node of ${this.side.cluster}: ` +
+        'they never mix ("banyan recover --rejoin")',
+    );
+    return [now, ...strangers, ...more];
   }
 
   /** Opens the own log; what it holds is in force when this resolves. */
@@ -208,6 +234,7 @@ export class ControlNode {
 
   async close(): Promise<void> {
     this.#stopListening();
+    this.#surveyor.close();
     this.#timer?.cancel();
     this.shared.stop();
     await this.claims?.close();

@@ -1,4 +1,4 @@
-/** What the verbs say that look after the control group: backup, recover. */
+/** What the verbs say that look after the control group: status, backup, recover. */
 
 export const OPS_MESSAGES = {
   'place.config': {
@@ -130,4 +130,150 @@ export const OPS_MESSAGES = {
     zh: '集群 {cluster} 的日志将保留在 {aside}，此节点将重新加入。',
   },
   'recover.startIt': { en: 'Start the node.', zh: '请启动节点。' },
+  'status.about': {
+    en: 'one screen: can we lose any region now?',
+    zh: '一屏看清：现在失去任一区域是否仍可变更？',
+  },
+  'status.safe': {
+    en: 'YES: any one region may be lost now; changes and requests go on.',
+    zh: '可以：现在失去任一区域，变更与请求都不受影响。',
+  },
+  'status.at-risk': {
+    en: 'NO: changes go on, but would stop without: {regions}. Requests are served either way.',
+    zh: '不可以：目前可变更，但失去以下区域即停止：{regions}。请求始终照常服务。',
+  },
+  'status.no-quorum': {
+    en: 'NO: nothing can be changed now. Requests are served by what each node has.',
+    zh: '不可以：现在无法变更。各节点按已有内容继续服务请求。',
+  },
+  'status.no-group': {
+    en: 'NO: this node is in no group.',
+    zh: '不可以：此节点不在任何组中。',
+  },
+  'status.group': {
+    en: [
+      'cluster {cluster} ({engine}), leader {leader}, term {term},',
+      'revision {revision}, feature level {level}',
+    ].join(' '),
+    zh: '集群 {cluster}（{engine}），领导者 {leader}，任期 {term}，版本 {revision}，特性级别 {level}',
+  },
+  'status.quorum': {
+    en: '{present} of {voters} voters are there and up to date; {needed} are needed',
+    zh: '{voters} 个投票者中 {present} 个在线且已追平；需要 {needed} 个',
+  },
+  'status.asked': { en: 'as {region} knows it', zh: '由 {region} 所知' },
+  'status.leader': {
+    en: 'as {region} knows it; it last heard of a leader {ago} ago',
+    zh: '由 {region} 所知；它上次得知领导者是在 {ago} 前',
+  },
+  'status.toDo': { en: 'to do: {what}', zh: '处理：{what}' },
+  'head.present': { en: 'THERE', zh: '在线' },
+  'head.lag': { en: 'BEHIND', zh: '落后' },
+  'head.lose': { en: 'MAY BE LOST', zh: '可失去' },
+  'head.version': { en: 'VERSION', zh: '版本号' },
+  'finding.noGroup': {
+    en: 'This node is in no group: {detail}.',
+    zh: '此节点不在任何组中：{detail}。',
+  },
+  'todo.noGroup': {
+    en: [
+      'A new cluster is founded once all regions of the files are up;',
+      'a new node joins while there is a leader.',
+    ].join(' '),
+    zh: '配置中的所有区域都启动后才会建立新集群；有领导者时新节点自行加入。',
+  },
+  'finding.failed': { en: 'This node takes no part: {detail}.', zh: '此节点未参与：{detail}。' },
+  'finding.noQuorum': {
+    en: 'Too few voters are there. Not there or too far behind: {absent}.',
+    zh: '在线的投票者不足。缺席或落后过多：{absent}。',
+  },
+  'todo.noQuorum': {
+    en: 'Bring one of them back. Only if they are gone for good: "banyan recover --force".',
+    zh: '让其中之一恢复。仅当它们永久丢失时才用 “banyan recover --force”。',
+  },
+  'finding.ownKnowledge': {
+    en: 'All of this is what one node knows; it last heard of a leader {ago} ago.',
+    zh: '以上仅为一个节点所知；它上次得知领导者是在 {ago} 前。',
+  },
+  'finding.otherCluster': {
+    en: '{region} is of cluster {cluster}, this node of {own}: they never mix.',
+    zh: '{region} 属于集群 {cluster}，此节点属于 {own}：两者不会混合。',
+  },
+  'todo.otherCluster': {
+    en: 'Stop the one that is to give way and run "banyan recover --rejoin" on its folder.',
+    zh: '停止应让位的一方，并在其目录上执行 “banyan recover --rejoin”。',
+  },
+  'finding.noLeader': {
+    en: 'Enough voters are there, but none leads: an election may be under way.',
+    zh: '在线的投票者足够，但无人领导：可能正在选举。',
+  },
+  'todo.noLeader': {
+    en: 'Ask again in a few seconds; then look at the links: "banyan get regions".',
+    zh: '几秒后再查询；若仍如此，请用 “banyan get regions” 检查链路。',
+  },
+  'finding.regionNeeded': {
+    en: 'Without {region} changes would stop.',
+    zh: '失去 {region} 将无法变更。',
+  },
+  'finding.absent': {
+    en: '{region} (member {id}) does not answer.',
+    zh: '{region}（成员 {id}）没有响应。',
+  },
+  'todo.absent': {
+    en: 'Start it, or look at its link. Gone for good: "banyan member remove {id}".',
+    zh: '启动它，或检查其链路。若永久丢失：“banyan member remove {id}”。',
+  },
+  'finding.behind': {
+    en: '{region} is {entries} entries behind and counts for nothing yet.',
+    zh: '{region} 落后 {entries} 条，暂不计入多数。',
+  },
+  'todo.behind': { en: 'Wait; it catches up by itself.', zh: '请等待，它会自行追平。' },
+  'finding.disk': {
+    en: '{region}: its disk failed, or its member was removed.',
+    zh: '{region}：磁盘故障，或其成员已被移除。',
+  },
+  'todo.disk': {
+    en: 'Look at its log; restart it once the disk is well.',
+    zh: '查看其日志；磁盘正常后重启。',
+  },
+  'finding.learner': {
+    en: '{region} (member {id}) keeps the log and has no vote.',
+    zh: '{region}（成员 {id}）保存日志但无投票权。',
+  },
+  'todo.learner': {
+    en: 'Nothing, or "banyan member promote {id}": three or five should vote.',
+    zh: '无需处理；或 “banyan member promote {id}”：应有三或五个投票者。',
+  },
+  'finding.fewVoters': {
+    en: 'Only {voters} of the members vote: the loss of one stops changes.',
+    zh: '只有 {voters} 个成员投票：失去一个即无法变更。',
+  },
+  'todo.fewVoters': {
+    en: 'Give the group three places: another region, or "banyan witness".',
+    zh: '让组有三个地点：再加一个区域，或用 “banyan witness”。',
+  },
+  'finding.evenVoters': {
+    en: '{voters} members vote: no more may be lost than with one voter less.',
+    zh: '{voters} 个成员投票：可失去的数量并不比少一个时多。',
+  },
+  'todo.evenVoters': {
+    en: 'Three or five should vote: "banyan member promote" or "demote".',
+    zh: '应有三或五个投票者：用 “banyan member promote” 或 “demote”。',
+  },
+  'finding.changing': { en: 'A change of members is under way.', zh: '成员变更正在进行。' },
+  'finding.mixedVersions': {
+    en: 'The nodes run different programs: {versions}.',
+    zh: '各节点运行不同版本：{versions}。',
+  },
+  'todo.mixedVersions': { en: 'Finish the upgrade.', zh: '请完成升级。' },
+  'backup.create': {
+    en: 'keep the control state of one revision in a file',
+    zh: '把某一版本的控制面状态存入文件',
+  },
+  'backup.force': { en: 'replace the file', zh: '覆盖已有文件' },
+  'backup.exists': {
+    en: '{file} is there already; --force replaces it.',
+    zh: '{file} 已存在；用 --force 覆盖。',
+  },
+  'backup.created': { en: 'Written and read back: {file}', zh: '已写入并校验：{file}' },
 } as const;

@@ -22,6 +22,7 @@ import type {
 } from '../adminTypes.ts';
 import { CONTROL_ROUTES } from '../control/controlRoutes.ts';
 import { REGISTER_ROUTES } from '../registers/registerRoutes.ts';
+import { OPS_ROUTES } from '../control/opsRoutes.ts';
 import { isRow } from '../json.ts';
 import { CONFIG_ROUTES } from '../sharedConfig/configRoutes.ts';
 import { VERSION } from '../version.ts';
@@ -239,6 +240,6 @@ export function clusterRoutes(
     injectFault: ({ body }) => fault(body),
     getDocument: () => ok(adminDocument()),
   });
-  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...REGISTER_ROUTES };
+  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...REGISTER_ROUTES, ...OPS_ROUTES };
   return [...own, ...passOn(agreed, parts.regions)];
 }
