@@ -3,6 +3,8 @@
  * and tells it how each claimed request ended.
  *
  * WC1: a claim whose worker is gone stays: what it did may have run.
+ * WC2: an answer that finds its worker gone is given back, and is never told to the next worker,
+ *      which counts its requests from the same number on.
  */
 
 import type { ClaimDesk } from '../../replica/idempotency.ts';
@@ -43,11 +45,13 @@ export class WorkerClaims {
 
 /** The first process's side, for one worker. */
 export class ClaimCounter {
-  readonly #clerk: ClaimClerk;
+  readonly #clerk: Pick<ClaimClerk, 'claim'>;
   readonly #send: (message: ToClaimer) => void;
   readonly #open = new Map<number, (result: string | null) => void>();
+  /** Workers that this one followed. */
+  #gone = 0;
 
-  constructor(clerk: ClaimClerk, send: (message: ToClaimer) => void) {
+  constructor(clerk: Pick<ClaimClerk, 'claim'>, send: (message: ToClaimer) => void) {
     this.#clerk = clerk;
     this.#send = send;
   }
@@ -59,7 +63,9 @@ export class ClaimCounter {
       this.#open.delete(id);
       return;
     }
+    const gone = this.#gone;
     this.#clerk.claim(message.ask, (word, over) => {
+      if (gone !== this.#gone) return word.kind === 'yours' ? over(null) : undefined; // WC2
       if (word.kind === 'yours') this.#open.set(id, over);
       this.#send({ kind: 'claimed', id, word });
     });
@@ -67,6 +73,7 @@ export class ClaimCounter {
 
   /** WC1. The worker is gone. */
   close(): void {
+    this.#gone += 1;
     for (const over of this.#open.values()) over('its process ended');
     this.#open.clear();
   }
