@@ -12,16 +12,7 @@ import { failure, failureStatus, type Failure } from '../base/errors.ts';
 import { headerValue } from '../base/headers.ts';
 import { EXCHANGE_LIMITS } from '../base/limits.ts';
 import type { TargetName } from '../base/names.ts';
-import type {
-  ClientEvents,
-  ClientReply,
-  ClientRequest,
-  Clock,
-  RequestHandler,
-  Timers,
-  Upstream,
-} from '../base/ports.ts';
-import type { Prng } from '../base/prng.ts';
+import type { ClientEvents, ClientReply, ClientRequest, RequestHandler } from '../base/ports.ts';
 import { Roster } from '../base/roster.ts';
 import { traceFields } from '../base/traceContext.ts';
 import type { Result } from '../base/result.ts';
@@ -37,7 +28,8 @@ import { AdmissionGate, PRIORITIES, type NodeLoad, type Priority } from '../rout
 import { RETRY_FLOOR_PER_SECOND, RetryBudget } from '../routing/retry.ts';
 import type { NodeConfig } from './config.ts';
 import { GatewayExchange, type ExchangeOpening } from './gatewayExchange.ts';
-import { claimFirst, type ClaimDesk } from './idempotency.ts';
+import type { GatewayParts } from './gatewayParts.ts';
+import { ClaimQueue } from './idempotency.ts';
 import { clip, localRecord, sendJson, sendText } from './localReply.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
 import { namesToTry } from './namesToTry.ts';
@@ -47,30 +39,7 @@ import { allowsModel, Policy, priorityOf, type Admission, type Refusal } from '.
 import { NO_REGIONS, type RegionView } from './regionView.ts';
 import { buildServing, type Serving } from './serving.ts';
 import { beginTrace, type Tracer } from './tracing.ts';
-import {
-  Siblings,
-  type GatewayProcesses,
-  type SiblingReport,
-  type TargetNews,
-} from './siblings.ts';
-
-/** What the gateway is built from. */
-export interface GatewayParts {
-  readonly config: NodeConfig;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly prng: Prng;
-  readonly upstream: Upstream;
-  readonly observer: Observer;
-  /** Absent: a node on its own. */
-  readonly regions?: RegionView;
-  /** Absent: no spans are made. */
-  readonly tracer?: Tracer;
-  /** Absent: the node is this process alone. */
-  readonly processes?: GatewayProcesses;
-  /** Absent: `Idempotency-Key` is not looked at. */
-  readonly claims?: ClaimDesk | null;
-}
+import { Siblings, type SiblingReport, type TargetNews } from './siblings.ts';
 
 /** How many exchanges began and how they ended (G1). */
 export interface GatewayCounts {
@@ -110,8 +79,9 @@ export class Gateway implements RequestHandler, NodeLoad {
   readonly siblings: Siblings | null;
   /** What admission looks at: the node. */
   private readonly load: NodeLoad;
+  private readonly claims: ClaimQueue;
   /** Bytes of the request bodies of exchanges under way. */
-  bodiesBytes = 0;
+  private liveBytes = 0;
   private isDraining = false;
 
   constructor(parts: GatewayParts) {
@@ -121,6 +91,7 @@ export class Gateway implements RequestHandler, NodeLoad {
     this.tracer = parts.tracer ?? null;
     const count = parts.processes?.count ?? 1;
     this.serving = buildServing(parts.config, null, parts.clock.nowMs(), parts.observer, count);
+    this.claims = new ClaimQueue(parts.claims ?? null);
     this.policy = new Policy(parts.config.keys, parts.processes?.desk ?? null);
     this.budget = new RetryBudget({
       percent: parts.config.retryBudgetPercent,
@@ -150,12 +121,16 @@ export class Gateway implements RequestHandler, NodeLoad {
 
   /** Exchanges under way in the node: here, and elsewhere as told last. */
   get inFlightAll(): number {
-    return this.live.size + (this.siblings?.exchangesElsewhere ?? 0);
+    return this.exchanges + (this.siblings?.exchangesElsewhere ?? 0);
   }
 
-  /** The same, as admission asks for it. */
+  /** The same with those that wait for a claim, as admission asks for it. */
   get exchanges(): number {
-    return this.live.size;
+    return this.live.size + this.claims.waiting;
+  }
+
+  get bodiesBytes(): number {
+    return this.liveBytes + this.claims.bodiesBytes;
   }
 
   /** Classes refused because the event loop lags, 0 to their number. */
@@ -251,7 +226,7 @@ export class Gateway implements RequestHandler, NodeLoad {
   /** Told by an exchange when it is over. */
   exchangeOver(exchange: Exchange, record: ExchangeRecord): void {
     this.live.delete(exchange);
-    this.bodiesBytes -= record.requestBytes;
+    this.liveBytes -= record.requestBytes;
     this.count(record.end);
     this.observer.exchangeDone(record);
   }
@@ -369,15 +344,7 @@ export class Gateway implements RequestHandler, NodeLoad {
       priority,
       models: models.names,
     };
-    return claimFirst(this.parts.claims, asked, {
-      begin: (over) => this.admit(over === null ? asked : { ...asked, over }),
-      refuse: (told) => refuse(told, { keyName, model, requestId }),
-      gone: () => this.leftEarly(asked),
-    });
-  }
-
-  private admit(asked: Asked): ClientEvents {
-    const admitted = this.policy.admit(asked.caller, asked.request, this.parts.clock.nowMs());
+    const admitted = this.policy.admit(caller.value, parsed.value, this.parts.clock.nowMs());
     return admitted === null ? this.wait(asked) : this.begin(asked, admitted);
   }
 
@@ -388,19 +355,42 @@ export class Gateway implements RequestHandler, NodeLoad {
     const keyName = caller.name;
     if (!admitted.ok) {
       const { failure: told, headers } = admitted.error;
-      asked.over?.(null);
       return this.refuse(client, reply, dialect, operation, told, { keyName, model, headers });
     }
     this.budget.onRequest(this.parts.clock.nowMs());
     if (operation === 'count_tokens' && !this.countsTokens(request, asked.models)) {
       return this.estimateTokens(client, reply, request, admitted.value, keyName);
     }
+    return this.claim(asked, admitted.value);
+  }
+
+  /** IK1. */
+  private claim(asked: Asked, admission: Admission): ClientEvents {
+    const { client, reply, request, caller, requestId } = asked;
+    const { dialect, operation, model } = request;
+    const unused = (): void => admission.settle(null, this.parts.clock.nowMs());
+    return this.claims.first(asked, {
+      begin: (over) => this.open(over === null ? asked : { ...asked, over }, admission),
+      refuse: (told) => {
+        unused();
+        const more = { keyName: caller.name, model, headers: admission.headers, requestId };
+        return this.refuse(client, reply, dialect, operation, told, more);
+      },
+      gone: () => {
+        unused();
+        this.leftEarly(asked);
+      },
+    });
+  }
+
+  private open(asked: Asked, admission: Admission): ClientEvents {
+    const { client, reply, request } = asked;
     this.counts.started += 1;
-    this.observer.exchangeStarted(operation, model);
-    const context = new GatewayExchange(this, asked, admitted.value);
+    this.observer.exchangeStarted(request.operation, request.model);
+    const context = new GatewayExchange(this, asked, admission);
     const exchange = context.open(reply);
     this.live.add(exchange);
-    this.bodiesBytes += client.body.length;
+    this.liveBytes += client.body.length;
     this.siblings?.admitted(client.body.length);
     exchange.start();
     return exchange;
@@ -417,7 +407,6 @@ export class Gateway implements RequestHandler, NodeLoad {
         return;
       }
       if (admitted.ok) admitted.value.settle(null, this.parts.clock.nowMs());
-      asked.over?.(null);
       this.leftEarly(asked);
     });
     return {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { failure, type Failure } from '../base/errors.ts';
 import type { ClientEvents, ClientRequest } from '../base/ports.ts';
-import { claimFirst, resultOf, type ClaimDesk, type ClaimTold } from './idempotency.ts';
+import { ClaimQueue, resultOf, type ClaimDesk, type ClaimTold } from './idempotency.ts';
 
 function client(key: string | null, forwardedFrom: string | null = null): ClientRequest {
   return {
@@ -19,9 +19,10 @@ function client(key: string | null, forwardedFrom: string | null = null): Client
   };
 }
 
-/** One request through `claimFirst`: what happened, in order. */
+/** One request through a `ClaimQueue`: what happened, in order. */
 class Trial {
   readonly told: string[] = [];
+  readonly queue: ClaimQueue;
   readonly events: ClientEvents;
   answer: (told: ClaimTold) => void = () => {};
 
@@ -34,8 +35,8 @@ class Trial {
       onGone: () => this.told.push(`${name} gone`),
       onDrain: () => {},
     });
-    this.events = claimFirst(
-      desk,
+    this.queue = new ClaimQueue(desk);
+    this.events = this.queue.first(
       { client: request, requestId: 'r', caller: { name: 'shop' }, request: { operation } },
       {
         begin: (over) => {

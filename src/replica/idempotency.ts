@@ -1,6 +1,7 @@
 /**
- * Requests with an `Idempotency-Key`: claimed in all regions together before anything else is spent
- * on them, so that no other region runs the same key while it runs here, or after.
+ * Requests with an `Idempotency-Key`: claimed in all regions together before any target is asked, so
+ * that no other region runs the same key while it runs here, or after. The limits of the caller come
+ * first: whoever is over them takes up no room among the claims.
  *
  * IK1: an exchange begins only once its claim is won; who presents a key that is taken is told so.
  * IK2: what certainly did not run gives its key back; what may have run keeps it, whatever came of it.
@@ -66,32 +67,48 @@ interface Ways {
   gone(): void;
 }
 
-/** IK1. Goes on at once where there is nothing to claim. A client may leave meanwhile. */
-export function claimFirst(
-  desk: ClaimDesk | null | undefined,
-  { client, requestId, caller, request }: Opening,
-  ways: Ways,
-): ClientEvents {
-  if (desk === null || desk === undefined) return ways.begin(null);
-  const key = idempotencyKeyOf(client, request.operation);
-  if (!key.ok) return ways.refuse(key.error);
-  if (key.value === null) return ways.begin(null);
-  let events: ClientEvents | null = null;
-  let isGone = false;
-  desk({ caller: caller.name, key: key.value, requestId, client }, (told) => {
-    if (isGone) {
-      if (told.kind === 'yours') told.over(null);
-      return ways.gone();
-    }
-    events = told.kind === 'yours' ? ways.begin(told.over) : ways.refuse(told.failure);
-  });
-  return {
-    onGone: () => {
-      isGone = true;
-      events?.onGone();
-    },
-    onDrain: () => events?.onDrain(),
-  };
+/** The requests of a process that wait for the answers to their claims. */
+export class ClaimQueue {
+  /** How many, and the bytes of their bodies: admission counts them as under way. */
+  waiting = 0;
+  bodiesBytes = 0;
+  readonly #desk: ClaimDesk | null;
+
+  /** `desk` is null where `Idempotency-Key` is not looked at. */
+  constructor(desk: ClaimDesk | null) {
+    this.#desk = desk;
+  }
+
+  /** IK1. Goes on at once where there is nothing to claim. A client may leave meanwhile. */
+  first({ client, requestId, caller, request }: Opening, ways: Ways): ClientEvents {
+    if (this.#desk === null) return ways.begin(null);
+    const key = idempotencyKeyOf(client, request.operation);
+    if (!key.ok) return ways.refuse(key.error);
+    if (key.value === null) return ways.begin(null);
+    let events: ClientEvents | null = null;
+    let isGone = false;
+    this.#count(1, client);
+    this.#desk({ caller: caller.name, key: key.value, requestId, client }, (told) => {
+      this.#count(-1, client);
+      if (isGone) {
+        if (told.kind === 'yours') told.over(null);
+        return ways.gone();
+      }
+      events = told.kind === 'yours' ? ways.begin(told.over) : ways.refuse(told.failure);
+    });
+    return {
+      onGone: () => {
+        isGone = true;
+        events?.onGone();
+      },
+      onDrain: () => events?.onDrain(),
+    };
+  }
+
+  #count(by: 1 | -1, { body }: ClientRequest): void {
+    this.waiting += by;
+    this.bodiesBytes += by * body.length;
+  }
 }
 
 /** Why an attempt ended without a byte of the request at whoever could have run it. */

@@ -16,6 +16,7 @@ import { createPrng, hashText } from '../base/prng.ts';
 import { VirtualTime } from '../base/virtualTime.ts';
 import type { ModelConfig, NodeConfig, TargetConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
+import type { ClaimDesk } from './idempotency.ts';
 import type { ExchangeRecord } from './observer.ts';
 import type { RegionView } from './regionView.ts';
 import type { Tracer } from './tracing.ts';
@@ -286,6 +287,7 @@ export function open(
   config: NodeConfig = configOf(),
   regions?: RegionView,
   tracer?: Tracer,
+  claims: ClaimDesk | null = null,
 ): World {
   const time = new VirtualTime(1_000);
   const servers = new Servers(time);
@@ -307,6 +309,7 @@ export function open(
       shed: () => {},
       loadMeasured: () => {},
     },
+    claims,
     ...(regions === undefined ? {} : { regions }),
     ...(tracer === undefined ? {} : { tracer }),
   });
