@@ -7,7 +7,7 @@ import { createPrng } from '../base/prng.ts';
 import { VirtualTime } from '../base/virtualTime.ts';
 import { EtcdRegisters } from '../replica/etcd/registers.ts';
 import type { RegisterStore } from '../replica/registers/port.ts';
-import { STORE_CASES, type StoreWorld } from '../replica/registers/storeSuite.ts';
+import { raceUnderFaults, STORE_CASES, type StoreWorld } from '../replica/registers/storeSuite.ts';
 import { SimEtcd } from './etcd.ts';
 import { RegisterWorld } from './registersTestkit.ts';
 
@@ -125,3 +125,39 @@ for (const each of STORE_CASES) {
     await drive(each.run(world), () => tick(world.time));
   });
 }
+
+test('etcd: under faults one claim wins, one node holds, and numbers rise (seeds=8)', async (t) => {
+  const all = { won: 0, holders: 0 };
+  for (let seed = 1; seed <= 8; seed += 1) {
+    const world = new EtcdWorld();
+    const prng = createPrng(seed);
+    const untilMs = 90_000;
+    const breakIt = async (): Promise<void> => {
+      while (world.nowMs() < untilMs) {
+        const node = `n${prng.nextBelow(3)}`;
+        const dice = prng.nextBelow(4);
+        if (dice === 0) world.etcd.setQuorum(false);
+        else if (dice === 1) world.etcd.setFaults(node, { isCut: true });
+        else if (dice === 2) world.etcd.setFaults(node, { answerLost: 1 });
+        else world.etcd.setFaults(node, { requestLost: 0.3, answerLost: 0.3, late: 0.3 });
+        // Some last longer than a call is tried for.
+        await world.sleep(prng.nextBelow(4) === 0 ? 14_000 : prng.nextBelow(6_000));
+        world.etcd.setQuorum(true);
+        for (const each of [0, 1, 2]) world.etcd.setFaults(`n${each}`, {});
+        await world.sleep(prng.nextBelow(2_000));
+      }
+    };
+    const work = Promise.all([raceUnderFaults(world, createPrng(seed * 7), untilMs), breakIt()]);
+    await drive(
+      work.then(([told]) => {
+        all.won += told.won;
+        all.holders += told.holders;
+      }),
+      () => tick(world.time),
+    ).catch((cause: unknown) => {
+      throw new Error(`seed ${seed}`, { cause });
+    });
+  }
+  t.diagnostic(JSON.stringify(all));
+  ok(all.won > 100 && all.holders > 16, JSON.stringify(all));
+});

@@ -11,7 +11,11 @@ import { createClock, createTimers } from '../../src/io/clock.ts';
 import { EtcdClient } from '../../src/io/etcd/client.ts';
 import { EtcdRegisters } from '../../src/replica/etcd/registers.ts';
 import type { ClaimAnswer, RegisterStore } from '../../src/replica/registers/port.ts';
-import { STORE_CASES, type StoreWorld } from '../../src/replica/registers/storeSuite.ts';
+import {
+  raceUnderFaults,
+  STORE_CASES,
+  type StoreWorld,
+} from '../../src/replica/registers/storeSuite.ts';
 import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
 import { lossyStore } from '../support/lossyEtcd.ts';
 
@@ -125,6 +129,37 @@ describe('leases, claims and names, three real etcd servers', { skip: etcdAbsent
         await sleep(100);
       }
       assert.ok(standsMs >= claimMs, `${standsMs} ms`);
+    } finally {
+      await world.close();
+    }
+  });
+
+  it('under kills, pauses and cut wires one claim wins, one node holds, and numbers rise', async (t) => {
+    const seed = Number(process.env['CHAOS_SEED'] ?? Date.now() % 100_000);
+    t.diagnostic(`CHAOS_SEED=${seed}`);
+    const prng = createPrng(seed);
+    const world = new RealEtcdWorld(cluster, 'race');
+    const untilMs = clock.nowMs() + 20_000;
+    const breakIt = async (): Promise<void> => {
+      while (clock.nowMs() < untilMs) {
+        const server = cluster.server(prng.nextBelow(3));
+        const dice = prng.nextBelow(4);
+        if (dice === 0) await server.kill9();
+        else if (dice === 1) server.signal('SIGSTOP');
+        else if (dice === 2) server.clientWire.setCut(true);
+        else server.peerWire.setCut(true);
+        await sleep(prng.nextBelow(3_000));
+        cluster.heal();
+        await sleep(prng.nextBelow(1_500));
+      }
+    };
+    try {
+      const [told] = await Promise.all([
+        raceUnderFaults(world, createPrng(seed), untilMs),
+        breakIt(),
+      ]);
+      t.diagnostic(JSON.stringify(told));
+      assert.ok(told.won > 5, JSON.stringify(told));
     } finally {
       await world.close();
     }

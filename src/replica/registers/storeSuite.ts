@@ -3,9 +3,11 @@
  * an etcd cluster, in virtual time and on real servers. Pure. A world has three nodes, 0 to 2.
  */
 
+import type { Prng } from '../../base/prng.ts';
 import type { Result } from '../../base/result.ts';
 import type {
   ClaimAnswer,
+  ClaimView,
   LeaseHandle,
   NameAnswer,
   RegisterStore,
@@ -86,6 +88,71 @@ function won(answer: ClaimAnswer): WonClaim {
   return answer.claim;
 }
 
+/**
+ * Races for claims and for one lease from all nodes until the time is over, under faults that the
+ * caller brings about. Throws where two win, where two hold, or where a number does not rise.
+ */
+export async function raceUnderFaults(
+  world: StoreWorld,
+  prng: Prng,
+  untilMs: number,
+): Promise<{ readonly won: number; readonly holders: number }> {
+  const handles = NODES.map((node) => world.store(node).leases.hold('race', TTL_MS, QUIET));
+  const fences: number[] = [];
+  let isOver = false;
+  const watchLease = async (): Promise<void> => {
+    while (!isOver) {
+      const held = handles.map((handle) => handle.fence()).filter((fence) => fence !== null);
+      check(held.length <= 1, `${held.join(' and ')} are held at once`);
+      const [fence] = held;
+      const last = fences.at(-1) ?? 0;
+      check(fence === undefined || fence >= last, `${fence} after ${last}`);
+      if (fence !== undefined && fence > last) fences.push(fence);
+      await world.sleep(5);
+    }
+  };
+  let wonCount = 0;
+  const claimAll = async (): Promise<void> => {
+    for (let round = 0; world.nowMs() < untilMs; round += 1) {
+      const winners = await race(world, `race-${round}`, prng);
+      check(winners.length <= 1, `${winners.join(' and ')} won in round ${round}`);
+      wonCount += winners.length;
+      await world.sleep(prng.nextBelow(300));
+    }
+  };
+  const claimed = claimAll().finally(() => {
+    isOver = true;
+  });
+  await Promise.all([watchLease(), claimed]);
+  for (const handle of handles) handle.close();
+  return { won: wonCount, holders: fences.length };
+}
+
+/** Four claim a key at about the same time; whoever is not told asks again. */
+async function race(world: StoreWorld, key: string, prng: Prng): Promise<readonly string[]> {
+  const winners: string[] = [];
+  const unknown: string[] = [];
+  const claimant = async (at: number): Promise<void> => {
+    const owner = `${key}-${at}`;
+    const { claims } = world.store(at % 3);
+    await world.sleep(prng.nextBelow(40));
+    for (let turn = 0; turn < 3; turn += 1) {
+      const answer = await ask<ClaimAnswer>((done) => claims.claim(key, owner, '', done));
+      if (answer.ok && answer.value.kind === 'won') winners.push(owner);
+      if (answer.ok || answer.error.kind !== 'unknown') return;
+    }
+    unknown.push(owner);
+  };
+  await Promise.all([0, 1, 2, 3].map(claimant));
+  const { claims } = world.store(0);
+  const found = await ask<ClaimView | null>((done) => claims.lookup(key, done));
+  const owner = found.ok ? (found.value?.owner ?? null) : null;
+  const isTold = owner === null || winners.includes(owner) || unknown.includes(owner);
+  check(isTold, `${owner} was told that nothing was changed, and has ${key}`);
+  return winners;
+}
+
+const NODES = [0, 1, 2];
 const QUIET = { held: () => {}, lost: () => {} };
 
 export const STORE_CASES: readonly StoreCase[] = [
