@@ -58,6 +58,14 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
     injectFault: ({ body }) => (fault === null ? noFaults() : fault(body)),
     getDocument: () => ok(adminDocument()),
   });
+  return [...own, ...controlRoutes(control, wallMs)];
+}
+
+/** What stands on the control state; refused where there is none. */
+export function controlRoutes(
+  control: NodeAdminParts['control'],
+  wallMs: () => number,
+): readonly ServedRoute[] {
   const agreed =
     control === null
       ? refuseRoutes({ ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...OPS_ROUTES }, NO_CONTROL)
@@ -74,7 +82,7 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
     control === null || store === null
       ? refuseRoutes(REGISTER_ROUTES, control === null ? NO_CONTROL : NO_REGISTERS)
       : serveRoutes(REGISTER_ROUTES, registerHandlers(store, control.side.engine));
-  return [...own, ...agreed, ...claimed];
+  return [...agreed, ...claimed];
 }
 
 function noFaults(): AdminAnswer<FaultReply> {

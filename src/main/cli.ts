@@ -22,6 +22,7 @@ import { registerServe } from './commands/serve.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerTop } from './commands/top.ts';
 import { registerUp } from './commands/up.ts';
+import { registerWitness } from './commands/witness.ts';
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
 import { language, reportFailure, say } from './verb.ts';
 import { VERSION } from './version.ts';
@@ -41,6 +42,7 @@ export function buildProgram(): Command {
       if (typeof keyFile === 'string') useCredentials(keyFile);
     });
   registerServe(program);
+  registerWitness(program);
   registerConfig(program);
   registerGet(program);
   registerStatus(program);

@@ -130,6 +130,22 @@ export const OPS_MESSAGES = {
     zh: '集群 {cluster} 的日志将保留在 {aside}，此节点将重新加入。',
   },
   'recover.startIt': { en: 'Start the node.', zh: '请启动节点。' },
+  'witness.about': {
+    en: 'run a witness: it votes and keeps the log for two regions, and serves nothing',
+    zh: '运行见证者：为两个区域投票并保存日志，不提供服务',
+  },
+  'witness.config': {
+    en: 'its file: region, listen.admin, peers, control',
+    zh: '其配置文件：region、listen.admin、peers、control',
+  },
+  'witness.needs': {
+    en: 'A witness needs "peers" and "control" in its file.',
+    zh: '见证者的文件中需要 “peers” 和 “control”。',
+  },
+  'witness.etcd': {
+    en: 'With etcd there is no witness of ours: give etcd a third member.',
+    zh: '使用 etcd 时没有我们的见证者：请为 etcd 增加第三个成员。',
+  },
   'status.about': {
     en: 'one screen: can we lose any region now?',
     zh: '一屏看清：现在失去任一区域是否仍可变更？',
