@@ -2,6 +2,7 @@
 
 import { assert } from './assert.ts';
 import { CASPAXOS_LIMITS } from './caspaxosLimits.ts';
+import { GROUP_LIMITS } from './groupLimits.ts';
 
 const MIB = 1024 * 1024;
 
@@ -18,11 +19,13 @@ export const REGISTER_LIMITS = {
   requestsMax: 4_096,
   /** Size of one file of an acceptor's log, bytes. */
   segmentBytes: 4 * MIB,
-  /** The log is shortened after so many records, or bytes. */
+  /** The log is shortened after so many records at least, and as many as there are keys. */
   digestRecords: 16_384,
-  digestBytes: 16 * MIB,
-  /** Slots of one record of a shortened log. */
-  digestSlots: 256,
+  /** Slots of one record of a shortened log: full ones fit into a message of the group. */
+  digestSlots: 32,
+  /** A digest is made in slices of this, ms and records, with as long a pause behind each. */
+  digestSliceMs: 3,
+  digestSliceRecords: 64,
   /** The log says that all so far is durable once nothing was written for so long, ms. */
   settleMs: 500,
   /** A full disk is asked for space again after this, ms. */
@@ -32,7 +35,7 @@ export const REGISTER_LIMITS = {
   /** Acceptors are first agreed on without the regions that did not come within this, ms. */
   foundingMs: 5_000,
   /** Keys of one generation of claims, and of all leases and names together. */
-  keysMax: 250_000,
+  keysMax: 100_000,
   /** How long a claim stands at least, ms; at most twice as long. */
   claimMsMin: 1_000,
   claimMsDefault: 24 * 3_600_000,
@@ -53,6 +56,11 @@ assert(
   REGISTER_LIMITS.roundMs * 2 <= REGISTER_LIMITS.requestMs &&
     REGISTER_LIMITS.requestMs * 2 <= REGISTER_LIMITS.answerMs,
   'a request has time for a second round, and a call for a second try',
+);
+assert(
+  REGISTER_LIMITS.digestSlots * (CASPAXOS_LIMITS.valueBytesMax + 4_096) <
+    GROUP_LIMITS.messageBytesMax,
+  'a record of a digest fits into a frame',
 );
 assert(
   REGISTER_LIMITS.nameBytesMax + 16 <= CASPAXOS_LIMITS.keyNameBytesMax &&

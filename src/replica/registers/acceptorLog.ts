@@ -4,9 +4,12 @@
  *
  * AL1: persists become durable in order, and `persisted` names only what an fsync has covered.
  * AL2: a record that cannot be read is damage: the disk takes part no more under its number.
+ * AL3: a digest may be made while the state goes on: it stands for all records before it began, holds
+ *      each slot as it was then or later, and counts once all records are durable that it has seen.
+ *      Those since it began are kept and folded over it, in order, so that what comes out is the last.
  */
 
-import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
+import { concatBytes } from '../../base/bytes.ts';
 import type { Disk } from '../../base/disk.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
@@ -16,10 +19,10 @@ import type { CasOptions, Persist, Stored } from '../../caspaxos/types.ts';
 import type { DurableLog } from '../../storage/log.ts';
 import { openLog } from '../../storage/open.ts';
 import type { LogDiskState, LogOpenFailure, LogOptions, LogPersist } from '../../storage/types.ts';
+import { frameMessages, MessageAssembler } from '../group/messageFrames.ts';
 
 const KINDS = ['persist'] as const;
 const TERM = 1;
-const RECORDS_MAX = 65_536;
 
 export interface AcceptorLogEvents {
   /** Everything up to this persist is durable. */
@@ -81,15 +84,16 @@ function foldRecord(stored: Stored, data: Uint8Array): boolean {
 }
 
 function foldDigest(stored: Stored, data: Uint8Array): boolean {
-  const reader = new ByteReader(data);
-  const records = reader.list(RECORDS_MAX, () => reader.blob(data.length));
-  return reader.isDone() && records.every((record) => foldRecord(stored, record));
+  let isRead = true;
+  const records = new MessageAssembler((record) => {
+    isRead &&= foldRecord(stored, record);
+  });
+  return records.take(data) && isRead;
 }
 
-function encodeDigest(digest: Iterable<Persist>): Uint8Array {
-  const writer = new ByteWriter();
-  writer.list([...digest], (persist) => writer.blob(encodePersist(persist)));
-  return writer.finish();
+/** One piece of a digest. */
+export function encodeDigest(persist: Persist): Uint8Array {
+  return frameMessages([encodePersist(persist)]);
 }
 
 /** An open log. Made by `openAcceptorLog` only. */
@@ -99,7 +103,6 @@ export class AcceptorLog {
   #seq = 0;
   #index: number;
   #records: number;
-  #bytes = 0;
 
   constructor(
     log: DurableLog,
@@ -117,28 +120,29 @@ export class AcceptorLog {
     return this.#log.diskState;
   }
 
-  /** It has grown enough to be shortened. */
-  get isLong(): boolean {
-    const { digestRecords, digestBytes } = REGISTER_LIMITS;
-    return this.#records >= digestRecords || this.#bytes >= digestBytes;
+  /** It has grown enough to be shortened, with so many keys in all. */
+  isLong(keys: number): boolean {
+    return this.#records >= Math.max(REGISTER_LIMITS.digestRecords, keys);
   }
 
   persist(persist: Persist): void {
     const data = encodePersist(persist);
     this.#index += 1;
     this.#records += 1;
-    this.#bytes += data.length;
     const entry = { term: TERM, index: this.#index, kind: KINDS[0], timeMs: 0, data };
     this.#put(persist.seq, { snapshot: null, entries: [entry], compactTo: 0 });
   }
 
-  /** `digest` stands for all persists so far: those before may go. */
-  shorten(digest: Iterable<Persist>): void {
-    if (this.#records === 0) return;
-    const index = this.#index;
-    const data = encodeDigest(digest);
+  /** Where a digest that is begun now begins. */
+  beginDigest(): number {
     this.#records = 0;
-    this.#bytes = 0;
+    return this.#index;
+  }
+
+  /** AL3. `pieces` (`encodeDigest`) stand for all persists up to where it began: those may go. */
+  shorten(index: number, pieces: readonly Uint8Array[]): void {
+    if (index === 0) return;
+    const data = concatBytes(pieces);
     const snapshot = { index, term: TERM, meta: new Uint8Array(0), data };
     this.#put(0, { snapshot, entries: [], compactTo: index });
   }

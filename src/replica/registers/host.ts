@@ -23,7 +23,7 @@ import type {
   Slot,
 } from '../../caspaxos/types.ts';
 import type { LogDiskState } from '../../storage/types.ts';
-import type { AcceptorLog, AcceptorLogEvents } from './acceptorLog.ts';
+import { encodeDigest, type AcceptorLog, type AcceptorLogEvents } from './acceptorLog.ts';
 
 export type HostReply = Exclude<Reply, { readonly kind: 'alarm' }>;
 export type HostDone = (reply: HostReply) => void;
@@ -57,6 +57,7 @@ export class RegisterHost implements AcceptorLogEvents {
   #held: { readonly seq: number; readonly messages: readonly Message[] }[] = [];
   #drops = { malformed: 0, misaddressed: 0 };
   #isTurnDue = false;
+  #isShortening = false;
   #isStopped = false;
   #wake: { readonly atMs: number; readonly timer: TimerHandle } | null = null;
   #settleTimer: TimerHandle | null = null;
@@ -156,7 +157,7 @@ export class RegisterHost implements AcceptorLogEvents {
 
   #retrySpaceLater(): void {
     if (this.#spaceTimer !== null || this.#isStopped) return;
-    this.#log.shorten(this.#digest()); // It lets old segments go.
+    this.#shortenSoon(); // It lets old segments go.
     this.#spaceTimer = this.#ports.timers.after(REGISTER_LIMITS.spaceRetryMs, () => {
       this.#spaceTimer = null;
       if (this.#diskState !== 'full') return;
@@ -205,12 +206,39 @@ export class RegisterHost implements AcceptorLogEvents {
     for (const input of inputs) this.#step(input);
     if (this.#ports.clock.nowMs() >= this.#node.nextWakeMs()) this.#step({ kind: 'tick' });
     if (this.#isStopped) return;
-    if (this.#log.isLong) this.#log.shorten(this.#digest());
+    if (this.#log.isLong(this.#keys())) this.#shortenSoon();
     this.#armWake();
   }
 
-  #digest() {
-    return this.#node.digest(REGISTER_LIMITS.digestSlots);
+  #keys(): number {
+    let keys = 0;
+    for (const bucket of this.#node.kept.values()) keys += bucket.size;
+    return keys;
+  }
+
+  /** AL3 of acceptorLog.ts: in slices, while everything goes on. One at a time. */
+  #shortenSoon(): void {
+    if (this.#isShortening || this.#isStopped) return;
+    this.#isShortening = true;
+    const index = this.#log.beginDigest();
+    const digest = this.#node.digest(REGISTER_LIMITS.digestSlots)[Symbol.iterator]();
+    const pieces: Uint8Array[] = [];
+    const slice = (): void => {
+      if (this.#isStopped) return;
+      const { digestSliceMs, digestSliceRecords } = REGISTER_LIMITS;
+      const untilMs = this.#ports.clock.nowMs() + digestSliceMs;
+      for (let count = 0; count < digestSliceRecords; count += 1) {
+        const next = digest.next();
+        if (next.done === true) {
+          this.#isShortening = false;
+          return this.#log.shorten(index, pieces);
+        }
+        pieces.push(encodeDigest(next.value));
+        if (this.#ports.clock.nowMs() >= untilMs) break;
+      }
+      this.#ports.timers.after(digestSliceMs, slice);
+    };
+    this.#ports.timers.after(0, slice);
   }
 
   #step(input: Input): void {
