@@ -11,6 +11,7 @@ import {
   type ControlRegions,
 } from '../support/controlRegions.ts';
 import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
+import { startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
 import { until } from '../support/node.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -40,16 +41,26 @@ function banyan(region: ControlRegion, ...args: readonly string[]): Promise<Run>
 describe('control state in etcd', { skip: etcdAbsent() }, () => {
   let etcd: EtcdCluster;
   let regions: ControlRegions;
+  let fake: FakeUpstream;
   let key = '';
 
   before(async () => {
     etcd = await startEtcd();
-    regions = await startControlRegions({ etcd });
+    fake = await startFakeUpstream('fake');
+    regions = await startControlRegions({
+      etcd,
+      control: { registers: {} },
+      more: {
+        targets: [{ name: 'one', kind: 'openai', baseUrl: `${fake.origin}/v1` }],
+        models: [{ name: 'm', targets: ['one'] }],
+      },
+    });
   });
 
   after(async () => {
     await regions.close();
     await etcd.close();
+    await fake.close();
   });
 
   const everywhere = async (secret: string, status: number): Promise<boolean> => {
@@ -117,6 +128,34 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
     const startMs = performance.now();
     await until('it ends everywhere', () => everywhere(secret, 401), 1_000);
     console.log(`# revoked everywhere ${Math.round(performance.now() - startMs)} ms after`);
+  });
+
+  it('a request with an Idempotency-Key runs once in all regions together', async () => {
+    const ask = async (region: ControlRegion): Promise<{ status: number; body: string }> => {
+      const response = await fetch(`${region.apiUrl}/v1/chat/completions`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          authorization: `Bearer ${key}`,
+          'idempotency-key': 'once',
+        },
+        body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
+      });
+      return { status: response.status, body: await response.text() };
+    };
+    const before = fake.seen.length;
+    const replies = await Promise.all(regions.all.map(ask));
+    const statuses = replies.map(({ status }) => status).toSorted((a, b) => a - b);
+    assert.deepEqual(statuses, [200, 409, 409], JSON.stringify(replies));
+    assert.equal(fake.seen.length - before, 1);
+    await until('its result is known everywhere', async () => {
+      const again = await Promise.all(regions.all.map(ask));
+      return again.every(({ status, body }) => status === 409 && body.includes('idempotency_done'));
+    });
+    const claims = await banyan(regions.region(2), 'get', 'claims', '-o', 'json');
+    assert.equal(claims.code, 0, claims.stderr);
+    assert.match(claims.stdout, /answered 200/);
+    assert.equal(fake.seen.length - before, 1, 'nothing ran again');
   });
 
   it('any one etcd server dies: requests go on, and keys can be made again within 5 s', async () => {

@@ -141,6 +141,8 @@ export interface ControlRegionsOptions {
   readonly etcd: EtcdCluster | null;
   /** More of `control`. */
   readonly control?: object;
+  /** More of the file: keys, targets, models. */
+  readonly more?: object;
   readonly env?: (name: string) => Readonly<Record<string, string>>;
 }
 
@@ -222,6 +224,7 @@ export async function startControlRegions(options: ControlRegionsOptions): Promi
       region: name,
       listen: { api: `127.0.0.1:${api}`, admin: `127.0.0.1:${admin}` },
       workers: 1,
+      ...options.more,
       control:
         options.etcd === null
           ? { heartbeatMs: 60, electionMs: 600, ...options.control }
