@@ -4,13 +4,15 @@
  *
  * M1: no change of members that would leave the group without a quorum of nodes that are heard now.
  * M2: a region's older number goes by itself once its newer one votes.
+ * M3: a region that is new to a group of three or more votes by itself only where an odd number then
+ *     does; else it is a learner until an operator promotes it.
  */
 
 import { z } from 'zod';
 
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { RAFT_ERRORS } from '../../raft/errors.ts';
-import type { Member, MemberChange, NodeId, RaftStatus } from '../../raft/types.ts';
+import type { ConfState, Member, MemberChange, NodeId, RaftStatus } from '../../raft/types.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
 
 const id = z.int().min(1).max(RAFT_LIMITS.integerMax);
@@ -70,10 +72,18 @@ export function admit(
   );
   if (known !== undefined) return Promise.resolve(known.id);
   const id = conf.idMax + 1;
-  const member = { id, region, incarnation, priority, isWitness, isPromotable: true };
+  const isPromotable = isVoteWanted(conf, region);
+  const member = { id, region, incarnation, priority, isWitness, isPromotable };
   return new Promise((resolve) => {
     group.changeMembers([{ kind: 'add', member }], (result) => resolve(result.ok ? id : null));
   });
+}
+
+/** M3. A region that votes already gets its vote back under its new number. */
+export function isVoteWanted({ voters, members }: ConfState, region: string): boolean {
+  const voting = members.filter(({ id, isPromotable }) => voters.includes(id) || isPromotable);
+  const regions = new Set(voting.map((member) => member.region));
+  return regions.has(region) || regions.size < 3 || regions.size % 2 === 0;
 }
 
 /** M1. Null: it may be tried. */
