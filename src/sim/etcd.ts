@@ -35,6 +35,8 @@ export interface EtcdFaults {
   readonly late: number;
   /** Nothing comes through, and watches break. */
   readonly isCut: boolean;
+  /** Watches end as soon as they are opened. */
+  readonly hasNoWatches: boolean;
 }
 
 const NO_FAULTS: EtcdFaults = {
@@ -42,6 +44,7 @@ const NO_FAULTS: EtcdFaults = {
   answerLost: 0,
   late: 0,
   isCut: false,
+  hasNoWatches: false,
 };
 
 interface Watcher {
@@ -267,11 +270,11 @@ export class SimEtcd {
 
   #watch(client: string, key: string, end: string, from: EtcdRevision, handler: EtcdWatchHandler) {
     const watcher: Watcher = { client, key, end, next: from, isSilent: false, handler };
-    const isCut = this.#faults.get(client)?.isCut === true;
+    const faults = this.#faults.get(client) ?? NO_FAULTS;
     let isClosed = false;
     this.#timers.after(2, () => {
       if (isClosed) return;
-      if (isCut) return handler.onEnd('connection refused', null);
+      if (faults.isCut || faults.hasNoWatches) return handler.onEnd('not to be had', null);
       if (from <= this.#compactedTo) return handler.onEnd('compacted', this.#compactedTo);
       this.#watchers.push(watcher);
       this.#feedSoon(watcher);

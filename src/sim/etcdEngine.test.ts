@@ -108,6 +108,20 @@ inWorld(
   },
 );
 
+inWorld(
+  'a watch that is never to be had is told, and asked for less and less often',
+  async (world) => {
+    world.etcd.setFaults('n2', { hasNoWatches: true });
+    world.etcd.breakWatches('n2');
+    await world.sleep(20_000);
+    const ended = world.notes.filter((note) => note.startsWith('2 etcd-watch-ended')).length;
+    ok(ended > 5 && ended < 30, `${ended} times in 20 s`);
+    equal(world.own(2).state.kind, 'away');
+    world.etcd.setFaults('n2', {});
+    ok((await transact(world.engine(2), put('a'))).ok);
+  },
+);
+
 inWorld('what a compaction took is listed anew, and its watchers are told so', async (world) => {
   ok((await transact(world.engine(0), put('a'))).ok);
   await until(world, 'it has it', () => keysOf(world.engine(2)).length === 1);

@@ -259,7 +259,8 @@ export class EtcdFollower {
 
   #follow(attempt: number, from: EtcdRevision): void {
     const { store, layout } = this.#options;
-    this.#backoffMs = BACKOFF_MS;
+    const { clock } = this.#options;
+    const beganMs = clock.nowMs();
     this.#become({ kind: 'following' });
     this.#watch = store.watch(layout.root, endOf(layout.root), from, {
       onEvents: (events) => {
@@ -270,7 +271,10 @@ export class EtcdFollower {
         this.#watch = null;
         if (compactedTo !== null) this.#mustList = true;
         this.#options.onNote('etcd-watch-ended', detail);
-        this.#join();
+        // One that never lives, because it is not allowed or not understood, is not asked for at once.
+        if (clock.nowMs() - beganMs < ETCD_LIMITS.checkMs && compactedTo === null)
+          this.#away(detail);
+        else this.#join();
       },
     });
     this.#later(ETCD_LIMITS.checkMs, () => this.#check(attempt));
@@ -351,6 +355,7 @@ export class EtcdFollower {
       const [item] = result.value.items;
       const head = item === undefined ? null : decodeHead(item.value);
       if (!this.#isBorneOut(head)) return this.#join();
+      this.#backoffMs = BACKOFF_MS;
       this.#later(ETCD_LIMITS.checkMs, () => this.#check(attempt));
     });
   }
