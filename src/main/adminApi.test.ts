@@ -49,9 +49,13 @@ before(async () => {
   });
   const endMs = performance.now() + 20_000;
   const leads = async () => ((await call('GET', '/admin/v1/leader')).json as Leader).leader;
-  while ((await leads()) === null) assert.ok(performance.now() < endMs, 'it leads by itself');
+  const wait = async (what: string) => {
+    assert.ok(performance.now() < endMs, what);
+    await new Promise((resolve) => setTimeout(resolve, 50)); // Calls are counted.
+  };
+  while ((await leads()) === null) await wait('it leads by itself');
   const claims = async () => (await call('GET', '/admin/v1/claims?key=k')).status;
-  while ((await claims()) !== 200) assert.ok(performance.now() < endMs, 'it takes claims');
+  while ((await claims()) !== 200) await wait('it takes claims');
 });
 after(async () => {
   await node.stop();
