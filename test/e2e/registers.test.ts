@@ -4,6 +4,8 @@
  */
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -351,6 +353,32 @@ test('a node of several processes claims the same: what one worker took no other
   await until('it is settled', async () =>
     (await chat(node, 'team')).body.includes('idempotency_done'),
   );
+});
+
+test('two regions and a witness: either region may die, and the other claims on', async () => {
+  const { nodes } = await startWorld();
+  const [node, killed, third] = nodes;
+  assert.ok(node !== undefined && killed !== undefined && third !== undefined);
+  // The third place, empty, as a witness: by the same file, with another command.
+  await third.stop();
+  await rm(join(third.dir, 'data'), { recursive: true });
+  const cli = join(import.meta.dirname, '../../src/main/cli.ts');
+  const witness = spawn(process.execPath, [cli, 'witness', '-c', third.configFile], {
+    cwd: third.dir,
+    stdio: 'ignore',
+  });
+  const exited = once(witness, 'exit');
+  atEnd(async () => {
+    witness.kill('SIGKILL');
+    await exited;
+  });
+  await until(
+    'it is an acceptor',
+    async () => ((await metric(node, 'banyan_registers_epoch')) ?? 0) >= 3,
+    40_000,
+  );
+  await killed.kill9();
+  assert.equal((await claim(node, 'with-a-witness', 'a')).won, true);
 });
 
 /** Claims and lookups of a few keys, as one client after the other saw them. */
