@@ -8,7 +8,9 @@
  *     that did not know of it. Of two that claim in neighbouring generations one at most wins.
  * G2: of claims in several generations the oldest counts.
  * G3: the older generations are read while the newest is asked, so that a claim costs one round.
- *     What that leaves behind where an older claim is found stays until its generation is closed.
+ *     What that leaves behind where an older claim is found is given back: else a key that is asked
+ *     for again and again would never be free. Only what this very call has put there: an owner that
+ *     asks twice may have won it before. Where that is lost it goes with its generation.
  */
 
 import { assert } from '../../base/assert.ts';
@@ -40,7 +42,12 @@ const PREFIX = 'claim/';
 const ROUNDS_MAX = 4;
 
 /** What one generation holds of a key. */
-type Found = Exclude<ClaimOutcome, { readonly kind: 'foreign' | 'failed' }> | Failed;
+type Found = Exclude<ClaimOutcome, { readonly kind: 'foreign' | 'failed' }> | Made | Failed;
+/** Ours, put there by this call. */
+interface Made {
+  readonly kind: 'made';
+  readonly version: number;
+}
 interface Failed {
   readonly kind: 'failed';
   readonly failure: StoreFailure;
@@ -91,17 +98,24 @@ export class ClaimBook implements ClaimStore {
       const one = found.get(bucket);
       if (one === undefined || one.kind === 'free') continue;
       if (one.kind === 'failed') return done(err(failureOf(one.failure, round, found.get(newest))));
-      if (one.kind === 'won') {
+      if (one.kind === 'won' || one.kind === 'made') {
         place.push(bucket, one.version);
         continue;
       }
       const result = one.kind === 'done' ? decodeUtf8(one.result) : null;
       const { owner: other, about } = one;
+      if (bucket < newest) this.#giveBack(newest, asked, found.get(newest));
       return done(ok({ kind: 'taken', claim: { key, owner: other, about, result } }));
     }
     if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
     assert(place.length > 0, 'a claim that is not won is told or failed');
     done(ok({ kind: 'won', claim: { key, owner, about: of.about, place } }));
+  }
+
+  /** G3. */
+  #giveBack(bucket: number, { key, of }: ClaimAsk, made: Found | undefined): void {
+    if (made?.kind !== 'made') return;
+    this.#asker.change(keyOf(bucket, key), freeClaim(of, made.version, false), () => {});
   }
 
   #read(bucket: number, key: string, owner: string, done: (found: Found | 'closed') => void): void {
@@ -162,10 +176,10 @@ export class ClaimBook implements ClaimStore {
       const bucket = open[at];
       if (bucket === undefined) return done(ok(null));
       this.#read(bucket, key, '', (found) => {
-        if (found === 'closed' || found.kind === 'free' || found.kind === 'won')
-          return next(at + 1);
+        if (found === 'closed') return next(at + 1);
         if (found.kind === 'failed') return done(err(found.failure));
-        done(ok(viewOf(key, found)));
+        if (found.kind === 'pending' || found.kind === 'done') return done(ok(viewOf(key, found)));
+        next(at + 1);
       });
     };
     if (control !== null) return next(0);
@@ -232,7 +246,7 @@ function viewOf(
 function foundOf(owner: string, asked: Asked): Found | 'closed' {
   if (asked.kind === 'failed') return asked;
   if (asked.kind === 'closed') return 'closed';
-  if (asked.kind === 'changed') return { kind: 'won', version: asked.version };
+  if (asked.kind === 'changed') return { kind: 'made', version: asked.version };
   const outcome = claimOf(owner, asked.register);
   if (outcome.kind !== 'foreign' && outcome.kind !== 'failed') return outcome;
   const detail = 'The key holds no claim of this version.';
