@@ -341,6 +341,27 @@ describe('claims over three regions', async () => {
   });
 });
 
+test('two regions and a witness that keeps registers: either region dies, the other claims on', async () => {
+  const fake = await startFakeUpstream('fake');
+  atEnd(() => fake.close());
+  const specs = REGIONS.map((region) => specOf(region, fake));
+  const witness = at(specs, 2);
+  specs[2] = { ...witness, control: { ...witness.control, isWitness: true } };
+  const nodes = [...(await startRegions(specs))];
+  for (const node of nodes) await ready(node);
+  for (const dead of [0, 1]) {
+    await until('all three are acceptors', async () => {
+      return (await metric(at(nodes, dead), 'banyan_registers_acceptors')) === 3;
+    });
+    await at(nodes, dead).kill9();
+    assert.equal((await chat(at(nodes, 1 - dead), `dead-${dead}`)).status, 200);
+    assert.equal((await chat(at(nodes, 1 - dead), `dead-${dead}`)).status, 409);
+    nodes[dead] = await at(nodes, dead).again();
+    await ready(at(nodes, dead));
+    assert.equal((await chat(at(nodes, dead), `dead-${dead}`)).status, 409);
+  }
+});
+
 test('a node of several processes claims the same: what one worker took no other runs', async () => {
   const fake = await startFakeUpstream('fake');
   atEnd(() => fake.close());
