@@ -105,6 +105,16 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'revoke', nmae: 'shop' }, status: 400 },
   ],
   getKeys: [{}],
+  setRegion: [
+    { body: { action: 'set', region: 'eu-central-1', weight: 50, residency: 'eu', dryRun: true } },
+    { body: { action: 'set', region: 'eu-central-1', weight: 50, residency: 'eu' } },
+    { body: { action: 'set', region: 'eu-central-1', weight: 0 }, status: 400 },
+    { body: { action: 'set', region: 'eu-central-1', residency: '-' }, status: 400 },
+    { body: { action: 'set', region: 'eu-central-1' }, status: 400 },
+    { body: { action: 'set', region: 'none', weight: 50 }, status: 404 },
+    { body: { action: 'set', region: 'eu-central-1', desired: 'drained' }, status: 409 },
+    { body: { action: 'set', region: 'eu-central-1', desired: 'drained', force: true } },
+  ],
   changeAdminKeys: [
     { body: { action: 'create', name: 'ops', role: 'operator', dryRun: true } },
     { body: { action: 'create', name: 'ops', role: 'operator' } },

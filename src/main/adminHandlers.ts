@@ -20,6 +20,8 @@ import { NO_REGISTERS, registerHandlers } from './registers/registerAdmin.ts';
 import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
 import { opsHandlers, type OpsParts } from './control/opsAdmin.ts';
 import { OPS_ROUTES } from './control/opsRoutes.ts';
+import { regionHandlers } from './control/regionAdmin.ts';
+import { REGION_ROUTES } from './control/regionRoutes.ts';
 import {
   explainRoute,
   modelRows,
@@ -68,10 +70,17 @@ export function controlRoutes(
 ): readonly ServedRoute[] {
   const agreed =
     control === null
-      ? refuseRoutes({ ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...OPS_ROUTES }, NO_CONTROL)
+      ? refuseRoutes(
+          { ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...OPS_ROUTES, ...REGION_ROUTES },
+          NO_CONTROL,
+        )
       : [
           ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.side, wallMs)),
           ...serveRoutes(OPS_ROUTES, opsHandlers(control.ops)),
+          ...serveRoutes(
+            REGION_ROUTES,
+            regionHandlers({ backend: control.side, shared: control.shared }),
+          ),
           ...serveRoutes(
             CONFIG_ROUTES,
             configHandlers({ backend: control.side, shared: control.shared, wallMs }),

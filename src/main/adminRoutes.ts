@@ -24,6 +24,7 @@ import {
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
+import { REGION_ROUTES } from './control/regionRoutes.ts';
 import { OPS_ROUTES } from './control/opsRoutes.ts';
 import { VERSION } from './version.ts';
 
@@ -106,6 +107,7 @@ export const ADMIN_ROUTES = {
   ...CONFIG_ROUTES,
   ...REGISTER_ROUTES,
   ...OPS_ROUTES,
+  ...REGION_ROUTES,
 } as const satisfies AdminRoutes;
 
 /** The OpenAPI document of the whole table. */

@@ -10,6 +10,7 @@
 import { z } from 'zod';
 
 import { named } from '../io/admin/route.ts';
+import { DESIRED_STATES } from '../regions/desired.ts';
 
 const count = z.int().min(0);
 const texts = z.array(z.string()).readonly();
@@ -156,6 +157,9 @@ const regionRow = named(
     targetsHealthy: count.nullable(),
     targetsCount: count.nullable(),
     sightings: z.array(regionSighting).readonly(),
+    desired: z.enum(DESIRED_STATES).describe('what operators want of it'),
+    weight: z.int().min(1).describe('others count its cost 100 / weight times'),
+    residency: z.string().nullable().describe('label of where its data may be; null: none'),
   }),
 );
 /** One region. From a node: one sighting each, its own. From the supervisor: one for each node. */

@@ -17,6 +17,7 @@ import { registerLease } from './commands/lease.ts';
 import { registerMember } from './commands/member.ts';
 import { registerModelServe } from './commands/modelServe.ts';
 import { registerRecover } from './commands/recover.ts';
+import { registerRegion } from './commands/region.ts';
 import { registerRoute } from './commands/route.ts';
 import { registerServe } from './commands/serve.ts';
 import { registerStatus } from './commands/status.ts';
@@ -51,6 +52,7 @@ export function buildProgram(): Command {
   registerKeys(program);
   registerAdminKeys(program);
   registerMember(program);
+  registerRegion(program);
   registerBackup(program);
   registerRecover(program);
   registerLease(program);

@@ -5,6 +5,7 @@
 
 import { CONTROL_MESSAGES } from './control/messages.ts';
 import { SHARED_CONFIG_MESSAGES } from './sharedConfig/messages.ts';
+import { REGION_MESSAGES } from './control/regionMessages.ts';
 import { OPS_MESSAGES } from './control/opsMessages.ts';
 import { TOP_MESSAGES } from './top/messages.ts';
 import { DEMO_MESSAGES } from './up/messages.ts';
@@ -28,6 +29,7 @@ export const MESSAGES = {
   ...CONTROL_MESSAGES,
   ...SHARED_CONFIG_MESSAGES,
   ...OPS_MESSAGES,
+  ...REGION_MESSAGES,
   'cli.about': {
     en: 'A multi-region active-active gateway for LLM applications.',
     zh: '面向大模型应用的多区域异地多活网关。',

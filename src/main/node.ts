@@ -224,18 +224,17 @@ class LiveNode implements RunningNode {
     return null;
   }
 
-  /** The keys of the file, and those of the control state. */
+  /** What the file says, and the control state beside it. */
   #inForce(config: NodeConfig): NodeConfig {
-    const more = this.#control?.keys ?? [];
-    return more.length === 0 ? config : { ...config, keys: [...config.keys, ...more] };
+    return this.#control?.inForce(config) ?? config;
   }
 
   #inForceNow(): NodeConfig {
     return this.#inForce(this.#loaded.node(this.#ports));
   }
 
-  /** Keys were made, changed or revoked somewhere. */
-  async #keysChanged(): Promise<void> {
+  /** Keys, or what is wanted of regions, were changed somewhere. */
+  async #controlChanged(): Promise<void> {
     if (this.#gateway === null) return;
     const config = this.#inForceNow();
     await this.#team?.apply(workerConfig(this.#loaded, config, this.#ports));
@@ -310,7 +309,7 @@ class LiveNode implements RunningNode {
       clock,
       timers,
       log: this.#options.log,
-      onKeys: () => void this.#inTurn(() => this.#keysChanged()),
+      onChanged: () => void this.#inTurn(() => this.#controlChanged()),
       host: {
         apply: (text) => this.#inTurn(() => this.#applyShared(text)),
         check: (text) => checkShared(this.#own, text),
@@ -440,7 +439,7 @@ class LiveNode implements RunningNode {
     const side = await openAdminSide({
       shell: admin,
       views: {
-        isReady: () => this.#isReady(),
+        isReady: () => this.#isReady() && this.#control?.isDrained !== true,
         metrics: () => this.#team?.render() ?? metrics.render(),
         warnings: () => this.#control?.warnings() ?? [],
       },

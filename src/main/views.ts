@@ -17,6 +17,7 @@ import type {
   TargetRow,
   WorkerRow,
 } from './adminTypes.ts';
+import { isDrained, wishOf } from '../regions/desired.ts';
 import { VERSION } from './version.ts';
 
 /** Another region as this node knows it. */
@@ -85,7 +86,11 @@ export function nodeRows(sources: NodeSources): List<NodeRow> {
 
 /** `GET /admin/v1/regions`: this one, then the others as they look from here. */
 export function regionRows(sources: NodeSources): List<RegionRow> {
-  const own = sources.gateway.serving.config.region;
+  const { region: own, wishes } = sources.gateway.serving.config;
+  const wished = (region: string) => {
+    const { desired, weight, residency } = wishOf(wishes, region);
+    return { desired, weight, residency };
+  };
   const targets = targetRows(sources).items;
   const isDraining = sources.state() === 'draining';
   const self: RegionRow = {
@@ -96,6 +101,7 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
     targetsHealthy: targets.filter(({ state }) => SERVING_STATES.has(state)).length,
     targetsCount: targets.length,
     sightings: [],
+    ...wished(own),
   };
   const others = sources.others().map((other): RegionRow => {
     const { state, reason, phi, rttMs, heardMs } = other;
@@ -107,6 +113,7 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
       targetsHealthy: other.targetsHealthy,
       targetsCount: other.targetsCount,
       sightings: [{ by: own, state, reason, phi, rttMs, heardMs }],
+      ...wished(other.region),
     };
   });
   return { items: [self, ...others], unreachable: [] };
@@ -195,18 +202,24 @@ export function explainRoute(
   const targets = explainModel(sources, model).map((candidate) =>
     targetCandidate(candidate, serving?.router.scoreMeaning ?? ''),
   );
-  const query = { model, promptTokens: 0, excluded: new Set<string>() };
+  const { wishes } = gateway.serving.config;
+  const query = { model, promptTokens: 0, excluded: new Set<string>(), wishes };
   const regions = gateway.regions.candidates(query, sources.nowMs());
   if (serving === undefined && regions.every(({ excludedBecause }) => excludedBecause !== null)) {
     const message = 'No such model is configured here or known elsewhere.';
     return err({ status: 404, code: 'model_not_found', message });
   }
-  const places = regions
-    .toSorted((left, right) => (left.costMs ?? Infinity) - (right.costMs ?? Infinity))
-    .map(regionCandidate);
-  // With only sick targets here another region goes first, as `replica/choose.ts` decides.
+  const byCost = regions.toSorted(
+    (left, right) => (left.costMs ?? Infinity) - (right.costMs ?? Infinity),
+  );
+  const good = byCost.filter(({ isLastResort }) => !isLastResort).map(regionCandidate);
+  const doubtful = byCost.filter(({ isLastResort }) => isLastResort).map(regionCandidate);
+  // In the order that `replica/choose.ts` decides.
   const isSickHere = serving?.router.isAvailable(sources.nowMs()) !== true;
-  const candidates = ranked(isSickHere ? [...places, ...targets] : [...targets, ...places]);
+  const isLeaving = isDrained(wishes, own);
+  const before = [...(isLeaving || isSickHere ? good : []), ...(isSickHere ? doubtful : [])];
+  const after = [...good, ...doubtful].filter((place) => !before.includes(place));
+  const candidates = ranked([...before, ...targets, ...after]);
   const explanation: Explanation = {
     model,
     region: own,
@@ -262,6 +275,8 @@ function ranked(places: readonly ExplainCandidate[]): readonly ExplainCandidate[
 
 function explainNotes(sources: NodeSources, fallbacks: readonly string[]): readonly string[] {
   const notes: string[] = [];
+  const { region, wishes } = sources.gateway.serving.config;
+  if (isDrained(wishes, region)) notes.push('An operator has drained this region.');
   if (sources.state() === 'draining') notes.push('This node is draining: new requests get 503.');
   if (fallbacks.length > 0) notes.push(`If nothing serves it: ${fallbacks.join(', ')}.`);
   return notes;

@@ -1,7 +1,7 @@
 /**
  * What this node knows of the other regions: the last digest, link, round trip and suspicion of each,
- * and the verdict that follows. Three facts stay apart: what the operator wants (`desired`), what is
- * observed (`health`), and what follows for traffic (`effective`).
+ * and the verdict that follows. Three facts stay apart: what the operator wants (`desired.ts`), what
+ * is observed (`health`), and what of it follows for traffic (`effective`).
  *
  * R1: a verdict changes only in `tick` (and is told there once). R2: a region comes back from any
  * other verdict only after RECOVERY_BEATS heartbeats in a row. R3: a witness counts only where it heard
@@ -36,9 +36,6 @@ const OWN_STALL_MS = 1_000;
 /** A digest is too old to choose by after, ms. */
 const DIGEST_AGE_MS_MAX = 3_000;
 
-/** What the operator wants of a region. Only `active` until regions can be switched. */
-export type RegionDesired = 'active';
-
 /** What follows for traffic. */
 export interface RegionEffective {
   /** True: requests may be sent there. */
@@ -50,7 +47,6 @@ export interface RegionEffective {
 /** One other region, as this node sees it. */
 export interface RegionView {
   readonly region: string;
-  readonly desired: RegionDesired;
   readonly health: RegionHealth;
   /** Why; empty where all is well. */
   readonly reason: string;
@@ -314,7 +310,6 @@ function viewOf(entry: Entry, nowMs: number): RegionView {
   const digestAgeMs = digest === null ? null : ageOfDigest(entry, nowMs);
   return {
     region: entry.region,
-    desired: 'active',
     health: verdict.health,
     reason: verdict.reason,
     effective: effectiveOf(entry, digestAgeMs),

@@ -2,6 +2,9 @@
  * Chooses where the next attempt of an exchange goes: a target here; else another region that runs
  * the same model (one hop at most); else the next model of the list, in the same order. The same
  * model anywhere comes before another model here.
+ *
+ * Where an operator has drained this region, another one that is well goes first; what nobody else
+ * takes is served here all the same.
  */
 
 import { failure, type Failure } from '../base/errors.ts';
@@ -9,6 +12,7 @@ import { parseTargetName, type TargetName } from '../base/names.ts';
 import type { Prng } from '../base/prng.ts';
 import { continuationMode } from '../exchange/continuation.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
+import { isDrained } from '../regions/desired.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { ResumeWay } from '../protocol/resume.ts';
 import type { Priority } from '../routing/admission.ts';
@@ -35,17 +39,22 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   const reasons: string[] = [];
   let refusal: Failure | null = null;
   let retryMs: number | null = null;
-  let panic: PlaceChoice | null = null;
+  let spare: PlaceChoice | null = null;
   let isLimited = false;
+  const { region, wishes } = chooser.serving.config;
+  const isLeaving = !chooser.isForwarded && isDrained(wishes, region);
   for (let index = query.modelIndex; index < chooser.models.length; index += 1) {
     const name = chooser.models[index] ?? '';
     const model = chooser.serving.models.get(name);
+    let isWell = false;
     if (model !== undefined) {
       const local = chooseTarget(chooser, model, query);
       if ('place' in local) {
-        if (!local.isPanic) return { kind: 'place', place: local.place, modelIndex: index };
-        if (!query.isHealthy) panic ??= { kind: 'place', place: local.place, modelIndex: index };
-        reasons.push(`${name}: only sick targets here`);
+        const here = { kind: 'place', place: local.place, modelIndex: index } as const;
+        if (!local.isPanic && !isLeaving) return here;
+        if (!local.isPanic || !query.isHealthy) spare ??= here;
+        isWell = !local.isPanic;
+        reasons.push(`${name}: ${isWell ? 'this region is drained' : 'only sick targets here'}`);
       } else {
         refusal ??= local.refusal;
         isLimited ||= model.router.isOverLimit(query.nowMs);
@@ -55,10 +64,13 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
       }
     }
     const remote = chooseRegion(chooser, name, query);
-    if ('place' in remote) return { kind: 'place', place: remote.place, modelIndex: index };
+    // A region in doubt is no better than this one, drained and well.
+    if ('place' in remote && !(isWell && remote.isLastResort)) {
+      return { kind: 'place', place: remote.place, modelIndex: index };
+    }
     // A sick target may still answer; the same model here comes before another model.
-    if (panic !== null) return panic;
-    reasons.push(`${name}: ${remote.why}`);
+    if (spare !== null) return spare;
+    if ('why' in remote) reasons.push(`${name}: ${remote.why}`);
     if (query.isSameModel) break;
   }
   const why = reasons.join('; ');
@@ -166,7 +178,7 @@ function chooseRegion(
   chooser: Chooser,
   model: string,
   query: PlaceQuery,
-): { readonly place: Place } | { readonly why: string } {
+): { readonly place: Place; readonly isLastResort: boolean } | { readonly why: string } {
   if (chooser.isForwarded) return { why: 'forwarded once already' };
   const excluded = new Set<string>();
   for (const key of query.excluded) {
@@ -174,11 +186,18 @@ function chooseRegion(
   }
   const promptTokens = chooser.request.promptTokensEstimate;
   const choice = chooser.regions.choose(
-    { model, promptTokens, excluded, priority: chooser.priority },
+    {
+      model,
+      promptTokens,
+      excluded,
+      wishes: chooser.serving.config.wishes,
+      priority: chooser.priority,
+    },
     query.nowMs,
   );
   if (choice.region === null) return { why: choice.why };
-  return { place: regionPlace(chooser, choice.region, model, choice.why) };
+  const place = regionPlace(chooser, choice.region, model, choice.why);
+  return { place, isLastResort: choice.isLastResort };
 }
 
 function regionPlace(chooser: Chooser, region: string, model: string, reason: string): Place {

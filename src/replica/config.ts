@@ -7,6 +7,7 @@
 import type { HeaderList } from '../base/headers.ts';
 import type { ModelName, RegionName, TargetName } from '../base/names.ts';
 import type { StallSpec } from '../exchange/stall.ts';
+import type { RegionWish } from '../regions/desired.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { HedgeSpec } from '../routing/hedge.ts';
 import type { RouteSpec } from '../routing/spec.ts';
@@ -104,4 +105,6 @@ export interface NodeConfig {
   /** Lag of the event loop that may stand, ms; past it requests are shed by class. */
   readonly loopLagMsMax: number;
   readonly requestBodyBytesMax: number;
+  /** What operators want of regions, this one too; a region that is not here is as usual. */
+  readonly wishes: readonly RegionWish[];
 }

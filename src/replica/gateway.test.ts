@@ -6,7 +6,7 @@ import type { UpstreamCall } from '../base/ports.ts';
 import { createPrng } from '../base/prng.ts';
 import { VirtualTime } from '../base/virtualTime.ts';
 import type { ExchangeRecord } from './observer.ts';
-import type { RegionView } from './regionView.ts';
+import { noRegion, type RegionView } from './regionView.ts';
 import {
   ANSWER,
   CHAT,
@@ -250,7 +250,9 @@ test('fallbacks of the request and of the configuration are tried in order', () 
 function oneRegion(name: string): RegionView {
   return {
     choose: (query) =>
-      query.excluded.has(name) ? { region: null, why: 'tried' } : { region: name, why: 'near' },
+      query.excluded.has(name)
+        ? noRegion('tried')
+        : { region: name, why: 'near', isLastResort: false },
     knows: () => true,
     candidates: () => [],
     started: () => {},
@@ -259,7 +261,7 @@ function oneRegion(name: string): RegionView {
 }
 
 test('a model that only a lost region runs is unavailable, not unknown', () => {
-  const lost = { ...oneRegion('there-1'), choose: () => ({ region: null, why: 'down' }) };
+  const lost = { ...oneRegion('there-1'), choose: () => noRegion('down') };
   const world = open(configOf(), { ...lost, knows: (model) => model === 'far' });
   const unavailable = send(world, { body: { ...CHAT, model: 'far' } });
   assert.equal(unavailable.status, 503);

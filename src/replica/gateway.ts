@@ -30,7 +30,7 @@ import type { NodeConfig } from './config.ts';
 import { GatewayExchange, type ExchangeOpening } from './gatewayExchange.ts';
 import type { GatewayParts } from './gatewayParts.ts';
 import { ClaimQueue } from './idempotency.ts';
-import { clip, localRecord, sendJson, sendText } from './localReply.ts';
+import { clip, localRecord, sendJson, sendReadiness, sendText } from './localReply.ts';
 import { renderModel, renderModels } from './modelsApi.ts';
 import { namesToTry } from './namesToTry.ts';
 import type { ExchangeRecord, Observer } from './observer.ts';
@@ -213,7 +213,7 @@ export class Gateway implements RequestHandler, NodeLoad {
         sendText(reply, 200, 'ok\n');
         return NOTHING;
       case 'ready':
-        sendText(reply, this.isReady ? 200 : 503, this.isReady ? 'ready\n' : 'draining\n');
+        sendReadiness(reply, this.isReady, this.serving.config);
         return NOTHING;
       case 'models':
       case 'model':

@@ -72,6 +72,7 @@ const CONFIG: NodeConfig = {
   requestBodyBytesMax: 1_000_000,
   requestBodiesBytesMax: 20_000,
   loopLagMsMax: 100,
+  wishes: [],
 };
 
 class Client implements ClientReply {

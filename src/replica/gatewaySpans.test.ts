@@ -239,7 +239,7 @@ test('no prompt, no answer and no key is in a span (chat, tools, errors)', () =>
 
 test('the hop to another region carries the span of the attempt', () => {
   const regions: RegionView = {
-    choose: () => ({ region: 'there-1' as RegionName, why: 'the only one' }),
+    choose: () => ({ region: 'there-1' as RegionName, why: 'the only one', isLastResort: false }),
     candidates: () => [],
     knows: () => true,
     started: () => {},

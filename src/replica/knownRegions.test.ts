@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { ModelDigest, RegionDigest } from '../protocol/peer/digest.ts';
+import { usualWish, type RegionWish } from '../regions/desired.ts';
 import { RegionDirectory } from '../regions/directory.ts';
 import { createRegionView } from './knownRegions.ts';
 
@@ -29,8 +30,12 @@ function regions(near: RegionDigest['models'], far: RegionDigest['models'], isDr
   return { directory, view: createRegionView(directory), nowMs: 1_000 };
 }
 
-function query(model: string, excluded: readonly string[] = []) {
-  return { model, promptTokens: 100, excluded: new Set(excluded) };
+function query(
+  model: string,
+  excluded: readonly string[] = [],
+  wishes: readonly RegionWish[] = [],
+) {
+  return { model, promptTokens: 100, excluded: new Set(excluded), wishes };
 }
 
 test('the region that costs least is chosen, and the next where it was tried already', () => {
@@ -59,7 +64,11 @@ test('a model that no region tells of has nowhere to go, whatever it is called',
   const { view, nowMs } = regions({ m: IDLE }, {});
   for (const model of ['x', '__proto__', 'constructor', '']) {
     const choice = view.choose(query(model), nowMs);
-    assert.deepEqual(choice, { region: null, why: 'no other region tells of it' });
+    assert.deepEqual(choice, {
+      region: null,
+      why: 'no other region tells of it',
+      isLastResort: false,
+    });
     const rows = view.candidates(query(model), nowMs);
     assert.ok(rows.every(({ excludedBecause }) => excludedBecause !== null));
   }
@@ -83,4 +92,16 @@ test('a region that failed us is avoided for a while', () => {
   const outcome = { kind: 'failed', phase: 'connect' } as const;
   view.finished('near', 100, outcome, nowMs);
   assert.equal(view.choose(query('m'), nowMs + 1).region, 'far');
+});
+
+test('a drained region is chosen where no other is left; one of little weight looks further away', () => {
+  const { view, nowMs } = regions({ m: IDLE }, { m: IDLE });
+  const drained: RegionWish = { ...usualWish('near'), desired: 'drained' };
+  const chosen = view.choose(query('m', [], [drained]), nowMs);
+  assert.deepEqual([chosen.region, chosen.isLastResort], ['far', false]);
+  const last = view.choose(query('m', ['far'], [drained]), nowMs);
+  assert.deepEqual([last.region, last.why, last.isLastResort], ['near', 'it is drained', true]);
+  const { view: other } = regions({ m: IDLE }, { m: IDLE });
+  const light: RegionWish = { ...usualWish('near'), weight: 5 };
+  assert.equal(other.choose(query('m', [], [light]), nowMs).region, 'far');
 });

@@ -9,10 +9,17 @@
 import { parseRegionName } from '../base/names.ts';
 import type { ModelDigest as PeerModelDigest, RegionDigest } from '../protocol/peer/digest.ts';
 import type { RegionDirectory, RegionView as KnownRegion } from '../regions/directory.ts';
+import { wishOf } from '../regions/desired.ts';
 import type { RegionHealth } from '../regions/health.ts';
 import type { Priority } from '../routing/admission.ts';
 import { RegionChooser, type RegionCandidate, type RegionRow } from '../routing/regionChoice.ts';
-import type { RegionCandidate as ShownCandidate, RegionQuery, RegionView } from './regionView.ts';
+import {
+  noRegion,
+  type RegionCandidate as ShownCandidate,
+  type RegionChoice,
+  type RegionQuery,
+  type RegionView,
+} from './regionView.ts';
 import type { Serving } from './serving.ts';
 
 /** Assumed before a round trip was measured, ms: far, so that a measured region goes first. */
@@ -45,19 +52,19 @@ class PricedRegions implements RegionView {
     this.#directory = directory;
   }
 
-  choose(
-    query: RegionQuery,
-    nowMs: number,
-  ): { readonly region: string | null; readonly why: string } {
+  choose(query: RegionQuery, nowMs: number): RegionChoice {
     const known = this.#directory.views(nowMs);
     const chooser = this.#chooserOf(query.model, known);
-    if (chooser === null) return { region: null, why: 'no other region tells of it' };
-    const candidates = candidatesOf(query.model, known);
+    if (chooser === null) return noRegion('no other region tells of it');
+    const candidates = candidatesOf(query, known);
     const pick = chooser.choose(candidates, requestOf(query), nowMs);
-    if (pick !== null) return { region: pick.region, why: pick.reason };
+    if (pick !== null) {
+      const { region, reason: why, isLastResort } = pick;
+      return { region, why, isLastResort };
+    }
     const rows = chooser.explain(candidates, requestOf(query), nowMs);
     const why = rows.map((row) => `${row.region}: ${row.excluded ?? 'not chosen'}`).join(', ');
-    return { region: null, why };
+    return noRegion(why);
   }
 
   knows(model: string, nowMs: number): boolean {
@@ -67,7 +74,7 @@ class PricedRegions implements RegionView {
   candidates(query: RegionQuery, nowMs: number): readonly ShownCandidate[] {
     const known = this.#directory.views(nowMs);
     const chooser = this.#chooserOf(query.model, known) ?? new RegionChooser();
-    const rows = chooser.explain(candidatesOf(query.model, known), requestOf(query), nowMs);
+    const rows = chooser.explain(candidatesOf(query, known), requestOf(query), nowMs);
     return rows.map((row) => shown(row, known));
   }
 
@@ -114,11 +121,15 @@ function modelOf(digest: RegionDigest | null, model: string): PeerModelDigest | 
   return digest.models[model] ?? null;
 }
 
-function candidatesOf(model: string, known: readonly KnownRegion[]): readonly RegionCandidate[] {
+function candidatesOf(
+  { model, wishes }: RegionQuery,
+  known: readonly KnownRegion[],
+): readonly RegionCandidate[] {
   return known.flatMap((view) => {
     const name = parseRegionName(view.region);
     if (!name.ok) return [];
     const told = modelOf(view.digest, model);
+    const { desired, weight } = wishOf(wishes, view.region);
     return [
       {
         region: name.value,
@@ -127,6 +138,8 @@ function candidatesOf(model: string, known: readonly KnownRegion[]): readonly Re
         phi: view.phi,
         isReachable: view.link.kind === 'up',
         isDraining: view.digest?.isDraining ?? false,
+        isDrained: desired === 'drained',
+        weight,
         healthyTargets: told?.healthy ?? 0,
         inFlight: told?.inFlight ?? 0,
         queuedTokens: told?.queuedTokens ?? 0,
@@ -146,6 +159,7 @@ function shown(row: RegionRow, known: readonly KnownRegion[]): ShownCandidate {
     state: view?.health ?? row.state,
     healthyTargets: row.healthyTargets,
     excludedBecause: row.excluded,
+    isLastResort: row.lastResort !== null,
   };
 }
 

@@ -2,6 +2,8 @@
 
 import { encodeUtf8 } from '../base/bytes.ts';
 import type { ClientReply, ClientRequest } from '../base/ports.ts';
+import { isDrained } from '../regions/desired.ts';
+import type { NodeConfig } from './config.ts';
 import type { ExchangeRecord } from './observer.ts';
 
 /** The record of a request that was answered without an attempt. */
@@ -47,6 +49,17 @@ export function sendText(reply: ClientReply, status: number, text: string): void
   const headers = ['content-type', 'text/plain; charset=utf-8', 'cache-control', 'no-store'];
   reply.head(status, headers, { kind: 'length', bytes: body.length });
   reply.end(body);
+}
+
+/**
+ * What load balancers look at: 503 moves them on to another region. A node of a drained region is
+ * no less able to serve what comes all the same.
+ */
+export function sendReadiness(reply: ClientReply, isReady: boolean, config: NodeConfig): void {
+  const isLeaving = isDrained(config.wishes, config.region);
+  const text = isReady && isLeaving ? 'drained: an operator drained this region' : 'draining';
+  const isGood = isReady && !isLeaving;
+  sendText(reply, isGood ? 200 : 503, `${isGood ? 'ready' : text}\n`);
 }
 
 /** A whole JSON body with status 200. */

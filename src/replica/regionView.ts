@@ -3,6 +3,7 @@
  * heartbeats and digests; the composition joins it to the cost function of `routing/`.
  */
 
+import type { RegionWish } from '../regions/desired.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 
@@ -12,8 +13,23 @@ export interface RegionQuery {
   readonly promptTokens: number;
   /** Regions that already failed this exchange. */
   readonly excluded: ReadonlySet<string>;
+  /** What operators want of regions. */
+  readonly wishes: readonly RegionWish[];
   /** Its class under load; absent: the highest. */
   readonly priority?: Priority;
+}
+
+/** What was chosen, and why. */
+export interface RegionChoice {
+  /** Null: none can serve now. */
+  readonly region: string | null;
+  readonly why: string;
+  /** It is in doubt, or drained: no better one is left. */
+  readonly isLastResort: boolean;
+}
+
+export function noRegion(why: string): RegionChoice {
+  return { region: null, why, isLastResort: false };
 }
 
 /** One region as a candidate, for `explain`. */
@@ -26,15 +42,14 @@ export interface RegionCandidate {
   readonly healthyTargets: number;
   /** Null: eligible. Else why not. */
   readonly excludedBecause: string | null;
+  /** It is in doubt, or drained: it comes after the others. */
+  readonly isLastResort: boolean;
 }
 
 /** Chooses among other regions. */
 export interface RegionView {
   /** The best region that can serve now, or null with the reason in `why`. */
-  choose(
-    query: RegionQuery,
-    nowMs: number,
-  ): { readonly region: string | null; readonly why: string };
+  choose(query: RegionQuery, nowMs: number): RegionChoice;
   /** Does any region run `model`, or did it before it was lost? */
   knows(model: string, nowMs: number): boolean;
   candidates(query: RegionQuery, nowMs: number): readonly RegionCandidate[];
@@ -52,7 +67,7 @@ export interface RegionView {
 
 /** No other region: a node on its own. */
 export const NO_REGIONS: RegionView = {
-  choose: () => ({ region: null, why: 'no other region is configured' }),
+  choose: () => noRegion('no other region is configured'),
   knows: () => false,
   candidates: () => [],
   started: () => {},

@@ -271,6 +271,7 @@ export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
     exchangesMax: 100,
     requestBodiesBytesMax: 1_000_000,
     loopLagMsMax: 100,
+    wishes: [],
     requestBodyBytesMax: 1_000_000,
     ...more,
   };

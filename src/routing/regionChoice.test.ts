@@ -25,6 +25,8 @@ function region(name: string, rttMs: number, more: Partial<RegionCandidate> = {}
     phi: 0.1,
     isReachable: true,
     isDraining: false,
+    isDrained: false,
+    weight: 100,
     healthyTargets: 2,
     inFlight: 0,
     queuedTokens: 0,
@@ -66,6 +68,23 @@ describe('the choice of a region', () => {
       assert.deepEqual([row?.excluded, row?.costMs], [why, null]);
     });
   }
+
+  test('a drained one only where no other is left, and it is told that it is the last resort', () => {
+    const drained = region('drained', 10, { isDrained: true });
+    assert.equal(chosen([drained, region('good', 900)]), 'good');
+    const last = new RegionChooser().choose([drained], ASK, 0);
+    assert.deepEqual([last?.region, last?.isLastResort], ['drained', true]);
+    const good = new RegionChooser().choose([region('good', 900)], ASK, 0);
+    assert.equal(good?.isLastResort, false);
+  });
+
+  test('a weight of 50 counts a cost twice, one of 200 half (C5)', () => {
+    const cost = (weight: number) =>
+      new RegionChooser().explain([region('a', 100, { weight })], ASK, 0)[0]?.costMs ?? 0;
+    assert.ok(cost(100) > 0);
+    assert.equal(cost(50), cost(100) * 2);
+    assert.equal(cost(200), cost(100) / 2);
+  });
 
   test('never chosen: tried already', () => {
     const excluded = new Set(['near']);

@@ -5,16 +5,18 @@
  *        + crowd + age penalty
  *
  * C1: a region that is down, draining, without healthy targets or tried already is never chosen.
- * C2: a suspect region, one with an old digest, and one that just failed us are chosen only where
- *     no better one is left.
+ * C2: a suspect region, one with an old digest, one that just failed us, and one that an operator
+ *     has drained are chosen only where no better one is left.
  * C3: own traffic that a digest cannot know yet counts, so that a burst does not follow a stale
  *     view to one region (Mitzenmacher's herding; correction as in `docs/internals/balancing.md`).
  * C4: the last choice is kept until another is better by more than `HYSTERESIS_MS` and
  *     `HYSTERESIS_SHARE`: caches stay warm and small noise moves nothing.
+ * C5: the cost of a region counts 100 / weight times.
  * Held by `regionChoice.test.ts`.
  */
 
 import { ROUTING_LIMITS } from '../base/limits.ts';
+import { REGION_RECORD_LIMITS } from '../base/regionLimits.ts';
 import type { RegionName } from '../base/names.ts';
 import { PRIORITIES, rankOf, type Priority } from './admission.ts';
 import type { AttemptOutcome } from './outcome.ts';
@@ -30,7 +32,11 @@ export interface RegionCandidate {
   readonly phi: number | null;
   /** The link to it is there. */
   readonly isReachable: boolean;
+  /** It stops: it takes nothing new. */
   readonly isDraining: boolean;
+  /** An operator wants others to have its work: it takes what nobody else can. */
+  readonly isDrained: boolean;
+  readonly weight: number;
   readonly healthyTargets: number;
   readonly inFlight: number;
   readonly queuedTokens: number;
@@ -56,6 +62,8 @@ export interface RegionPick {
   readonly region: RegionName;
   readonly costMs: number;
   readonly reason: string;
+  /** No better one was left (C2). */
+  readonly isLastResort: boolean;
 }
 
 /** One region as `explain` shows it. */
@@ -133,7 +141,8 @@ export class RegionChooser {
     if (request.localCostMs !== null && !isWorthMoving(request.localCostMs, costMs)) return null;
     this.#last = chosen.region;
     const why = isKept && chosen !== best ? 'kept: no other is better by enough' : 'lowest cost';
-    return { region: chosen.region, costMs, reason: chosen.lastResort ?? why };
+    const { region, lastResort: bad } = chosen;
+    return { region, costMs, reason: bad ?? why, isLastResort: bad !== null };
   }
 
   /** Every region with its cost, or why it is out, cheapest first. */
@@ -185,6 +194,8 @@ export class RegionChooser {
     const ageMs = candidate.digestAgeMs ?? AGE_STALE_MS;
     const agePenaltyMs = AGE_PENALTY * Math.max(0, ageMs - AGE_FREE_MS);
     const isOut = excluded !== null;
+    const { weightUsual } = REGION_RECORD_LIMITS;
+    const { weight } = candidate;
     return {
       region: candidate.region,
       rttMs: candidate.rttMs,
@@ -192,7 +203,7 @@ export class RegionChooser {
       phi: candidate.phi,
       healthyTargets: candidate.healthyTargets,
       digestAgeMs: candidate.digestAgeMs,
-      costMs: isOut ? null : candidate.rttMs + waitMs + agePenaltyMs,
+      costMs: isOut ? null : ((candidate.rttMs + waitMs + agePenaltyMs) * weightUsual) / weight,
       waitMs: isOut ? null : waitMs,
       agePenaltyMs: isOut ? null : agePenaltyMs,
       excluded,
@@ -263,6 +274,7 @@ function exclusion(
 }
 
 function lastResort(candidate: RegionCandidate, own: Own, nowMs: number): string | null {
+  if (candidate.isDrained) return 'it is drained';
   if (candidate.state === 'suspect') return 'it is suspect';
   if (candidate.digestAgeMs === null) return 'no digest has come from it';
   if (candidate.digestAgeMs > AGE_STALE_MS) return 'its digest is old';

@@ -29,6 +29,7 @@ const NODE_METRICS: ReadonlySet<string> = new Set([
   'banyan_config_shared_version',
   'banyan_control_leader_known',
   'banyan_control_revision',
+  'banyan_region_drained',
   'banyan_region_phi',
   'banyan_region_rtt_seconds',
   'banyan_region_state',

@@ -197,6 +197,9 @@ export const METRICS = {
   banyan_worker_exchanges_lost_total: counter(
     'Requests that were under way in a worker process when it ended.',
   ),
+  banyan_region_drained: gauge(
+    'An operator has drained this region: 1, else 0; no series without control state.',
+  ),
   banyan_control_leader_known: gauge(
     'The control group has a leader that this node hears: 1, else 0; no series without control state.',
   ),

@@ -25,6 +25,9 @@ const LISTINGS: Readonly<Record<'regions' | 'nodes' | 'targets' | 'models', List
     header: [
       'head.region',
       'head.state',
+      'head.desired',
+      'head.weight',
+      'head.residency',
       'head.api',
       'head.inFlight',
       'head.targets',
@@ -33,6 +36,9 @@ const LISTINGS: Readonly<Record<'regions' | 'nodes' | 'targets' | 'models', List
     cells: (row) => [
       cell(row, 'region'),
       cell(row, 'state'),
+      cell(row, 'desired'),
+      cell(row, 'weight'),
+      cell(row, 'residency'),
       cell(row, 'api'),
       cell(row, 'inFlight'),
       row['targetsCount'] === null

@@ -267,6 +267,7 @@ function buildNode(file: ConfigFile, llamaPorts: ReadonlyMap<TargetName, number>
     requestBodiesBytesMax: file.limits.requestBodiesBytesMax,
     loopLagMsMax: file.limits.loopLagMsMax,
     requestBodyBytesMax: file.limits.requestBodyBytesMax,
+    wishes: [],
   };
 }
 

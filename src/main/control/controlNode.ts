@@ -16,10 +16,12 @@ import type {
 } from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
-import type { KeyConfig } from '../../replica/config.ts';
+import type { KeyConfig, NodeConfig } from '../../replica/config.ts';
+import { isDrained, type RegionWish } from '../../regions/desired.ts';
 import type { AdminKey } from '../../io/admin/access.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
+import { listRegions } from '../../replica/control/regions.ts';
 import { secretsInForce } from '../../replica/control/keyStore.ts';
 import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
@@ -36,6 +38,8 @@ import { Surveyor } from './survey.ts';
 const OWN_LOG_MS = 3_000;
 /** Timers reach 24 days; a change by itself that is further away is looked at again, ms. */
 const LOOK_AGAIN_MS = 24 * 3_600_000;
+
+const DRAINED = 'region: drained by an operator; what comes goes to other regions where it can';
 
 const NOWHERE: Upstream = {
   start: () => {
@@ -56,8 +60,8 @@ export interface ControlNodeOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
-  /** The keys in force have changed. */
-  readonly onKeys: () => void;
+  /** What `inForce` gives has changed. */
+  readonly onChanged: () => void;
   /** What the shared configuration needs of the node. */
   readonly host: SharedConfigHost;
 }
@@ -115,6 +119,7 @@ export class ControlNode {
   readonly #options: ControlNodeOptions;
   readonly #surveyor: Surveyor;
   #keys: readonly KeyConfig[] = [];
+  #wishes: readonly RegionWish[] = [];
   #adminKeys: readonly AdminKey[] = [];
   #told = '';
   #timer: TimerHandle | null = null;
@@ -177,9 +182,15 @@ export class ControlNode {
     this.registers?.linkChanged(region, isUp);
   }
 
-  /** Keys of the control state. */
-  get keys(): readonly KeyConfig[] {
-    return this.#keys;
+  /** A node's file with the keys of the control state, and what is wanted of regions. */
+  inForce(config: NodeConfig): NodeConfig {
+    const keys = this.#keys.length === 0 ? config.keys : [...config.keys, ...this.#keys];
+    return { ...config, keys, wishes: this.#wishes };
+  }
+
+  /** An operator wants other regions to have the work of this one. */
+  get isDrained(): boolean {
+    return isDrained(this.#wishes, this.#options.region);
   }
 
   /** Keys of operators, of the control state. */
@@ -189,6 +200,7 @@ export class ControlNode {
 
   gauges(): GaugeValues {
     return [
+      ['banyan_region_drained', this.isDrained ? 1 : 0],
       ['banyan_control_leader_known', this.side.hasLeader ? 1 : 0],
       ['banyan_control_revision', this.side.engine.view.revision],
       ...this.shared.gauges(),
@@ -199,6 +211,7 @@ export class ControlNode {
   /** What an operator should know though requests are served. */
   warnings(): readonly string[] {
     return [
+      ...(this.isDrained ? [DRAINED] : []),
       ...this.#groupWarnings(),
       ...this.shared.warnings(),
       ...(this.registers?.warnings() ?? []),
@@ -262,7 +275,7 @@ export class ControlNode {
   }
 
   #look(): void {
-    const { clock, timers, onKeys } = this.#options;
+    const { clock, timers, onChanged } = this.#options;
     const wallMs = clock.wallMs();
     const { view } = this.side.engine;
     const { keys, ...forClients } = keysInForce(view, wallMs);
@@ -278,10 +291,12 @@ export class ControlNode {
       const delayMs = Math.min(Math.max(1, changesMs - wallMs), LOOK_AGAIN_MS);
       this.#timer = timers.after(delayMs, () => this.#look());
     }
-    const told = JSON.stringify(keys);
+    const wishes = listRegions(view);
+    const told = JSON.stringify({ keys, wishes });
     if (told === this.#told) return;
     this.#told = told;
     this.#keys = keys;
-    onKeys();
+    this.#wishes = wishes;
+    onChanged();
   }
 }

@@ -143,7 +143,7 @@ function done(told: Told, more: { readonly secret?: string }): AdminAnswer<KeysC
 }
 
 /** Why the state was not changed, or may have been. */
-function controlFailed(failure: ControlFailure): Err<AdminRefusal> {
+export function controlFailed(failure: ControlFailure): Err<AdminRefusal> {
   if (failure.kind === 'refused') {
     return refused(400, failure.error.replaceAll('-', '_'), 'Refused.');
   }

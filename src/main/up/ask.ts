@@ -87,3 +87,9 @@ function parseObject(text: string): JsonRow {
     return {}; // Not JSON: the status alone tells what happened.
   }
 }
+
+/** The node takes requests; one of a drained region does, and says at `/readyz` to go elsewhere. */
+export async function isServing(port: number): Promise<boolean> {
+  const reply = await ask(port, '/admin/v1/status');
+  return reply?.status === 200 && /"state":\s*"ready"/.test(reply.text);
+}

@@ -23,7 +23,9 @@ import type {
 import { CONTROL_ROUTES } from '../control/controlRoutes.ts';
 import { REGISTER_ROUTES } from '../registers/registerRoutes.ts';
 import { OPS_ROUTES } from '../control/opsRoutes.ts';
+import { REGION_ROUTES } from '../control/regionRoutes.ts';
 import { isRow } from '../json.ts';
+import { usualWish } from '../../regions/desired.ts';
 import { CONFIG_ROUTES } from '../sharedConfig/configRoutes.ts';
 import { VERSION } from '../version.ts';
 import { ask, askForAnswer } from './ask.ts';
@@ -106,9 +108,21 @@ export async function clusterRegions(parts: ClusterParts): Promise<List<RegionRo
       targetsHealthy: own?.targetsHealthy ?? null,
       targetsCount: own?.targetsCount ?? null,
       sightings,
+      ...wishIn(answers, name),
     };
   });
   return { items, unreachable: silent(parts, answers) };
+}
+
+/** As the region itself says; where it does not answer, as any other does. */
+function wishIn(
+  answers: readonly { readonly items: readonly RegionRow[]; readonly by: string }[],
+  name: string,
+): Pick<RegionRow, 'desired' | 'weight' | 'residency'> {
+  const told = answers.find(({ by }) => by === name) ?? answers[0];
+  const { desired, weight, residency } =
+    told?.items.find(({ region }) => region === name) ?? usualWish(name);
+  return { desired, weight, residency };
 }
 
 function regionState(
@@ -240,6 +254,12 @@ export function clusterRoutes(
     injectFault: ({ body }) => fault(body),
     getDocument: () => ok(adminDocument()),
   });
-  const agreed = { ...CONTROL_ROUTES, ...CONFIG_ROUTES, ...REGISTER_ROUTES, ...OPS_ROUTES };
+  const agreed = {
+    ...CONTROL_ROUTES,
+    ...CONFIG_ROUTES,
+    ...REGISTER_ROUTES,
+    ...OPS_ROUTES,
+    ...REGION_ROUTES,
+  };
   return [...own, ...passOn(agreed, parts.regions)];
 }

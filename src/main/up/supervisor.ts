@@ -11,7 +11,7 @@ import { startAdminServer, type AdminServer } from '../../io/admin/server.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { isRow } from '../json.ts';
 import { say } from '../verb.ts';
-import { ask } from './ask.ts';
+import { ask, isServing } from './ask.ts';
 import { clusterRoutes, clusterTargets, clusterViews, type ClusterParts } from './cluster.ts';
 import { ClusterFaults } from './clusterFaults.ts';
 import { Figures } from './figures.ts';
@@ -74,7 +74,7 @@ class Supervisor implements Demo {
       return new RegionProcess({
         plan: node,
         command: { file: process.execPath, args: [...args, '--stop-with-stdin'] },
-        isReady: async () => (await ask(node.adminPort, '/readyz'))?.status === 200,
+        isReady: () => isServing(node.adminPort),
         onChange: (region) => this.#changed(region),
       });
     });
