@@ -17,6 +17,7 @@ const IN_FORCE_MS = 2_000;
 
 let regions: ControlRegions;
 let upstream: FakeUpstream;
+let key = '';
 
 async function until(what: string, isSo: () => Promise<boolean>, limitMs: number): Promise<number> {
   const startMs = performance.now();
@@ -64,7 +65,7 @@ async function readiness(at: ControlRegion): Promise<string> {
 async function served(at: ControlRegion): Promise<string> {
   const response = await fetch(`${at.apiUrl}/v1/chat/completions`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
     body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
   });
   await response.arrayBuffer();
@@ -97,6 +98,11 @@ describe('what is wanted of regions', () => {
     assert.ok(ap !== undefined);
     const isSet = async () => (await set(ap, { region: 'us', weight: 200 }))?.status === 200;
     await until('the state can be changed', isSet, 20_000);
+    const made = await ap.admin('/admin/v1/keys', { action: 'create', name: 'app' });
+    key = String(made?.body['secret']);
+    for (const at of regions.all) {
+      await until('the key counts', async () => (await at.statusWith(key)) === 200, IN_FORCE_MS);
+    }
   });
   after(async () => {
     await regions.close();
