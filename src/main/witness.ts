@@ -157,7 +157,7 @@ async function openMember(
     clock,
     timers,
     log,
-    onKeys: () => {},
+    onChanged: () => {},
     // A shared configuration is nothing to a witness: every one is fine, none is used.
     host: {
       apply: () => Promise.resolve(null),

@@ -89,7 +89,7 @@ describe('what is wanted of regions', () => {
     upstream = await startFakeUpstream();
     regions = await startControlRegions({
       etcd: null,
-      config: {
+      more: {
         targets: [{ name: 't', kind: 'openai', baseUrl: `${upstream.origin}/v1` }],
         models: [{ name: 'm', targets: ['t'] }],
       },
