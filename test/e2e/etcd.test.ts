@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
@@ -90,6 +92,21 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
     key = secret;
     const audit = await banyan(regions.region(2), 'get', 'audit');
     assert.match(audit.stdout, /keys create shop .*it opens/);
+  });
+
+  it('status and backups go by the etcd cluster; to recover is a matter of etcd', async () => {
+    const [region] = regions.all;
+    assert.ok(region !== undefined);
+    const status = await banyan(region, 'status');
+    assert.equal(status.code, 0, status.stdout + status.stderr);
+    assert.match(status.stdout, /3 of 3 voters are there/);
+    const folder = await mkdtemp(join(tmpdir(), 'banyan-etcd-'));
+    const file = join(folder, 'control.backup');
+    const made = await banyan(region, 'backup', 'create', file, '-o', 'json');
+    assert.equal(made.code, 0, made.stderr);
+    const told = JSON.parse(made.stdout) as { engine: string; isConfirmed: boolean; keys: number };
+    assert.deepEqual([told.engine, told.isConfirmed, told.keys > 0], ['etcd', true, true]);
+    await rm(folder, { recursive: true });
   });
 
   it('members and the leader are those of the etcd cluster; leadership goes where it is wanted', async () => {

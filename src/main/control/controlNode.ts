@@ -159,11 +159,10 @@ export class ControlNode {
 
   /** What an operator looks after it with. */
   get ops(): OpsParts {
-    const { region, timers, clock } = this.#options;
+    const { region, clock } = this.#options;
     const { side } = this;
-    const wallMs = (): number => clock.wallMs();
     const engine = side.etcd === null ? 'raft' : 'etcd';
-    return { side, surveyor: this.#surveyor, region, engine, timers, wallMs };
+    return { side, surveyor: this.#surveyor, region, engine, clock };
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 
 import { err, ok } from '../../base/result.ts';
-import type { Timers } from '../../base/ports.ts';
+import type { Clock } from '../../base/ports.ts';
 import type { AdminAnswer, AdminHandlers } from '../../io/admin/route.ts';
 import { captureBackup, encodeBackup } from '../../replica/control/backup.ts';
 import { VERSION } from '../version.ts';
@@ -15,7 +15,7 @@ import type { Surveyed, Surveyor } from './survey.ts';
 
 /** Backups under way: each holds what it was taken of. */
 const BACKUPS_MAX = 4;
-/** One that nobody reads goes after this, ms. */
+/** One that nobody reads goes after this, with the next call, ms. */
 const BACKUP_IDLE_MS = 60_000;
 /** A piece is ended behind the frame that takes it past this, bytes. */
 const PIECE_BYTES = 2 * 1024 * 1024;
@@ -26,8 +26,7 @@ export interface OpsParts {
   readonly surveyor: Surveyor;
   readonly region: string;
   readonly engine: string;
-  readonly timers: Timers;
-  readonly wallMs: () => number;
+  readonly clock: Clock;
 }
 
 export function opsHandlers(parts: OpsParts): AdminHandlers<typeof OPS_ROUTES> {
@@ -70,7 +69,7 @@ interface Held {
   /** The one that was given last: it may be asked for again. */
   piece: number;
   last: BackupPiece | null;
-  idle: { cancel(): void };
+  usedMs: number;
 }
 
 /** Backups between their beginning and their last piece. */
@@ -83,8 +82,9 @@ class BackupDesk {
   }
 
   async begin(isDry: boolean): Promise<AdminAnswer<BackupBegun>> {
-    const { side, engine, wallMs } = this.#parts;
+    const { side, engine, clock } = this.#parts;
     const { cluster } = side;
+    this.#endIdle();
     if (cluster === null) {
       const message = 'This node is in no group yet: there is nothing to keep.';
       return err({ status: 503, code: 'unavailable', message });
@@ -101,23 +101,23 @@ class BackupDesk {
       side.engine.confirm((told) => resolve(told.ok));
     });
     const product = `banyan ${VERSION}`;
-    const about = { cluster, isConfirmed, madeMs: wallMs(), product, engine };
+    const about = { cluster, isConfirmed, madeMs: clock.wallMs(), product, engine };
     const backup = captureBackup(side.engine.view, about);
     const name = randomBytes(8).toString('hex');
     const pieces = encodeBackup(backup, sha256());
-    this.#held.set(name, { pieces, piece: -1, last: null, idle: this.#endLater(name) });
+    this.#held.set(name, { pieces, piece: -1, last: null, usedMs: clock.nowMs() });
     const { revision } = backup.about;
     return ok({ backup: name, cluster, revision, isConfirmed, keys: backup.items.length });
   }
 
   read(name: string, piece: number): AdminAnswer<BackupPiece> {
+    this.#endIdle();
     const held = this.#held.get(name);
     if (held === undefined) {
       const message = 'No such backup is under way here; begin again.';
       return err({ status: 404, code: 'unknown_backup', message });
     }
-    held.idle.cancel();
-    held.idle = this.#endLater(name);
+    held.usedMs = this.#parts.clock.nowMs();
     if (held.last !== null && piece === held.piece) return ok(held.last);
     if (piece !== held.piece + 1 || held.last?.isLast === true) {
       return err({ status: 409, code: 'wrong_piece', message: `The next is ${held.piece + 1}.` });
@@ -127,8 +127,11 @@ class BackupDesk {
     return ok(held.last);
   }
 
-  #endLater(name: string): { cancel(): void } {
-    return this.#parts.timers.after(BACKUP_IDLE_MS, () => this.#held.delete(name));
+  #endIdle(): void {
+    const nowMs = this.#parts.clock.nowMs();
+    for (const [name, { usedMs }] of this.#held) {
+      if (nowMs - usedMs >= BACKUP_IDLE_MS) this.#held.delete(name);
+    }
   }
 }
 
