@@ -54,6 +54,8 @@ interface Watcher {
   next: EtcdRevision;
   /** It stays open and tells nothing. */
   isSilent: boolean;
+  /** Its changes are not told; null: all are. */
+  lost: EtcdRevision | null;
   readonly handler: EtcdWatchHandler;
 }
 
@@ -106,6 +108,22 @@ export class SimEtcd {
   /** Those that are open now stay so, and tell nothing any more. */
   silenceWatches(client: string): void {
     for (const watcher of this.#watchers) if (watcher.client === client) watcher.isSilent = true;
+  }
+
+  /**
+   * Those that are open now tell nothing until the result is called, and then everything at once but
+   * the changes of `lost`.
+   */
+  holdWatches(client: string): (lost: EtcdRevision) => void {
+    const held = this.#watchers.filter((watcher) => watcher.client === client);
+    for (const watcher of held) watcher.isSilent = true;
+    return (lost) => {
+      for (const watcher of held) {
+        watcher.isSilent = false;
+        watcher.lost = lost;
+        this.#feedSoon(watcher);
+      }
+    };
   }
 
   compact(): void {
@@ -269,7 +287,8 @@ export class SimEtcd {
   // Watches.
 
   #watch(client: string, key: string, end: string, from: EtcdRevision, handler: EtcdWatchHandler) {
-    const watcher: Watcher = { client, key, end, next: from, isSilent: false, handler };
+    const place = { client, key, end, next: from };
+    const watcher: Watcher = { ...place, isSilent: false, lost: null, handler };
     const faults = this.#faults.get(client) ?? NO_FAULTS;
     let isClosed = false;
     this.#timers.after(2, () => {
@@ -294,7 +313,7 @@ export class SimEtcd {
   #feed(watcher: Watcher): void {
     if (!this.#watchers.includes(watcher) || watcher.isSilent || !this.#hasQuorum) return;
     const { key, end, next, handler } = watcher;
-    const due = this.#log.filter(({ revision }) => revision >= next);
+    const due = this.#log.filter(({ revision }) => revision >= next && revision !== watcher.lost);
     watcher.next = Math.max(next, this.#revision + 1);
     const events = due
       .flatMap((entry) => entry.events)

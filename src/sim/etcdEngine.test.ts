@@ -122,6 +122,29 @@ inWorld(
   },
 );
 
+inWorld(
+  'a watch that leaves out a change is told once: the state is listed, and its watch heard on',
+  async (world) => {
+    ok((await transact(world.engine(0), put('a'))).ok);
+    await until(world, 'it has it', () => keysOf(world.engine(2)).length === 1);
+    const release = world.etcd.holdWatches('n2');
+    ok((await transact(world.engine(0), put('b'))).ok);
+    ok((await transact(world.engine(0), put('c'))).ok);
+    const lost = world.etcd.revision;
+    ok((await transact(world.engine(0), put('d'))).ok);
+    release(lost);
+    for (const key of ['e', 'f', 'g']) {
+      await until(world, 'it is listed', () => keysOf(world.engine(2)).includes('d'));
+      ok((await transact(world.engine(0), put(key))).ok);
+      await until(world, 'it is heard', () => keysOf(world.engine(2)).includes(key));
+    }
+    deepEqual(
+      world.notes.filter((note) => note.includes('gap')),
+      ['2 etcd-gap revision 4 came out of turn'],
+    );
+  },
+);
+
 inWorld('what a compaction took is listed anew, and its watchers are told so', async (world) => {
   ok((await transact(world.engine(0), put('a'))).ok);
   await until(world, 'it has it', () => keysOf(world.engine(2)).length === 1);

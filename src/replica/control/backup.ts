@@ -96,7 +96,7 @@ export function* encodeBackup(backup: Backup, digest: BackupDigest): Generator<U
     list.list(batch, (item) => writeItem(list, item));
     yield hashed(frame(FRAME.items, list.finish()));
   }
-  for (const batch of batches(audit, (record) => 128 + record.changes.length * 64)) {
+  for (const batch of batches(audit, recordBytesMax)) {
     const list = new ByteWriter();
     list.list(batch, (record) => writeRecord(list, record));
     yield hashed(frame(FRAME.audit, list.finish()));
@@ -104,6 +104,12 @@ export function* encodeBackup(backup: Backup, digest: BackupDigest): Generator<U
   const sum = digest.finish();
   assert(sum.length === DIGEST_BYTES, 'the digest is SHA-256');
   yield frame(FRAME.end, sum);
+}
+
+/** Of a record in a frame, at most: its texts take three bytes a character where they are Chinese. */
+function recordBytesMax({ who, from, what, why, changes }: AuditRecord): number {
+  const chars = who.length + from.length + what.length + why.length;
+  return 64 + 3 * chars + changes.reduce((sum, { key }) => sum + key.length + 8, 0);
 }
 
 function* batches<T>(all: readonly T[], bytesOf: (one: T) => number): Generator<readonly T[]> {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 
 import { RaftNode } from '../../raft/node.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { createPrng } from '../../base/prng.ts';
 import { encodeSessionCommand } from '../../raft/sessions.ts';
 import { bootstrapStored, raftOptions } from '../../raft/start.ts';
@@ -85,6 +86,27 @@ test('B1: a backup holds one revision, though the state moves on while it is wri
   assert.deepEqual(backup, captureBackup(filled(), ABOUT));
   assert.equal(backup.about.revision, 200);
   assert.ok(file.length > 5, 'it comes in pieces');
+});
+
+test('audit records are kept however long their texts and keys are (1,000 records)', () => {
+  const { auditCharsMax, keyCharsMax, operationsMax } = CONTROL_LIMITS;
+  const records = 1_000;
+  const text = '榕'.repeat(auditCharsMax);
+  const key = 'k'.repeat(keyCharsMax);
+  const changes = Array.from({ length: operationsMax }, () => ({ kind: 'delete' as const, key }));
+  const audit = Array.from({ length: records }, (_, at) => ({
+    revision: at + 1,
+    timeMs: at,
+    who: text,
+    from: text,
+    what: text,
+    why: text,
+    changes: at % 100 === 0 ? changes : [],
+  }));
+  const about = { ...ABOUT, revision: records };
+  const backup = read(fileOf({ about, items: [], audit }), 1024 * 1024);
+  assert.ok(!('kind' in backup), JSON.stringify(backup));
+  assert.deepEqual(backup.audit, audit);
 });
 
 test('B2: a file that was cut off anywhere is refused as truncated, or as no backup', () => {

@@ -292,10 +292,14 @@ export class EtcdFollower {
     }
     for (const { head, agreed } of changes) {
       const isNext = head.lineage === replica.lineage && head.revision === this.#heardRevision + 1;
-      if (!isNext) return this.#onGap(`revision ${head.revision} came out of turn`);
+      if (!isNext) {
+        this.#onGap(`revision ${head.revision} came out of turn`);
+        break;
+      }
       this.#heard.push(agreed);
     }
     if (unreadable !== null) this.#onGap(`etcd revision ${unreadable} cannot be read`);
+    // What came before a gap too: a list that is taken later finds nothing left to be shown.
     this.#write();
   }
 
