@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -14,6 +14,8 @@ import { err, ok } from '../base/result.ts';
 import type { Explanation, List, ModelRow, NodeRow, RegionRow, TargetRow } from './adminTypes.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import { buildProgram } from './cli.ts';
+import { encodeBackup } from '../replica/control/backup.ts';
+import { sha256 } from './control/backupFile.ts';
 import { EXIT } from './exitCodes.ts';
 
 const REGIONS: List<RegionRow> = {
@@ -192,6 +194,26 @@ function banyan(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''
   child.stderr.on('data', (chunk) => (error += String(chunk)));
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err: error })));
 }
+
+test('what the disk refuses is told in a line with 1, a bad name of a cluster with 2', async () => {
+  const state = { items: [], audit: [] };
+  const about = { cluster: 'old', revision: 0, isConfirmed: true, madeMs: 1, product: 'banyan' };
+  const pieces = encodeBackup({ about: { ...about, engine: 'raft' }, ...state }, sha256());
+  const file = join(folder, 'backup');
+  await writeFile(file, Buffer.concat([...pieces]));
+  const into = ['backup', 'restore', file, '--region', 'eu', '--data-dir'];
+  const refused = await banyan([...into, join(file, 'inside')]);
+  assert.equal(refused.code, EXIT.failed);
+  assert.match(refused.err, /^banyan: ENOTDIR: [^\n]*\n$/);
+  const named = await banyan([...into, join(folder, 'data'), '--cluster', 'Two Words']);
+  assert.equal(named.code, EXIT.usage);
+  assert.match(named.err, /"Two Words" is no name of a cluster/);
+  await mkdir(join(folder, 'noted', 'control'), { recursive: true });
+  await writeFile(join(folder, 'noted', 'control', 'reborn.json'), '{');
+  const damaged = await banyan(['recover', '--force', '--data-dir', join(folder, 'noted')]);
+  assert.equal(damaged.code, EXIT.refused);
+  assert.match(damaged.err, /^banyan: .*reborn\.json is damaged: [^\n]*\n$/);
+});
 
 test('get regions shows how each is seen, and which did not answer', async () => {
   const { code, out, err: error } = await banyan(['get', 'regions']);

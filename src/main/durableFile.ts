@@ -4,7 +4,7 @@ import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Durable when it resolves, whole or not at all. */
-export async function writeDurably(file: string, value: object): Promise<void> {
+export async function writeDurably(file: string, value: object | null): Promise<void> {
   const handle = await open(`${file}.tmp`, 'w', 0o600);
   try {
     await handle.writeFile(`${JSON.stringify(value)}\n`);

@@ -10,7 +10,7 @@ import type { OutputFormat } from '../output.ts';
 import { note, print, say, withOutput, withServer } from '../verb.ts';
 import type { CreateOptions } from './backupCreate.ts';
 import { whoAmI } from './controlKeys.ts';
-import { placeOf, regionOf, withPlace, type PlaceOptions } from './place.ts';
+import { clusterOf, onDisk, placeOf, regionOf, withPlace, type PlaceOptions } from './place.ts';
 
 interface RestoreOptions extends PlaceOptions {
   readonly output: OutputFormat;
@@ -29,7 +29,7 @@ export function registerBackup(program: Command): void {
     .option('--dry-run', say('control.dryRun'))
     .action(async (file: string, options: CreateOptions) => {
       const { createBackup } = await import('./backupCreate.ts');
-      await createBackup(file, options);
+      await onDisk(() => createBackup(file, options));
     });
   withOutput(backup.command('verify').description(say('backup.verify')))
     .argument('<file>', say('backup.file'))
@@ -37,7 +37,7 @@ export function registerBackup(program: Command): void {
   withPlace(withOutput(backup.command('restore').description(say('backup.restore'))))
     .argument('<file>', say('backup.file'))
     .option('--region <name>', say('backup.region'), regionOf)
-    .option('--cluster <name>', say('backup.cluster'))
+    .option('--cluster <name>', say('backup.cluster'), clusterOf)
     .option('--dry-run', say('control.dryRun'))
     .option('--why <text>', say('control.why'))
     .action(restore);
@@ -55,17 +55,10 @@ async function restore(file: string, options: RestoreOptions): Promise<void> {
   const read = await readFile(file);
   const { restoreInto } = await import('../control/offline.ts');
   const isDry = options.dryRun === true;
-  const done = await restoreInto(
-    place.folder,
-    read.backup,
-    {
-      region,
-      priority: place.priority,
-      clusterPrefix: options.cluster ?? place.clusterPrefix ?? read.backup.about.cluster,
-    },
-    { who: whoAmI(), from: hostname(), why: options.why ?? '', wallMs: Date.now() },
-    isDry,
-  );
+  const clusterPrefix = options.cluster ?? place.clusterPrefix ?? read.backup.about.cluster;
+  const target = { region, priority: place.priority, clusterPrefix };
+  const doer = { who: whoAmI(), from: hostname(), why: options.why ?? '', wallMs: Date.now() };
+  const done = await onDisk(() => restoreInto(place.folder, read.backup, target, doer, isDry));
   if (!done.ok) throw new CliError(EXIT.refused, done.error);
   const { cluster, revision, keys } = done.value;
   const answer = { ...backupRow(read), newCluster: cluster, newRevision: revision, isDone: !isDry };

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 
 import type { Command } from 'commander';
 
-import { parseRegionName } from '../../base/names.ts';
+import { LABEL, parseRegionName } from '../../base/names.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { printable } from '../output.ts';
 import { note, say } from '../verb.ts';
@@ -55,6 +55,22 @@ export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place>
     clusterPrefix: shell.peers?.cluster ?? region,
     priority: shell.control?.priority ?? 1,
   };
+}
+
+/** Runs what reads and writes there. What the system refuses is no bug: it is told in its words. */
+export async function onDisk<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (cause) {
+    if (!(cause instanceof Error) || !('syscall' in cause)) throw cause;
+    throw new CliError(EXIT.failed, printable(cause.message), cause);
+  }
+}
+
+/** The beginning of a cluster's name, as a node's file has it. */
+export function clusterOf(text: string): string {
+  if (LABEL.test(text)) return text;
+  throw new CliError(EXIT.usage, say('place.badCluster', { cluster: printable(text) }));
 }
 
 /** A region's name from the command line. */

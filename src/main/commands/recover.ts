@@ -9,7 +9,7 @@ import { CliError, EXIT } from '../exitCodes.ts';
 import type { OutputFormat } from '../output.ts';
 import { note, print, say, withOutput } from '../verb.ts';
 import { whoAmI } from './controlKeys.ts';
-import { placeOf, withPlace, type PlaceOptions } from './place.ts';
+import { onDisk, placeOf, withPlace, type PlaceOptions } from './place.ts';
 
 interface RecoverOptions extends PlaceOptions {
   readonly output: OutputFormat;
@@ -39,7 +39,7 @@ async function recover(options: RecoverOptions): Promise<void> {
   const { recoverFrom } = await import('../control/offline.ts');
   const doer = { who: whoAmI(), from: hostname(), why: options.why ?? '', wallMs: Date.now() };
   const isDry = dryRun === true || force !== true;
-  const done = await recoverFrom(folder, doer, isDry);
+  const done = await onDisk(() => recoverFrom(folder, doer, isDry));
   if (!done.ok) throw new CliError(EXIT.refused, done.error);
   const { value } = done;
   print(output, { ...value, isDone: !isDry }, () => `${story(value, isDry)}\n`);
@@ -48,7 +48,7 @@ async function recover(options: RecoverOptions): Promise<void> {
 
 async function rejoinGroup(folder: string, { output, dryRun }: RecoverOptions): Promise<void> {
   const { rejoin } = await import('../control/offline.ts');
-  const done = await rejoin(folder, Date.now(), dryRun === true);
+  const done = await onDisk(() => rejoin(folder, Date.now(), dryRun === true));
   if (!done.ok) throw new CliError(EXIT.refused, done.error);
   const { cluster, aside } = done.value;
   const told = dryRun === true ? 'recover.wouldRejoin' : 'recover.rejoined';

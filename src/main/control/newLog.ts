@@ -8,6 +8,8 @@
 import { access, mkdir, readFile, rename, rm, writeFile, open } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { z } from 'zod';
+
 import { err, ok, type Result } from '../../base/result.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { ENTRY_KINDS, type Member } from '../../raft/types.ts';
@@ -47,15 +49,22 @@ export async function installLog(
   const aside = hasOld ? `aside-${wallMs}` : null;
   await writeNote(folder, JSON.stringify({ member, aside }));
   await release();
-  await finishInstall(folder);
+  const finished = await finishInstall(folder);
+  if (!finished.ok) return finished;
   return ok(aside === null ? null : join(folder, aside));
 }
 
-/** Ends what a note says was begun; false: nothing was. */
-export async function finishInstall(folder: string): Promise<boolean> {
+/** Ends what a note says was begun; false: nothing was. The error is for people. */
+export async function finishInstall(folder: string): Promise<Result<boolean, string>> {
   const text = await readFile(join(folder, NOTE_NAME), 'utf8').catch(() => null);
-  if (text === null) return false;
-  const { member, aside } = noteSchema.parse(JSON.parse(text));
+  if (text === null) return ok(false);
+  const note = parseNote(text);
+  if (note === null) {
+    return err(
+      `${join(folder, NOTE_NAME)} is damaged: it says what becomes of ${NEW_FOLDER} and ${LOG_FOLDER}`,
+    );
+  }
+  const { member, aside } = note;
   if (await exists(join(folder, NEW_FOLDER))) {
     if (aside !== null && (await exists(join(folder, LOG_FOLDER)))) {
       await rename(join(folder, LOG_FOLDER), join(folder, aside));
@@ -66,7 +75,16 @@ export async function finishInstall(folder: string): Promise<boolean> {
   await writeMemberFile(folder, member);
   await rm(join(folder, NOTE_NAME));
   await syncFolder(folder);
-  return true;
+  return ok(true);
+}
+
+/** Null: it is none. */
+function parseNote(text: string): z.output<typeof noteSchema> | null {
+  try {
+    return noteSchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null; // Not JSON.
+  }
 }
 
 function writeLog(

@@ -59,9 +59,9 @@ export async function restoreInto(
   { who, from, why, wallMs }: Doer,
   isDry: boolean,
 ): Promise<Result<Restored, string>> {
-  if (!isDry && (await finishInstall(folder))) {
-    return err(`${folder}: what was broken off is done now; start the node`);
-  }
+  const begun = isDry ? ok(false) : await finishInstall(folder);
+  if (!begun.ok) return begun;
+  if (begun.value) return err(`${folder}: what was broken off is done now; start the node`);
   const taken = await namesIn(folder);
   if (taken.length > 0) {
     return err(
@@ -117,9 +117,9 @@ export async function recoverFrom(
   { who, from, why, wallMs }: Doer,
   isDry: boolean,
 ): Promise<Result<Recovered, string>> {
-  if (!isDry && (await finishInstall(folder))) {
-    return err(`${folder}: what was broken off is done now; start the node`);
-  }
+  const begun = isDry ? ok(false) : await finishInstall(folder);
+  if (!begun.ok) return begun;
+  if (begun.value) return err(`${folder}: what was broken off is done now; start the node`);
   const member = await memberIn(folder);
   if (!member.ok) return member;
   const read = await readOwnLog(folder, member.value);

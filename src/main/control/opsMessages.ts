@@ -19,6 +19,10 @@ export const OPS_MESSAGES = {
     zh: '{file} 有误；也可改用 --data-dir。',
   },
   'place.badRegion': { en: '"{region}" is no name of a region.', zh: '“{region}” 不是区域名。' },
+  'place.badCluster': {
+    en: '"{cluster}" is no name of a cluster: lower-case letters, digits and inner hyphens, 63 at most.',
+    zh: '“{cluster}” 不是集群名：只能有小写字母、数字和中间的连字符，最多 63 个。',
+  },
   'backup.about': {
     en: 'the control state as a file: make, check and restore it',
     zh: '把控制面状态存为文件：创建、校验、恢复',
@@ -291,5 +295,5 @@ export const OPS_MESSAGES = {
     en: '{file} is there already; --force replaces it.',
     zh: '{file} 已存在；用 --force 覆盖。',
   },
-  'backup.created': { en: 'Written and read back: {file}', zh: '已写入并校验：{file}' },
+  'backup.created': { en: 'Written, and whole: {file}', zh: '已写入，内容完整：{file}' },
 } as const;

@@ -3,10 +3,12 @@
  * serves by it when the control state cannot be read, or has a version that does not work here.
  */
 
-import { open, readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { z } from 'zod';
+
+import { writeDurably } from '../durableFile.ts';
 
 const schema = z.strictObject({
   version: z.int().min(1),
@@ -29,14 +31,6 @@ export async function readLastApplied(folder: string): Promise<LastApplied | nul
 }
 
 /** Durable when it resolves, whole or not at all. Null: there is none any more. */
-export async function writeLastApplied(folder: string, value: LastApplied | null): Promise<void> {
-  const file = join(folder, NAME);
-  const handle = await open(`${file}.tmp`, 'w', 0o600);
-  try {
-    await handle.writeFile(`${JSON.stringify(value)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.tmp`, file);
+export function writeLastApplied(folder: string, value: LastApplied | null): Promise<void> {
+  return writeDurably(join(folder, NAME), value);
 }
