@@ -11,6 +11,8 @@ import { z } from 'zod';
 import { writeDurably } from '../durableFile.ts';
 
 const schema = z.strictObject({
+  /** Whose versions and revisions these are; null: not known. */
+  cluster: z.string().nullable().default(null),
   version: z.int().min(1),
   /** Of the head of the control state that it came with. */
   revision: z.int().min(0),

@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 /** A node over `world`; texts in `bad` do not work there. */
-function nodeOf(world: RolloutWorld) {
+function nodeOf(world: RolloutWorld, cluster = 'c1') {
   const bad = new Set<string>();
   const applied: (string | null)[] = [];
   // Only what the node looks at: no group, so that it might drive a roll-out.
@@ -33,6 +33,7 @@ function nodeOf(world: RolloutWorld) {
     engine: { view: world.machine, transact: () => {}, confirm: () => {}, onMoved: () => () => {} },
     state: { kind: 'opening' },
     group: null,
+    cluster,
   } as unknown as ControlBackend;
   const node = new SharedConfigNode({
     backend,
@@ -67,7 +68,7 @@ test('what is meant for this region is put in force, and kept on the disk', asyn
   await node.moved();
   deepEqual(applied, ['a: 1']);
   const kept = JSON.parse(await readFile(join(folder, 'shared-config.json'), 'utf8')) as object;
-  deepEqual(kept, { version: 1, revision: 1, text: 'a: 1' });
+  deepEqual(kept, { cluster: 'c1', version: 1, revision: 1, text: 'a: 1' });
   await node.moved();
   equal(applied.length, 1, 'once');
 });
@@ -121,6 +122,22 @@ test('a restart puts in force what the disk has, also where the control state is
   behind.push('c', { isEmergency: true });
   await node.moved();
   deepEqual(applied, ['b', 'c'], 'what the control state says from now on counts');
+});
+
+test('a restart in a cluster that was restored puts in force what that one says', async () => {
+  const world = new RolloutWorld(HERE);
+  const first = nodeOf(world);
+  await first.node.start();
+  world.push('a', { isEmergency: true });
+  world.push('b', { isEmergency: true });
+  await first.node.moved();
+  first.node.stop();
+  const restored = new RolloutWorld(HERE);
+  restored.push('a', { isEmergency: true });
+  const { node, applied } = nodeOf(restored, 'c2');
+  await node.start();
+  deepEqual(applied, ['b', 'a']);
+  equal(node.applied, 1);
 });
 
 test('a version that does not work after a restart leaves the one before in force', async () => {

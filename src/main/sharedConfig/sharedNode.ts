@@ -78,7 +78,7 @@ export class SharedConfigNode {
   readonly #state: StateReports | null;
   #applied: LastApplied | null = null;
   #refused: RegionReport['refused'] = null;
-  /** A head that is older than what the disk has: the control state here is behind. */
+  /** A head that is older than what the disk has of the same cluster: the state here is behind. */
   #oldRevision = -1;
   #working: Promise<void> = Promise.resolve();
   #halted = '';
@@ -127,7 +127,9 @@ export class SharedConfigNode {
     const last = await readLastApplied(dataDir);
     const revision = readHead(backend.engine.view)?.modRevision ?? 0;
     if (last !== null) {
-      if (last.revision > revision) this.#oldRevision = revision;
+      // Not known is taken for the same: what is in force stays.
+      const isSame = (last.cluster ?? backend.cluster) === (backend.cluster ?? last.cluster);
+      if (isSame && last.revision > revision) this.#oldRevision = revision;
       const why = await host.apply(last.text);
       if (why === null) this.#applied = last;
       else this.#refuse(last.version, why);
@@ -288,10 +290,11 @@ export class SharedConfigNode {
   }
 
   async #put(version: number, text: string | null, revision: number): Promise<void> {
-    const { host, log, dataDir } = this.#options;
+    const { host, log, dataDir, backend } = this.#options;
     const why = await host.apply(text);
     if (why !== null) return this.#refuse(version, why);
-    this.#applied = text === null ? null : { version, revision, text };
+    const { cluster } = backend;
+    this.#applied = text === null ? null : { cluster, version, revision, text };
     this.#refused = null;
     log.info('shared-config-applied', { version });
     // SN2. A disk that fails is told; what is in force stays in force.
