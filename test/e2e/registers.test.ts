@@ -223,6 +223,9 @@ describe('claims over three regions', async () => {
     assert.ok(items.some(({ what }) => what === `leases free ${before.name}`));
     const claims = (await node.admin('/admin/v1/claims')) as { items: { key: string }[] };
     assert.ok(claims.items.some(({ key }) => key === 'job/race-0'));
+    const long = encodeURIComponent('é'.repeat(150));
+    const refused = await fetch(`${node.adminUrl}/admin/v1/claims?key=${long}`);
+    assert.equal(refused.status, 400, 'more bytes than a key has');
   });
 
   test('any one region is killed: the others claim on at once; it comes back and knows all', async () => {

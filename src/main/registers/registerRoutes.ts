@@ -130,7 +130,12 @@ export const REGISTER_ROUTES = {
     role: 'viewer',
     summary: 'Claims: whose work it is, and what it came to',
     query: z.strictObject({
-      key: z.string().min(1).max(REGISTER_LIMITS.nameBytesMax).optional(),
+      key: z
+        .string()
+        .min(1)
+        .max(REGISTER_LIMITS.nameBytesMax)
+        .regex(/^[ -~]+$/, 'must be printable ASCII')
+        .optional(),
     }),
     answer: listOf('Claims', claimRow),
     refusals: ASKED,
