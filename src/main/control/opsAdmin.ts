@@ -76,6 +76,8 @@ interface Held {
 class BackupDesk {
   readonly #parts: OpsParts;
   readonly #held = new Map<string, Held>();
+  /** Those that wait for the word of a quorum. */
+  #beginning = 0;
 
   constructor(parts: OpsParts) {
     this.#parts = parts;
@@ -89,7 +91,7 @@ class BackupDesk {
       const message = 'This node is in no group yet: there is nothing to keep.';
       return err({ status: 503, code: 'unavailable', message });
     }
-    if (this.#held.size >= BACKUPS_MAX) {
+    if (this.#held.size + this.#beginning >= BACKUPS_MAX) {
       const message = `${BACKUPS_MAX} backups are under way here; one that nobody reads ends after a minute.`;
       return err({ status: 409, code: 'too_many_backups', message });
     }
@@ -97,9 +99,11 @@ class BackupDesk {
       const { revision } = side.engine.view;
       return ok({ dryRun: true, would: `back up ${cluster} at revision ${revision} or later` });
     }
+    this.#beginning += 1;
     const isConfirmed = await new Promise<boolean>((resolve) => {
       side.engine.confirm((told) => resolve(told.ok));
     });
+    this.#beginning -= 1;
     const product = `banyan ${VERSION}`;
     const about = { cluster, isConfirmed, madeMs: clock.wallMs(), product, engine };
     const backup = captureBackup(side.engine.view, about);
