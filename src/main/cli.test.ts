@@ -221,10 +221,12 @@ test('get regions shows how each is seen, and which did not answer', async () =>
   assert.equal(
     out,
     [
-      'REGION        STATE  API                    IN FLIGHT  TARGETS  SEEN BY',
-      'eu-central-1  up     http://127.0.0.1:8102  3          1/2      ' +
-        'us-east-2: up 104 ms; ap-northeast-1: cut (no heartbeat)',
-      'us-east-2     down   -                      -          -        -',
+      'REGION        STATE  DESIRED  WEIGHT  RESIDENCY  API                    ' +
+        'IN FLIGHT  TARGETS  SEEN BY',
+      'eu-central-1  up     drained  50      eu         http://127.0.0.1:8102  ' +
+        '3          1/2      us-east-2: up 104 ms; ap-northeast-1: cut (no heartbeat)',
+      'us-east-2     down   active   100     -          -                      ' +
+        '-          -        -',
       '',
     ].join('\n'),
   );
@@ -379,7 +381,7 @@ test('keys hash reads a key from standard input and prints what configuration ta
 
 /** Verbs that change nothing outside of their own process. */
 const READS = [
-  /^(get|top|route|chat|serve|up)\b/,
+  /^(get|top|route|chat|serve|up|witness)\b/,
   /\b(list|show|check|explain|hash|schema|serve|diff|history|status|verify)\b/,
 ];
 /** Verbs that change something and have no dry run, and why they need none. */
@@ -408,7 +410,7 @@ test('every verb has help; every leaf that answers has -o; every one that change
     if (name in WITHOUT_DRY_RUN) seen.add(name);
     else if (!READS.some((reads) => reads.test(name)))
       assert.ok(has('--dry-run'), `${name} has --dry-run`);
-    const isProcess = /^(serve|up|model serve|config schema)$/.test(name);
+    const isProcess = /^(serve|up|witness|model serve|config schema)$/.test(name);
     if (!isProcess) assert.ok(has('--output'), `${name} has -o`);
     if (has('--server')) assert.ok(has('--admin-key-file'), `${name} takes an admin key`);
     for (const { long, envVar } of command.options) {

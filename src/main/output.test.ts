@@ -3,6 +3,8 @@ import { test } from 'node:test';
 
 import { EXIT, EXIT_MEANINGS } from './exitCodes.ts';
 import { CONTROL_MESSAGES } from './control/messages.ts';
+import { OPS_MESSAGES } from './control/opsMessages.ts';
+import { REGION_MESSAGES } from './control/regionMessages.ts';
 import { SHARED_CONFIG_MESSAGES } from './sharedConfig/messages.ts';
 import { languageOf, MESSAGES, text } from './messages.ts';
 import { TOP_MESSAGES } from './top/messages.ts';
@@ -72,7 +74,14 @@ test('exit codes differ and each has its meaning', () => {
 });
 
 test('no part of the catalogue writes over another one', () => {
-  const parts = [DEMO_MESSAGES, TOP_MESSAGES, CONTROL_MESSAGES, SHARED_CONFIG_MESSAGES];
+  const parts = [
+    DEMO_MESSAGES,
+    TOP_MESSAGES,
+    CONTROL_MESSAGES,
+    SHARED_CONFIG_MESSAGES,
+    OPS_MESSAGES,
+    REGION_MESSAGES,
+  ];
   const names = parts.flatMap((part) => Object.keys(part));
   assert.equal(new Set(names).size, names.length);
   for (const part of parts) {

@@ -188,9 +188,8 @@ export const OPS_MESSAGES = {
   },
   'status.toDo': { en: 'to do: {what}', zh: '处理：{what}' },
   'head.present': { en: 'THERE', zh: '在线' },
-  'head.lag': { en: 'BEHIND', zh: '落后' },
+  'head.behind': { en: 'BEHIND', zh: '落后' },
   'head.lose': { en: 'MAY BE LOST', zh: '可失去' },
-  'head.version': { en: 'VERSION', zh: '版本号' },
   'finding.noGroup': {
     en: 'This node is in no group: {detail}.',
     zh: '此节点不在任何组中：{detail}。',
