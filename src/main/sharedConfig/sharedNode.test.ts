@@ -47,6 +47,7 @@ function nodeOf(world: RolloutWorld, cluster = 'c1') {
     host: {
       apply: (text) => {
         if (text !== null && bad.has(text)) return Promise.resolve('no such file');
+        if (text === 'fails') return Promise.reject(new Error('no port is free'));
         applied.push(text);
         return Promise.resolve(null);
       },
@@ -102,6 +103,20 @@ test('what does not work here changes nothing, is told, and is tried again', asy
   await node.again();
   deepEqual(applied, ['a', 'b']);
   deepEqual(node.warnings(), []);
+});
+
+test('what fails while it is put in force is refused, and what comes after it is not lost', async () => {
+  const world = new RolloutWorld(HERE);
+  const { node, applied } = nodeOf(world);
+  await node.start();
+  world.push('fails', { isEmergency: true });
+  await node.moved();
+  deepEqual(node.warnings(), [
+    'shared configuration: version 1 does not work here: no port is free',
+  ]);
+  world.push('b', { isEmergency: true });
+  await node.moved();
+  deepEqual(applied, ['b']);
 });
 
 test('a restart puts in force what the disk has, also where the control state is behind', async () => {

@@ -123,14 +123,14 @@ export class SharedConfigNode {
 
   /** The control state is open: what it, or the disk, has is put in force. */
   async start(): Promise<void> {
-    const { dataDir, backend, host } = this.#options;
+    const { dataDir, backend } = this.#options;
     const last = await readLastApplied(dataDir);
     const revision = readHead(backend.engine.view)?.modRevision ?? 0;
     if (last !== null) {
       // Not known is taken for the same: what is in force stays.
       const isSame = (last.cluster ?? backend.cluster) === (backend.cluster ?? last.cluster);
       if (isSame && last.revision > revision) this.#oldRevision = revision;
-      const why = await host.apply(last.text);
+      const why = await this.#take(last.text);
       if (why === null) this.#applied = last;
       else this.#refuse(last.version, why);
     }
@@ -290,8 +290,8 @@ export class SharedConfigNode {
   }
 
   async #put(version: number, text: string | null, revision: number): Promise<void> {
-    const { host, log, dataDir, backend } = this.#options;
-    const why = await host.apply(text);
+    const { log, dataDir, backend } = this.#options;
+    const why = await this.#take(text);
     if (why !== null) return this.#refuse(version, why);
     const { cluster } = backend;
     this.#applied = text === null ? null : { cluster, version, revision, text };
@@ -300,6 +300,13 @@ export class SharedConfigNode {
     // SN2. A disk that fails is told; what is in force stays in force.
     await writeLastApplied(dataDir, this.#applied).catch((cause: unknown) => {
       log.error('shared-config-not-kept', { version, cause: String(cause) });
+    });
+  }
+
+  /** Puts a text in force; why not, or null. What fails is refused: more will come after it. */
+  #take(text: string | null): Promise<string | null> {
+    return this.#options.host.apply(text).catch((cause: unknown) => {
+      return cause instanceof Error ? cause.message : String(cause);
     });
   }
 
