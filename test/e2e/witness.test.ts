@@ -59,6 +59,13 @@ it('two regions and a witness: whichever dies, keys can be made and requests are
       30_000,
     );
   }
+  // Whoever only votes takes no requests: of two regions one may be drained.
+  const drain = (region: string) =>
+    banyan(['region', 'set', region, '--desired', 'drained', '--server', first.adminUrl]);
+  assert.equal((await drain('us-east-2')).code, 0);
+  const last = await drain('eu-central-1');
+  assert.notEqual(last.code, 0);
+  assert.match(last.stderr, /No other region is active/);
   const refused = await third.admin('status');
   assert.equal(refused.json?.error?.code, 'witness');
   const outside = await fetch(`${third.apiUrl}/v1/models`).then(

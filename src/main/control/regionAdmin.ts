@@ -60,10 +60,12 @@ interface OtherHeard {
 
 /** The regions beside one; whoever only votes is none. */
 async function othersHeard(
-  { shared }: RegionAdminParts,
+  { shared, backend }: RegionAdminParts,
   region: string,
 ): Promise<readonly OtherHeard[]> {
-  const others = shared.regions.filter((other) => other !== region);
+  const members = backend.group?.status().conf.members ?? [];
+  const witnesses = new Set(members.flatMap((each) => (each.isWitness ? [each.region] : [])));
+  const others = shared.regions.filter((other) => other !== region && !witnesses.has(other));
   const reports = await Promise.all(others.map((other) => shared.askReport(other)));
   return others.flatMap((other, at) =>
     reports[at] === 'none' ? [] : [{ region: other, isHeard: reports[at] !== null }],
