@@ -267,6 +267,20 @@ function settledWorld(seed: number, count: number, segmentBytes = SEGMENT): Worl
   return world;
 }
 
+test('a log that is closed while it settles gives its folder back', () => {
+  const world = new World(7, {});
+  const { log } = world.create();
+  log.persist(persist(1, { entries: [entry(1)] }));
+  world.run();
+  let settled = 0;
+  let closed = 0;
+  log.settle(() => (settled += 1));
+  log.close(() => (closed += 1));
+  world.run();
+  deepEqual([settled, closed], [1, 1]);
+  equal(world.reopen().recovered.entries.length, 1);
+});
+
 /** Bytes of all log files, one after another, as far as they are in use. */
 function usedBytes(world: World): { path: string; offset: number }[] {
   const places: { path: string; offset: number }[] = [];

@@ -117,6 +117,7 @@ export class DurableLog {
         else this.#fail(failure.error);
         done(failure);
         this.#kick();
+        this.#wakeUp(); // Whoever closes may have waited for this.
       });
     });
   }
