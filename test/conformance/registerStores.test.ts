@@ -139,7 +139,7 @@ describe('leases, claims and names, three real etcd servers', { skip: etcdAbsent
     t.diagnostic(`CHAOS_SEED=${seed}`);
     const prng = createPrng(seed);
     const world = new RealEtcdWorld(cluster, 'race');
-    const untilMs = clock.nowMs() + 20_000;
+    const untilMs = clock.nowMs() + 8_000;
     const breakIt = async (): Promise<void> => {
       while (clock.nowMs() < untilMs) {
         const server = cluster.server(prng.nextBelow(3));
@@ -159,7 +159,7 @@ describe('leases, claims and names, three real etcd servers', { skip: etcdAbsent
         breakIt(),
       ]);
       t.diagnostic(JSON.stringify(told));
-      assert.ok(told.won > 5, JSON.stringify(told));
+      assert.ok(told.won > 2, JSON.stringify(told));
     } finally {
       await world.close();
     }

@@ -15,10 +15,10 @@ for (const engine of ['raft', 'etcd'] as const) {
       const seed = Number(process.env['CHAOS_SEED'] ?? Date.now() % 100_000);
       t.diagnostic(`CHAOS_SEED=${seed}`);
       const log = (line: string): void => t.diagnostic(line);
-      const result = await runControlChaos({ engine, seed, durationMs: 20_000, log });
+      const result = await runControlChaos({ engine, seed, durationMs: 8_000, log });
       for (const line of result.skipped) t.diagnostic(`not done here: ${line}`);
       equal(result.refusal, null);
-      ok(result.answered > 50, `${result.answered} answered`);
+      ok(result.answered > 20, `${result.answered} answered`);
     },
   );
 }
