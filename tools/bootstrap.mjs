@@ -108,7 +108,12 @@ export function main(name, rest) {
   const args = [join(root, command.script), ...command.args, ...rest];
   // A command of the CLI keeps the caller's folder: paths on its command line are relative to it.
   const cwd = name === 'banyan' ? process.cwd() : root;
-  const env = { ...process.env, PATH: `${join(modules, '.bin')}:${process.env['PATH'] ?? ''}` };
+  const env = {
+    // What was compiled once is not compiled again: a process starts in half the time.
+    NODE_COMPILE_CACHE: join(modules, '.cache', 'compiled'),
+    ...process.env,
+    PATH: `${join(modules, '.bin')}:${process.env['PATH'] ?? ''}`,
+  };
   const child = spawn(nodePath(), ['--disable-warning=ExperimentalWarning', ...args], {
     cwd,
     env,

@@ -11,6 +11,7 @@ import { request as requestTls } from 'node:https';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 
+import { BARE_ENV } from '../support/env.ts';
 import { ADMIN_LIMITS } from '../../src/base/adminLimits.ts';
 import { addAdminCerts, initCerts } from '../../src/io/certs.ts';
 import {
@@ -88,7 +89,7 @@ function banyan(args: readonly string[], env: Readonly<Record<string, string>>):
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], LC_ALL: 'C', NODE_NO_WARNINGS: '1', ...env },
+      env: { ...BARE_ENV, LC_ALL: 'C', NODE_NO_WARNINGS: '1', ...env },
     });
     let stdout = '';
     let stderr = '';

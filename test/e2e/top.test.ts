@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
+import { BARE_ENV } from '../support/env.ts';
 import { ask, dig } from '../support/client.ts';
 import { startFakeUpstream } from '../support/fakeUpstream.ts';
 import { atEnd, startNode } from '../support/node.ts';
@@ -14,7 +15,7 @@ const CLI = join(dirname(dirname(import.meta.dirname)), 'src', 'main', 'cli.ts')
 
 async function top(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [CLI, 'top', ...args], {
-    env: { PATH: process.env['PATH'], NODE_NO_WARNINGS: '1', ...env },
+    env: { ...BARE_ENV, NODE_NO_WARNINGS: '1', ...env },
   });
   return stdout;
 }

@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 
 import { stringify } from 'yaml';
 
+import { BARE_ENV } from './env.ts';
 import { atEnd, freePorts, keyHash, makeCerts, tempDir, TEST_KEY, until } from './node.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
@@ -97,7 +98,7 @@ export class Place {
     const args = ['--disable-warning=ExperimentalWarning', cli, this.#command];
     const child = spawn(process.execPath, [...args, '--config', this.configFile], {
       cwd: this.folder,
-      env: { PATH: process.env['PATH'] },
+      env: BARE_ENV,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;

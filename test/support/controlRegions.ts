@@ -13,6 +13,7 @@ import { dirname, join } from 'node:path';
 
 import { stringify } from 'yaml';
 
+import { BARE_ENV } from './env.ts';
 import { initCerts } from '../../src/io/certs.ts';
 import type { EtcdCluster } from './etcdCluster.ts';
 import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
@@ -64,7 +65,7 @@ export class ControlRegion {
     const args = ['--disable-warning=ExperimentalWarning', CLI, 'serve', '--config'];
     const child = spawn(process.execPath, [...args, join(this.folder, 'banyan.yaml')], {
       cwd: this.folder,
-      env: { PATH: process.env['PATH'], ...this.#env },
+      env: { ...BARE_ENV, ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;

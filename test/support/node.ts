@@ -16,6 +16,7 @@ import { after } from 'node:test';
 
 import { stringify } from 'yaml';
 
+import { BARE_ENV } from './env.ts';
 import { initCerts } from '../../src/io/certs.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
@@ -172,7 +173,7 @@ async function launch(
     ['--disable-warning=ExperimentalWarning', CLI, 'serve', '--config', configFile],
     {
       cwd: dir,
-      env: { PATH: process.env['PATH'], ...spec.env },
+      env: { ...BARE_ENV, ...spec.env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: spec.isDetached ?? false,
     },
