@@ -10,6 +10,7 @@
 
 import { parseArgs } from 'node:util';
 
+import { helpIfAsked } from '../support/usage.ts';
 import { runControlChaos } from './controlRun.ts';
 import { runChaos } from './run.ts';
 
@@ -43,6 +44,7 @@ function readOptions(args: readonly string[]): Options | null {
   }
 }
 
+helpIfAsked(USAGE);
 const options = readOptions(process.argv.slice(2));
 if (options === null) {
   console.error(USAGE);

@@ -8,6 +8,7 @@
 
 import { parseArgs } from 'node:util';
 
+import { helpIfAsked } from '../support/usage.ts';
 import { AREA_NAMES, AREAS, runArea, type AreaName } from './areas.ts';
 
 const USAGE = `usage: npm run fuzz -- [--inputs N] [--seed N] [--from N] [--area NAME]
@@ -58,6 +59,7 @@ function storyOf(cause: unknown): string {
 }
 
 async function main(): Promise<number> {
+  helpIfAsked(USAGE);
   const options = readOptions(process.argv.slice(2));
   if (typeof options === 'string') {
     console.error(`fuzz: ${options}\n${USAGE}`);

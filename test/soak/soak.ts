@@ -12,6 +12,7 @@ import { cpus, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { helpIfAsked } from '../support/usage.ts';
 import { createPrng } from '../../src/base/prng.ts';
 import { closeConnections } from '../support/client.ts';
 import { cleanUp, until } from '../support/node.ts';
@@ -410,6 +411,7 @@ function render(result: Result): string {
 }
 
 async function main(): Promise<number> {
+  helpIfAsked(USAGE);
   const options = readOptions(process.argv.slice(2));
   if (typeof options === 'string') {
     note(`soak: ${options}\n${USAGE}`);
