@@ -21,6 +21,8 @@ const LONG: ReadonlySet<string> = new Set([
   'src/caspaxos/cluster.test.ts',
   'src/caspaxos/model.test.ts',
   'src/sim/caspaxos.test.ts',
+  'src/sim/controlFaults.test.ts',
+  'src/sim/registers.test.ts',
   'src/sim/simulator.test.ts',
 ]);
 
