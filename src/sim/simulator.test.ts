@@ -198,3 +198,8 @@ test('no disk is lost that a removal under way will need (seed 33340)', () => {
   const { violation } = runPlan(drawPlan(33_340));
   deepEqual(violation, null);
 });
+
+test('a snapshot goes only once the log that names the next one is durable (seed 78910)', () => {
+  const { violation } = runPlan(drawPlan(78_910));
+  deepEqual(violation, null);
+});

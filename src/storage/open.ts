@@ -93,6 +93,8 @@ function* openLocked(
   if (!found.ok) return found;
   const segment = yield* settleTail(disk, options.folder, found.value);
   if (!segment.ok) return diskFailure(segment.error);
+  const cleared = yield* clearLeftovers(disk, options.folder, found.value);
+  if (!cleared.ok) return diskFailure(cleared.error);
   const log = new DurableLog(disk, options, events, lock, found.value, segment.value);
   const settled = yield* wait<null>((done) => log.settle(done));
   if (!settled.ok) return diskFailure(settled.error);
@@ -123,12 +125,6 @@ function* settleTail(
     const synced = yield* wait<null>((done) => disk.syncFolder(folder, done));
     if (!synced.ok) return synced;
   }
-  for (const name of found.leftovers) {
-    const removed = yield* wait<null>((done) => disk.remove(`${folder}/${name}`, done));
-    if (!removed.ok && removed.error.kind !== 'missing') return removed;
-  }
-  const synced = yield* wait<null>((done) => disk.syncFolder(folder, done));
-  if (!synced.ok) return synced;
   const first = Math.min(scan.unsure.segment, scan.end.segment);
   for (let position = first; position <= scan.end.segment; position += 1) {
     const segment = segments[position];
@@ -148,4 +144,20 @@ function* settleTail(
     if (!closed.ok) return closed;
   }
   throw new Error('unreachable: the last segment is opened'); // The loop returns at its end.
+}
+
+/**
+ * Files that the log does not name go once the log is durable, and not before: if it lost its tail, it
+ * would name the snapshot before the newest again.
+ */
+function* clearLeftovers(
+  disk: Disk,
+  folder: string,
+  { leftovers }: FoundLog,
+): Steps<Result<null, DiskError>> {
+  for (const name of leftovers) {
+    const removed = yield* wait<null>((done) => disk.remove(`${folder}/${name}`, done));
+    if (!removed.ok && removed.error.kind !== 'missing') return removed;
+  }
+  return yield* wait<null>((done) => disk.syncFolder(folder, done));
 }
