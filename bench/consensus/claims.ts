@@ -4,14 +4,21 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { start } from '../http/processes.ts';
 import { roundTripMs } from '../../src/main/up/plan.ts';
 import { runLoad, type Load } from './load.ts';
 import { rateFigures, type Bench, type Round } from './parts.ts';
-import { ask, Group, sleep, type Finder, type Node, type System } from './systems.ts';
+import {
+  ask,
+  Group,
+  memberConfigs,
+  sleep,
+  type Finder,
+  type Node,
+  type System,
+} from './systems.ts';
 
 export const CLAIM_CLIENTS = [1, 16, 256] as const;
 /** A claim's owner and what it is about; a lease. */
@@ -25,30 +32,12 @@ const PROBE = { clients: 90, pauseMs: 600, timeoutMs: 4_000 } as const;
 /** Three nodes with registers. */
 export function claimNodes({ root, nodeArgs, cores }: Finder): System {
   const program = join(root, 'bench', 'consensus', 'claimNode.ts');
-  const incarnations = new Map<string, number>();
+  const configure = memberConfigs();
   return {
     name: 'banyan',
     version: 'this commit',
     prepare(node, nodes, plan) {
-      for (const { folder } of nodes) {
-        if (!incarnations.has(folder)) incarnations.set(folder, randomInt(1, 2 ** 47));
-      }
-      const config = {
-        cluster: 'bench',
-        id: node.id,
-        data: 'data',
-        api: `127.0.0.1:${node.port}`,
-        peers: `127.0.0.1:${node.peerPort}`,
-        tls: null,
-        members: nodes.map(({ id, region, folder, peerPort }) => ({
-          id,
-          region,
-          incarnation: incarnations.get(folder),
-          address: `127.0.0.1:${peerPort}`,
-          delayMs: region === node.region ? 0 : plan.roundTripMs(node.region, region),
-        })),
-      };
-      writeFileSync(join(node.folder, 'kv.json'), JSON.stringify(config, null, 1));
+      configure(node, nodes, plan);
     },
     launch(node) {
       const base = ['--disable-warning=ExperimentalWarning', ...nodeArgs];

@@ -241,38 +241,46 @@ function etcd(file: string, version: string, cores: readonly number[]): System {
   };
 }
 
+/** What each Banyan node is told of the group, in its `kv.json`; a folder keeps its incarnation. */
+export function memberConfigs() {
+  const incarnations = new Map<string, number>();
+  return (node: Node, nodes: readonly Node[], plan: GroupPlan, more: object = {}): string => {
+    for (const { folder } of nodes) {
+      if (!incarnations.has(folder)) incarnations.set(folder, randomInt(1, 2 ** 47));
+    }
+    const config = {
+      cluster: 'bench',
+      id: node.id,
+      data: 'data',
+      api: `127.0.0.1:${node.port}`,
+      peers: `127.0.0.1:${node.peerPort}`,
+      tls: null,
+      members: nodes.map(({ id, region, folder, peerPort }) => ({
+        id,
+        region,
+        incarnation: incarnations.get(folder),
+        address: `127.0.0.1:${peerPort}`,
+        delayMs: region === node.region ? 0 : plan.roundTripMs(node.region, region),
+      })),
+      ...more,
+    };
+    const path = join(node.folder, 'kv.json');
+    writeFileSync(path, JSON.stringify(config, null, 1));
+    return path;
+  };
+}
+
 function banyan({ root, nodeArgs, cores }: Finder): System {
   const cli = join(root, 'src', 'main', 'cli.ts');
   const base = ['--disable-warning=ExperimentalWarning'];
   const env = { BANYAN_DEVELOPER: '1' };
-  const incarnations = new Map<string, number>();
+  const configure = memberConfigs();
   return {
     name: 'banyan',
     version: 'this commit',
     prepare(node, nodes, plan) {
-      for (const { folder } of nodes) {
-        if (!incarnations.has(folder)) incarnations.set(folder, randomInt(1, 2 ** 47));
-      }
-      const config = {
-        cluster: 'bench',
-        id: node.id,
-        data: 'data',
-        api: `127.0.0.1:${node.port}`,
-        peers: `127.0.0.1:${node.peerPort}`,
-        tls: null,
-        members: nodes.map(({ id, region, folder, peerPort }) => ({
-          id,
-          region,
-          incarnation: incarnations.get(folder),
-          address: `127.0.0.1:${peerPort}`,
-          delayMs: region === node.region ? 0 : plan.roundTripMs(node.region, region),
-        })),
-        heartbeatMs: plan.heartbeatMs,
-        electionMs: plan.electionMs,
-        snapshotEntries: plan.snapshotEntries,
-      };
-      const path = join(node.folder, 'kv.json');
-      writeFileSync(path, JSON.stringify(config, null, 1));
+      const { heartbeatMs, electionMs, snapshotEntries } = plan;
+      const path = configure(node, nodes, plan, { heartbeatMs, electionMs, snapshotEntries });
       const made = spawnSync(process.execPath, [...base, cli, 'kv', 'init', '-c', path], {
         encoding: 'utf8',
         env: { ...process.env, ...env },

@@ -4,10 +4,10 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
+import { makeFolderDurably } from './durableFile.ts';
 import { createPrng } from '../base/prng.ts';
 import { createClock, createTimers } from '../io/clock.ts';
 import { modelServeArgs } from '../io/llamaChildren.ts';
@@ -60,7 +60,7 @@ export async function serve(file: string): Promise<void> {
   const { region, node } = config.node(new Map());
   const log = createLog(config.shell.logLevel, { region, node }, { fd: 1 });
   dieOnBugs(log);
-  await mkdir(config.shell.dataDir, { recursive: true, mode: 0o700 });
+  await makeFolderDurably(config.shell.dataDir);
   const running = await start(config, log);
   const { listen } = running.node;
   log.info('ready', {

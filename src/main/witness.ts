@@ -3,8 +3,7 @@
  * operators; it has no public listener, no models, and sends away what regions forward.
  */
 
-import { mkdir } from 'node:fs/promises';
-
+import { makeFolderDurably } from './durableFile.ts';
 import type { ClientEvents } from '../base/ports.ts';
 import { refuseRoutes, type AdminRefusal } from '../io/admin/route.ts';
 import { createLog, type LogOwner } from '../io/observe/log.ts';
@@ -37,7 +36,7 @@ export async function witness(file: string): Promise<void> {
   const { region, node } = config.node(new Map());
   const log = createLog(config.shell.logLevel, { region, node }, { fd: 1 });
   dieOnBugs(log);
-  await mkdir(config.shell.dataDir, { recursive: true, mode: 0o700 });
+  await makeFolderDurably(config.shell.dataDir);
   const open: Closable[] = [];
   const closeAll = async (): Promise<void> => {
     for (let part = open.pop(); part !== undefined; part = open.pop()) await part.close();

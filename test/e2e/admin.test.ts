@@ -4,13 +4,13 @@
  */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 
+import { runBanyan, type Run } from '../support/banyan.ts';
 import { BARE_ENV } from '../support/env.ts';
 import { ADMIN_LIMITS } from '../../src/base/adminLimits.ts';
 import { addAdminCerts, initCerts } from '../../src/io/certs.ts';
@@ -24,7 +24,6 @@ import {
   type TestNode,
 } from '../support/node.ts';
 
-const CLI = join(import.meta.dirname, '../../src/main/cli.ts');
 const PLACE = {
   targets: [{ name: 't', kind: 'openai', baseUrl: 'http://127.0.0.1:9/v1' }],
   models: [{ name: 'm', targets: ['t'] }],
@@ -79,25 +78,8 @@ function ask(url: string, asked: Asked = {}): Promise<Answer> {
   });
 }
 
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 function banyan(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...BARE_ENV, LC_ALL: 'C', NODE_NO_WARNINGS: '1', ...env },
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return runBanyan(args, { isEnvAlone: true, env: { ...BARE_ENV, NODE_NO_WARNINGS: '1', ...env } });
 }
 
 describe('admin keys of the file', () => {

@@ -1,12 +1,12 @@
 /** Three real nodes whose control state three real etcd servers keep. */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
+import { runBanyan, type Run } from '../support/banyan.ts';
 import {
   startControlRegions,
   type ControlRegion,
@@ -16,28 +16,8 @@ import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.
 import { startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
 import { until } from '../support/node.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
-const CLI = join(ROOT, 'src/main/cli.ts');
-
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 function banyan(region: ControlRegion, ...args: readonly string[]): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...args], {
-      cwd: ROOT,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C', BANYAN_SERVER: region.adminUrl },
-    });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return runBanyan(args, { env: { BANYAN_SERVER: region.adminUrl } });
 }
 
 describe('control state in etcd', { skip: etcdAbsent() }, () => {

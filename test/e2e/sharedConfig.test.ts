@@ -14,6 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
+import { runBanyan, type Run } from '../support/banyan.ts';
+
 const ROOT = join(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'src/main/cli.ts');
 const MODEL_FILE = process.env['BANYAN_TEST_MODEL'] ?? join(ROOT, 'models/banyan-support.gguf');
@@ -23,27 +25,8 @@ const SERVER = `http://127.0.0.1:${BASE}`;
 const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
 type Region = (typeof REGIONS)[number];
 
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 function banyan(args: readonly string[], input = ''): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...args], {
-      cwd: ROOT,
-      stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C', BANYAN_SERVER: SERVER },
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-    child.stdin.end(input);
-  });
+  return runBanyan(args, { input, env: { BANYAN_SERVER: SERVER } });
 }
 
 async function verb(...args: readonly string[]): Promise<string> {

@@ -18,6 +18,7 @@ import { streamText } from 'ai';
 import OpenAI from 'openai';
 import { chromium } from 'playwright-core';
 
+import { runBanyan, type Run } from '../support/banyan.ts';
 import { findChromium } from '../../tools/chromium.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -30,27 +31,9 @@ const SERVER = `http://127.0.0.1:${BASE}`;
 const LOAD = 200;
 const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
 
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs one command line to its end. */
 function banyan(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...args], {
-      cwd: ROOT,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C', BANYAN_SERVER: SERVER, ...env },
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return runBanyan(args, { env: { BANYAN_SERVER: SERVER, ...env } });
 }
 
 /** A row of a list, as far as these tests look at it. */

@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 
 import { stringify } from 'yaml';
 
+import { runBanyan, type Run } from './banyan.ts';
 import { BARE_ENV } from './env.ts';
 import { atEnd, freePorts, keyHash, makeCerts, tempDir, TEST_KEY, until } from './node.ts';
 
@@ -29,28 +30,9 @@ export interface ClusterOptions {
   readonly delayMs?: (from: string, to: string) => number;
 }
 
-/** How one command ended. */
-export interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs a `banyan` verb of the program in `root`. */
 export function banyan(args: readonly string[], root = ROOT): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'src/main/cli.ts'), ...args], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return runBanyan(args, { root });
 }
 
 /** One region's node. */

@@ -4,8 +4,9 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 
+import { makeFolderDurably } from '../durableFile.ts';
 import type { ClientEvents, Clock, Timers } from '../../base/ports.ts';
 import { createPrng } from '../../base/prng.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
@@ -107,7 +108,7 @@ export class EtcdSide implements ControlBackend, EtcdPart {
 
   async open(): Promise<void> {
     const { folder, clock, timers } = this.#options;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolderDurably(folder);
     const error = await new Promise<string | null>((resolve) => {
       this.engine.open((result) => resolve(result.ok ? null : result.error));
     });

@@ -7,14 +7,13 @@
  */
 
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { z } from 'zod';
 
 import { RAFT_LIMITS } from '../../base/limits.ts';
-import { err, ok, type Result } from '../../base/result.ts';
-import { writeDurably } from '../durableFile.ts';
+import { err, type Result } from '../../base/result.ts';
+import { readWritten, writeDurably } from '../durableFile.ts';
 
 const number = z.int().min(1).max(RAFT_LIMITS.integerMax);
 const member = z.strictObject({
@@ -66,19 +65,7 @@ export async function readMemberFile(folder: string): Promise<Result<MemberFile 
       `${folder}: its log was being replaced; run that command again, it ends what it began`,
     );
   }
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ok(null);
-    return err(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`);
-  }
-  try {
-    const parsed = schema.safeParse(JSON.parse(text));
-    return parsed.success ? ok(parsed.data) : err(`${file}: ${z.prettifyError(parsed.error)}`);
-  } catch {
-    return err(`${file}: it is no JSON; take it and the log beside it away to join anew`);
-  }
+  return readWritten(file, schema, 'take it and the log beside it away to join anew');
 }
 
 /** Durable when it resolves, whole or not at all. */

@@ -5,11 +5,12 @@
  * which a node does not start and the next call ends what was begun.
  */
 
-import { access, mkdir, readFile, rename, rm, writeFile, open } from 'node:fs/promises';
+import { access, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { z } from 'zod';
 
+import { makeFolderDurably, syncFolder, writeDurably } from '../durableFile.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { ENTRY_KINDS, type Member } from '../../raft/types.ts';
@@ -33,7 +34,7 @@ export async function installLog(
   release: () => Promise<void>,
 ): Promise<Result<string | null, string>> {
   const { cluster } = snapshot.meta;
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolderDurably(folder);
   await rm(join(folder, NEW_FOLDER), { recursive: true, force: true });
   const written = await writeLog(folder, { cluster, id, incarnation }, { hardState, snapshot });
   if (!written.ok) return written;
@@ -47,7 +48,7 @@ export async function installLog(
   };
   const hasOld = await exists(join(folder, LOG_FOLDER));
   const aside = hasOld ? `aside-${wallMs}` : null;
-  await writeNote(folder, JSON.stringify({ member, aside }));
+  await writeDurably(join(folder, NOTE_NAME), { member, aside });
   await release();
   const finished = await finishInstall(folder);
   if (!finished.ok) return finished;
@@ -122,18 +123,6 @@ function writeLog(
       },
     );
   });
-}
-
-async function writeNote(folder: string, text: string): Promise<void> {
-  const file = join(folder, `${NOTE_NAME}.tmp`);
-  await writeFile(file, `${text}\n`, { mode: 0o600, flush: true });
-  await rename(file, join(folder, NOTE_NAME));
-  await syncFolder(folder);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r');
-  await handle.sync();
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -11,9 +11,10 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { makeFolderDurably } from '../durableFile.ts';
 import type {
   ClientEvents,
   ClientReply,
@@ -128,7 +129,7 @@ export class ControlSide implements ControlBackend {
   /** Opens what the disk holds. Rejects where the folder cannot be had at all. */
   async open(): Promise<void> {
     const { folder } = this.#options;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolderDurably(folder);
     const read = await readMemberFile(folder);
     if (!read.ok) throw new Error(read.error);
     this.#file = read.value;

@@ -8,9 +8,10 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { makeFolderDurably } from '../durableFile.ts';
 import type {
   ClientEvents,
   ClientReply,
@@ -118,7 +119,7 @@ export class RegisterSide implements RegisterBackend {
 
   /** Begins; takes part when it can. Rejects where the folder cannot be had at all. */
   async open(): Promise<void> {
-    await mkdir(this.#options.folder, { recursive: true, mode: 0o700 });
+    await makeFolderDurably(this.#options.folder);
     const read = await readRegisterFile(this.#options.folder);
     if (!read.ok) throw new Error(read.error);
     this.#file = read.value;
