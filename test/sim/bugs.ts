@@ -55,7 +55,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       },
     ],
     profile: CUTS,
-    seedsMax: 40,
+    seedsMax: 120,
   },
   {
     name: 'vote-forgotten',
@@ -68,7 +68,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       },
     ],
     profile: CUTS,
-    seedsMax: 40,
+    seedsMax: 250,
   },
   {
     name: 'vote-not-stored',
