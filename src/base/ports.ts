@@ -60,7 +60,10 @@ export interface UpstreamHandler {
 
 /** One request to an upstream. */
 export interface UpstreamCall {
-  /** `https://host:port` of a configured target, or `region:NAME` for a peer region. */
+  /**
+   * `https://host:port` of a configured target, `region:NAME` for any node of another region, or
+   * `node:PEER` for one node (`peerName.ts`).
+   */
   readonly origin: string;
   readonly method: string;
   /** Path and query. */
@@ -123,6 +126,8 @@ export interface ClientRequest {
   readonly remote: string;
   /** The region that forwarded it; null where it came from a client itself. One hop at most. */
   readonly forwardedFrom: string | null;
+  /** The name of the node that it came from, proved by its link; absent where `forwardedFrom` is null. */
+  readonly peer?: string;
 }
 
 /** What the transport tells the gateway about a request under way. */

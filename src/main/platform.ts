@@ -73,7 +73,7 @@ export interface PeerOptions {
 
 /** Other regions, running. */
 export interface PeerSide extends Listening {
-  /** Takes calls whose origin is `region:NAME`. */
+  /** Takes calls whose origin is `region:NAME` or `node:PEER`. */
   readonly upstream: Upstream;
   readonly regions: RegionView;
   others(): readonly OtherRegion[];
@@ -96,10 +96,10 @@ export interface Platform {
   watchLoop(report: (lagMs: number) => void): Closable;
 }
 
-/** Sends calls to regions over links, and all others over sockets. */
+/** Sends calls to regions and nodes over links, and all others over sockets. */
 export function joinUpstreams(sockets: Upstream, links: Upstream): Upstream {
   return {
     start: (call, handler) =>
-      (call.origin.startsWith('region:') ? links : sockets).start(call, handler),
+      (/^(?:region|node):/.test(call.origin) ? links : sockets).start(call, handler),
   };
 }

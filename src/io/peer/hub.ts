@@ -28,7 +28,8 @@ export function createPeerHub(options: PeerHubOptions): PeerHub {
   return new Hub(options);
 }
 
-const ORIGIN_PREFIX = 'region:';
+/** Of the origins of calls: to any node of a region, and to one node. */
+const ORIGIN = /^(?:region|node):/;
 /** Our own process stood still for so long: the silence may be ours, ms. */
 const LOCAL_STALL_MS = 1_000;
 
@@ -89,8 +90,8 @@ class Hub implements PeerHub {
   }
 
   start(call: PeerCall, handler: UpstreamHandler): UpstreamHandle {
-    const slot = this.slots.get(call.origin.slice(ORIGIN_PREFIX.length));
-    if (slot === undefined || !call.origin.startsWith(ORIGIN_PREFIX)) {
+    const slot = this.slots.get(call.origin.replace(ORIGIN, ''));
+    if (slot === undefined || !ORIGIN.test(call.origin)) {
       return failLater(handler, 'unresolved', `${call.origin} is not a peer`);
     }
     const { link } = slot;

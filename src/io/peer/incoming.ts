@@ -8,6 +8,7 @@
 import { EMPTY_BYTES, concatBytes, copyBytes } from '../../base/bytes.ts';
 import type { HeaderList } from '../../base/headers.ts';
 import { PEER_LIMITS } from '../../base/limits.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import type {
   BodyFraming,
   ClientEvents,
@@ -102,7 +103,8 @@ export class IncomingRequest implements ClientReply {
         keyHash: requestHead.keyHash,
         receivedMs: this.receivedMs,
         remote: `region:${link.peerRegion}`,
-        forwardedFrom: link.peerRegion,
+        forwardedFrom: regionOfPeer(link.peerRegion),
+        peer: link.peerRegion,
       },
       this,
     );

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import type { ClientEvents, Upstream, UpstreamHandler } from '../../base/ports.ts';
 import { createClock, createTimers } from '../../io/clock.ts';
 import type { Log } from '../../io/observe/log.ts';
@@ -93,7 +94,7 @@ export class World {
   #upstream(from: string): Upstream {
     return {
       start: (call, handler) => {
-        const to = call.origin.slice('region:'.length);
+        const to = call.origin.replace(/^(?:region|node):/, '');
         let events: ClientEvents | null = null;
         let isOver = false;
         setImmediate(() => {
@@ -110,7 +111,8 @@ export class World {
               keyHash: null,
               receivedMs: 0,
               remote: from,
-              forwardedFrom: from,
+              forwardedFrom: regionOfPeer(from),
+              peer: from,
             },
             {
               head: (status, headers) => isOver || handler.onHead(status, headers),

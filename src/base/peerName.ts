@@ -1,0 +1,21 @@
+/**
+ * The name of a peer: how nodes call each other. The first node of a region has the region's name,
+ * each further one `REGION/NODE`. Neither a region's nor a node's name holds a slash.
+ */
+
+/** The name of a node; `node` is null for the first one of its region. */
+export function peerName(region: string, node: string | null): string {
+  return node === null ? region : `${region}/${node}`;
+}
+
+/** The region of a peer. */
+export function regionOfPeer(name: string): string {
+  const at = name.indexOf('/');
+  return at === -1 ? name : name.slice(0, at);
+}
+
+/** The node of a peer; null: the first one of its region. */
+export function nodeOfPeer(name: string): string | null {
+  const at = name.indexOf('/');
+  return at === -1 ? null : name.slice(at + 1);
+}
