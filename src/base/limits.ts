@@ -276,6 +276,7 @@ export const CONFIG_LIMITS = {
   modelsMax: 1_000,
   targetsPerModelMax: 64,
   regionsMax: 32,
+  peersMax: 64,
   headersPerTargetMax: 32,
   textCharsMax: 4_096,
   /** Problems shown of one file. */

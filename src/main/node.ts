@@ -298,12 +298,13 @@ class LiveNode implements RunningNode {
       shell: control,
       dataDir,
       region: config.region,
+      name: config.peer,
       peers:
         peers === null || links === null
           ? null
           : {
               cluster: peers.cluster,
-              regions: peers.regions.map(({ region }) => region),
+              others: peers.regions.map(({ peer }) => peer),
               upstream: links.upstream,
             },
       clock,

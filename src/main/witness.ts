@@ -148,9 +148,10 @@ async function openMember(
     shell: { ...control, isWitness: true },
     dataDir,
     region,
+    name: config.shell.peer,
     peers: {
       cluster: peers.cluster,
-      regions: peers.regions.map((other) => other.region),
+      others: peers.regions.map(({ peer }) => peer),
       upstream: links.upstream,
     },
     clock,

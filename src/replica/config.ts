@@ -82,20 +82,15 @@ export interface ModelConfig {
   readonly createdSeconds: number;
 }
 
-/** Another region. */
-export interface PeerConfig {
-  readonly region: RegionName;
-  readonly address: string;
-}
-
 /** One node. */
 export interface NodeConfig {
   readonly region: RegionName;
   readonly node: string;
+  /** This node's peer name (`base/peerName.ts`). */
+  readonly peer: string;
   readonly keys: readonly KeyConfig[];
   readonly targets: readonly TargetConfig[];
   readonly models: readonly ModelConfig[];
-  readonly peers: readonly PeerConfig[];
   /** Percent of live requests that may be retries, 0 to 100. */
   readonly retryBudgetPercent: number;
   /** Exchanges under way in this node; past it requests are shed. */

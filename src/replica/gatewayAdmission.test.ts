@@ -32,6 +32,7 @@ function keyOf(name: Priority, inFlightMax: number | null = null): KeyConfig {
 
 const CONFIG: NodeConfig = {
   region: 'here-1' as RegionName,
+  peer: 'here-1',
   node: 'here-1-1',
   keys: [keyOf('batch', 3), keyOf('standard'), keyOf('interactive')],
   targets: [
@@ -66,7 +67,6 @@ const CONFIG: NodeConfig = {
       createdSeconds: 1,
     },
   ],
-  peers: [],
   retryBudgetPercent: 10,
   exchangesMax: 100,
   requestBodyBytesMax: 1_000_000,

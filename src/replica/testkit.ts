@@ -243,6 +243,7 @@ export function model(
 export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
   return {
     region: 'here-1' as RegionName,
+    peer: 'here-1',
     node: 'here-1-a',
     keys: [
       {
@@ -266,7 +267,6 @@ export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
     ],
     targets: [target('a'), target('b')],
     models: [model('m', ['a', 'b'])],
-    peers: [],
     retryBudgetPercent: 10,
     exchangesMax: 100,
     requestBodiesBytesMax: 1_000_000,

@@ -9,7 +9,9 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'the failure domain that this node is in': '节点所在的故障域',
   'processes that serve the public API, on Linux; auto: one a core, 8 at most':
     '承接公开 API 的进程数（Linux）；auto：每核一个，最多 8 个',
-  'absent: the region and -1': '不写：区域名加 -1',
+  'its name in the region; absent: the region and -1': '节点在区域内的名字；不写：区域名加 -1',
+  'the first node of its region, or one of the further ones beside it, with a node':
+    '区域的第一个节点（first），或与它并列的其他节点之一（further，须写 node）',
   'relative to the configuration file': '相对于配置文件',
   'the public API': '公共接口',
   'health, metrics and the admin API; elsewhere than on the loopback it needs admin; "off": none':
@@ -29,7 +31,7 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   'serve the public API over TLS': '公共接口走 TLS',
   'PEM file: the certificate, then its intermediates': 'PEM 文件：证书，其后为中间证书',
   'PEM file: the private key': 'PEM 文件：私钥',
-  'the other regions; absent: this one stands alone': '其他区域；不写：单独运行',
+  'the other nodes; absent: this one stands alone': '其他节点；不写：单独运行',
   'the same in all regions; others are refused': '所有区域相同；不同者被拒绝',
   'where the other regions connect': '其他区域连接的地址',
   'PEM file: the CA that signed all nodes; "banyan certs init" makes it':
@@ -38,7 +40,10 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
   "PEM file: this node's private key": 'PEM 文件：本节点的私钥',
   'HOST:PORT of its peer listener': '其对端监听的 HOST:PORT',
   'artificial round trip of the link, for demos and tests': '链路的人为往返时延，供演示与测试',
-  'all other regions': '其余所有区域',
+  'all other nodes: the first ones, and each further one with its node':
+    '其余所有节点：各区域的第一个节点，以及写明 node 的其他节点',
+  "a further node of that region, by its own file's node; absent: the first one":
+    '该区域的另一个节点，按它自己文件中的 node；不写：第一个节点',
   'regions with a higher one lead while they are well; 0 leads last':
     '值高的区域正常时优先领导；0 最后',
   'votes and keeps the log, leads only in order to hand over: for a third place':

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 
 import type { HeaderList } from '../../base/headers.ts';
 import type { RegionName, TargetName } from '../../base/names.ts';
+import { peerName } from '../../base/peerName.ts';
 import type { Result } from '../../base/result.ts';
 import type { KeyConfig, ModelConfig, NodeConfig, TargetConfig } from '../../replica/config.ts';
 import type { HedgeSpec } from '../../routing/hedge.ts';
@@ -28,6 +29,7 @@ export interface PeerShell {
   readonly listen: Address;
   readonly tls: TlsFiles & { readonly ca: string };
   readonly regions: readonly {
+    readonly peer: string;
     readonly region: RegionName;
     readonly address: Address;
     /** Artificial round trip of the link, ms; 0: none. */
@@ -79,6 +81,8 @@ export type LogLevel = ConfigFile['log']['level'];
  */
 export interface ShellConfig {
   readonly file: string;
+  /** This node's own peer name. */
+  readonly peer: string;
   readonly dataDir: string;
   readonly api: Address;
   readonly apiTls: TlsFiles | null;
@@ -147,6 +151,7 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
   const at = (name: string) => resolve(folder, name);
   return {
     file: path,
+    peer: ownPeer(file),
     dataDir: at(file.dataDir),
     api: listen.api,
     apiTls:
@@ -160,7 +165,8 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
             cluster: peers.cluster,
             listen: peers.listen,
             tls: { ca: at(peers.tls.ca), cert: at(peers.tls.cert), key: at(peers.tls.key) },
-            regions: peers.regions.map(({ name, address, delayMs }) => ({
+            regions: peers.regions.map(({ name, node, address, delayMs }) => ({
+              peer: peerName(name, node ?? null),
               region: name,
               address,
               delayMs,
@@ -174,6 +180,14 @@ function buildShell(file: ConfigFile, path: string, folder: string): ShellConfig
     drainMs: file.limits.drainMs,
     hasFaults: file.demo.faults,
   };
+}
+
+function nodeLabel({ node, region }: ConfigFile): string {
+  return node ?? `${region}-1`;
+}
+
+function ownPeer(file: ConfigFile): string {
+  return peerName(file.region, file.role === 'first' ? null : nodeLabel(file));
 }
 
 function llama(
@@ -254,14 +268,11 @@ function namedFiles(shell: ShellConfig, file: ConfigFile): LoadedConfig['files']
 function buildNode(file: ConfigFile, llamaPorts: ReadonlyMap<TargetName, number>): NodeConfig {
   return {
     region: file.region,
-    node: file.node ?? `${file.region}-1`,
+    node: nodeLabel(file),
+    peer: ownPeer(file),
     keys: file.keys.map(buildKey),
     targets: file.targets.map((target) => buildTarget(target, llamaPorts)),
     models: file.models.map((model) => buildModel(model)),
-    peers: (file.peers?.regions ?? []).map(({ name, address }) => ({
-      region: name,
-      address: renderAddress(address),
-    })),
     retryBudgetPercent: file.retryBudgetPercent,
     exchangesMax: file.limits.exchangesMax,
     requestBodiesBytesMax: file.limits.requestBodiesBytesMax,
@@ -354,7 +365,7 @@ function maskConfig(file: ConfigFile, isReference: (path: ConfigPath) => boolean
   const { listen, peers } = file;
   return {
     ...file,
-    node: file.node ?? `${file.region}-1`,
+    node: nodeLabel(file),
     listen: {
       ...listen,
       api: renderAddress(listen.api),

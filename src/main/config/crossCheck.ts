@@ -5,6 +5,8 @@
  */
 
 import { checkOptions } from '../../providers/registry.ts';
+import { CONFIG_LIMITS } from '../../base/limits.ts';
+import { peerName } from '../../base/peerName.ts';
 import { isLoopback, renderAddress, type Address, type BaseUrl } from './address.ts';
 import { renderPath, type ConfigPath, type Interpolation } from './document.ts';
 import type { ControlEntry } from './controlSchema.ts';
@@ -47,10 +49,16 @@ export interface NamedPlace {
 /** The well-formed parts of a file. */
 export interface CheckView {
   readonly region: string | null;
+  readonly node: string | null;
+  readonly isFurther: boolean;
   readonly listens: readonly { readonly path: ConfigPath; readonly address: Address }[];
   /** Null: no peers in the file. */
   readonly peerRegions:
-    | readonly Listed<{ readonly name: string; readonly address: Address }>[]
+    | readonly Listed<{
+        readonly name: string;
+        readonly node: string | undefined;
+        readonly address: Address;
+      }>[]
     | null;
   readonly adminKeys: readonly Listed<AdminKeyEntry>[];
   readonly adminClients: readonly Listed<AdminClientEntry>[];
@@ -92,6 +100,7 @@ export function crossCheck(view: CheckView, complain: Complain): void {
   checkAddresses(view, complain);
   checkAdmin(view, complain);
   checkPeers(view, complain);
+  checkRegionCount(view, complain);
   checkKeys(view, complain);
   checkTargets(view, complain);
   checkTargetTls(view, complain);
@@ -220,17 +229,29 @@ function overlap(host: string, address: Address): boolean {
 }
 
 function checkPeers(view: CheckView, complain: Complain): void {
+  const { region, node, isFurther, isAbsent } = view;
+  if (isFurther && isAbsent(['node'])) {
+    complain('error', ['role'], 'a further node needs a node: its name in the region');
+  }
+  const ownNode = node ?? (isFurther || !isAbsent(['node']) ? null : `${region}-1`);
   const names = new Map<string, number>();
   const addresses = new Map<string, number>();
-  for (const { index, name, value } of view.peerRegions ?? []) {
+  for (const { index, value } of view.peerRegions ?? []) {
     const at = ['peers', 'regions', index];
-    if (name !== null && name === view.region) {
-      complain('error', [...at, 'name'], 'is this region itself; list only the others');
+    // A name that is malformed is told as that, and as nothing else.
+    if (value.name !== undefined && isAbsent([...at, 'node']) === (value.node === undefined)) {
+      const field = [...at, value.node === undefined ? 'name' : 'node'];
+      // The first node has a node's name, too, and no other of its region may have that.
+      const isOwn = value.node === undefined ? !isFurther : value.node === ownNode;
+      if (value.name === region && isOwn) {
+        complain('error', field, 'is this node itself; list only the others');
+      }
+      const name = peerName(value.name, value.node ?? null);
+      const earlier = names.get(name);
+      if (earlier !== undefined) {
+        complain('error', field, `has the name of peers.regions[${earlier}]`);
+      } else names.set(name, index);
     }
-    const earlier = name === null ? undefined : names.get(name);
-    if (earlier !== undefined) {
-      complain('error', [...at, 'name'], `has the name of peers.regions[${earlier}]`);
-    } else if (name !== null) names.set(name, index);
     if (value.address === undefined) continue;
     const shown = renderAddress(value.address);
     const same = addresses.get(shown);
@@ -239,6 +260,13 @@ function checkPeers(view: CheckView, complain: Complain): void {
       complain('error', [...at, 'address'], `has the address of peers.regions[${same}]`);
     } else addresses.set(shown, index);
   }
+}
+
+function checkRegionCount(view: CheckView, complain: Complain): void {
+  const regions = new Set(view.peerRegions?.map(({ name }) => name));
+  regions.delete(view.region);
+  if (regions.size <= CONFIG_LIMITS.regionsMax) return;
+  complain('error', ['peers', 'regions'], `names over ${CONFIG_LIMITS.regionsMax} other regions`);
 }
 
 function checkKeys(view: CheckView, complain: Complain): void {

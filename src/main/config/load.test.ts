@@ -101,7 +101,28 @@ test('a full file becomes the configuration of a node, defaults filled in', () =
     { target: 'azure', weight: 3, priority: 1, inFlightMax: 7 },
   ]);
   assert.equal(model?.route.algorithm, 'least-tokens');
-  assert.deepEqual(node.peers, [{ region: 'eu-central-1', address: '[::1]:8202' }]);
+  const eu = { peer: 'eu-central-1', region: 'eu-central-1', delayMs: 104 };
+  assert.deepEqual(config.shell.peers?.regions, [{ ...eu, address: { host: '::1', port: 8202 } }]);
+  assert.equal(node.peer, 'us-east-2');
+});
+
+test('several nodes in a region: which one it is, and which the others are', () => {
+  const entry = `    - { name: eu-central-1, address: "[::1]:8202", delayMs: 104 }\n`;
+  const more = `    - { name: eu-central-1, node: eu-2, address: "[::1]:8203" }
+    - { name: us-east-2, address: 127.0.0.1:8204 }
+`;
+  const text = `node: us-b\nrole: further\n${FULL.replace(entry, `${entry}${more}`)}`;
+  const { config } = parseFull(text);
+  assert.equal(config.shell.peer, 'us-east-2/us-b');
+  assert.equal(config.node(new Map()).peer, 'us-east-2/us-b');
+  assert.deepEqual(
+    config.shell.peers?.regions.map(({ peer, region }) => [peer, region]),
+    [
+      ['eu-central-1', 'eu-central-1'],
+      ['eu-central-1/eu-2', 'eu-central-1'],
+      ['us-east-2', 'us-east-2'],
+    ],
+  );
 });
 
 test('paths in a file are relative to its folder', () => {

@@ -203,6 +203,8 @@ function viewOf(document: ReadDocument): CheckView {
   const regions = listed(root, ['peers', 'regions'], peerShape.regions.element.shape);
   return {
     region: shape.region.safeParse(valueAt(root, ['region'])).data ?? null,
+    node: shape.node.safeParse(valueAt(root, ['node'])).data ?? null,
+    isFurther: valueAt(root, ['role']) === 'further',
     listens,
     peerRegions: peers === undefined ? null : regions,
     adminKeys: listed(root, ['admin', 'keys'], adminKeySchema.shape),

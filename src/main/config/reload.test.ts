@@ -65,8 +65,8 @@ test('a file with an error is refused whole, once, and the next good one is appl
   await made.reload();
   assert.equal(applied.length, 0);
   assert.deepEqual(refused, [
-    '/banyan.yaml:6:1: unknown key "wrong"; known here: region, node, dataDir, listen, admin, workers, ' +
-      'peers, control, keys, targets, models, limits, retryBudgetPercent, tracing, log, demo',
+    '/banyan.yaml:6:1: unknown key "wrong"; known here: region, node, role, dataDir, listen, admin, ' +
+      'workers, peers, control, keys, targets, models, limits, retryBudgetPercent, tracing, log, demo',
   ]);
   assert.equal(made.refusal()?.replaceAll(folder, ''), refused[0]);
   await writeFile(file, `${TEXT}retryBudgetPercent: 30\n`);

@@ -11,6 +11,7 @@ import { watch, type FSWatcher } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { CONFIG_LIMITS } from '../../base/limits.ts';
+import { nodeOfPeer } from '../../base/peerName.ts';
 import type { LoadedConfig } from './build.ts';
 import type { Environment } from './document.ts';
 import { loadConfig } from './load.ts';
@@ -46,6 +47,7 @@ export function restartFields(current: LoadedConfig, next: LoadedConfig): readon
     return {
       region: node.region,
       node: node.node,
+      role: nodeOfPeer(node.peer) === null,
       dataDir: shell.dataDir,
       'listen.api': shell.api,
       'listen.tls': shell.apiTls,

@@ -105,6 +105,9 @@ const peers = mapping({
     .array(
       mapping({
         name: regionName,
+        node: label
+          .optional()
+          .describe("a further node of that region, by its own file's node; absent: the first one"),
         address: address.describe('HOST:PORT of its peer listener'),
         delayMs: z
           .number()
@@ -114,8 +117,8 @@ const peers = mapping({
           .describe('artificial round trip of the link, for demos and tests'),
       }),
     )
-    .max(CONFIG_LIMITS.regionsMax)
-    .describe('all other regions'),
+    .max(CONFIG_LIMITS.peersMax)
+    .describe('all other nodes: the first ones, and each further one with its node'),
 });
 
 const sha256 = z
@@ -367,7 +370,11 @@ const otlp = mapping({
 /** A whole file. */
 export const configSchema = mapping({
   region: regionName.describe('the failure domain that this node is in'),
-  node: label.optional().describe('absent: the region and -1'),
+  node: label.optional().describe('its name in the region; absent: the region and -1'),
+  role: z
+    .enum(['first', 'further'])
+    .default('first')
+    .describe('the first node of its region, or one of the further ones beside it, with a node'),
   dataDir: text().default('data').describe('relative to the configuration file'),
   listen: listen.prefault({}),
   admin: admin
@@ -377,7 +384,7 @@ export const configSchema = mapping({
     .union([z.literal('auto'), whole(1, WORKER_LIMITS.countMax)])
     .default('auto')
     .describe('processes that serve the public API, on Linux; auto: one a core, 8 at most'),
-  peers: peers.optional().describe('the other regions; absent: this one stands alone'),
+  peers: peers.optional().describe('the other nodes; absent: this one stands alone'),
   control: control
     .optional()
     .describe(

@@ -14,6 +14,7 @@ import type {
   Timers,
   Upstream,
 } from '../../base/ports.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { KeyConfig, NodeConfig } from '../../replica/config.ts';
@@ -51,10 +52,13 @@ export interface ControlNodeOptions {
   readonly shell: ControlShell;
   readonly dataDir: string;
   readonly region: string;
-  /** Null: this region stands alone. */
+  /** This node's own peer name. */
+  readonly name: string;
+  /** Null: this node stands alone. */
   readonly peers: {
     readonly cluster: string;
-    readonly regions: readonly string[];
+    /** Peer names of the other nodes. */
+    readonly others: readonly string[];
     readonly upstream: Upstream;
   } | null;
   readonly clock: Clock;
@@ -68,7 +72,7 @@ export interface ControlNodeOptions {
 
 /** What keeps the control state of this node, by its file. Rejects where a file cannot be read. */
 export async function openControl(options: ControlNodeOptions): Promise<ControlNode> {
-  const { shell, dataDir, region, peers, clock, timers, log } = options;
+  const { shell, dataDir, region, name, peers, clock, timers, log } = options;
   const folder = join(dataDir, 'control');
   if (shell.etcd !== null) {
     const side = await EtcdSide.create({ folder, shell: shell.etcd, clock, timers, log });
@@ -78,7 +82,9 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
     folder,
     cluster: peers?.cluster ?? region,
     region,
-    otherRegions: peers?.regions ?? [],
+    name,
+    otherRegions: otherRegions(options),
+    otherPeers: peers?.others ?? [],
     priority: shell.priority,
     isWitness: shell.isWitness,
     heartbeatMs: shell.heartbeatMs,
@@ -91,15 +97,22 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
   return new ControlNode(options, side);
 }
 
+function otherRegions({ region, peers }: ControlNodeOptions): readonly string[] {
+  const regions = new Set(peers?.others.map(regionOfPeer));
+  regions.delete(region);
+  return [...regions];
+}
+
 /** Null: the file asks for none. */
 function openRegisters(options: ControlNodeOptions, side: ControlBackend): RegisterBackend | null {
-  const { shell, dataDir, region, peers, clock, timers, log } = options;
+  const { shell, dataDir, region, name, peers, clock, timers, log } = options;
   if (shell.registers === null) return null;
   const { claimMs } = shell.registers;
   if (side.etcd !== null) return side.etcd.registers(region, claimMs);
   return new RegisterSide({
     folder: join(dataDir, 'registers'),
     region,
+    name,
     claimMs,
     control: side,
     upstream: peers?.upstream ?? NOWHERE,
@@ -127,14 +140,16 @@ export class ControlNode {
 
   /** Use `openControl`. */
   constructor(options: ControlNodeOptions, side: ControlBackend) {
-    const { dataDir, region, peers, clock, timers, log, host } = options;
+    const { dataDir, region, name, peers, clock, timers, log, host } = options;
     this.#options = options;
     this.side = side;
     this.shared = new SharedConfigNode({
       backend: this.side,
       dataDir,
       region,
-      otherRegions: peers?.regions ?? [],
+      name,
+      otherRegions: otherRegions(options),
+      otherPeers: peers?.others ?? [],
       upstream: peers?.upstream ?? NOWHERE,
       clock,
       timers,
@@ -150,7 +165,9 @@ export class ControlNode {
     this.#surveyor = new Surveyor({
       side: this.side,
       region,
-      otherRegions: peers?.regions ?? [],
+      name,
+      otherRegions: otherRegions(options),
+      otherPeers: peers?.others ?? [],
       upstream: peers?.upstream ?? NOWHERE,
       clock,
       timers,

@@ -20,7 +20,14 @@ test('four backups are under way at most, also of those that begin at once', asy
     },
   };
   const place = { side, region: 'eu', clock };
-  const surveyor = new Surveyor({ ...place, otherRegions: [], upstream, timers });
+  const surveyor = new Surveyor({
+    ...place,
+    name: 'eu',
+    otherRegions: [],
+    otherPeers: [],
+    upstream,
+    timers,
+  });
   const handlers = opsHandlers({ ...place, surveyor, engine: 'raft' });
   const caller = { who: 'key:ann', role: 'admin', from: '', authorization: null } as const;
   const body = { dryRun: false };

@@ -78,7 +78,10 @@ export interface ControlSideOptions {
   /** Begins the name of a cluster that is founded here. */
   readonly cluster: string;
   readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly otherRegions: readonly string[];
+  readonly otherPeers: readonly string[];
   readonly priority: number;
   readonly isWitness: boolean;
   readonly heartbeatMs: number;

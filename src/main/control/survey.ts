@@ -78,7 +78,10 @@ export interface Surveyed {
 export interface SurveyorOptions {
   readonly side: ControlBackend;
   readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly otherRegions: readonly string[];
+  readonly otherPeers: readonly string[];
   readonly upstream: Upstream;
   readonly clock: Clock;
   readonly timers: Timers;

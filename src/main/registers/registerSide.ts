@@ -56,6 +56,8 @@ export interface RegisterSideOptions {
   /** `registers` inside the node's data folder. */
   readonly folder: string;
   readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly claimMs: number;
   readonly control: ControlBackend;
   readonly upstream: Upstream;

@@ -58,7 +58,10 @@ export interface SharedConfigOptions {
   readonly backend: ControlBackend;
   readonly dataDir: string;
   readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly otherRegions: readonly string[];
+  readonly otherPeers: readonly string[];
   readonly upstream: Upstream;
   readonly clock: Clock;
   readonly timers: Timers;
