@@ -94,7 +94,8 @@ async function main(file: string): Promise<void> {
     },
   );
   const hub = hubOf(config, own.region, streams);
-  streams.value = new GroupStreams(hub, timers, others, (from, bytes) => {
+  const named = others.map(({ id, region }) => ({ id, name: region }));
+  streams.value = new GroupStreams(hub, timers, named, (from, bytes) => {
     registers.host?.receive(from, bytes);
   });
   const listening = await hub.listen(config.peers);

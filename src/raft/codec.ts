@@ -6,6 +6,7 @@
 import { assert } from '../base/assert.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
 import { ByteReader, ByteWriter } from '../base/byteCodec.ts';
+import { nodeOfPeer, peerName, regionOfPeer } from '../base/peerName.ts';
 import { idsOf } from './confchange.ts';
 import type { ConfState, Member, NodeId } from './types.ts';
 
@@ -38,7 +39,12 @@ export function writeConf(writer: ByteWriter, conf: ConfState): void {
   ids(conf.learnersNext);
   writer.bool(conf.autoLeave);
   writer.list(conf.members, (member) => {
-    writer.u64(member.id).text(member.region).u64(member.incarnation).u8(member.priority);
+    const { id, region, node, incarnation, priority } = member;
+    writer
+      .u64(id)
+      .text(peerName(region, node ?? null))
+      .u64(incarnation)
+      .u8(priority);
     writer.bool(member.isWitness).bool(member.isPromotable);
   });
   writer.u64(conf.idMax);
@@ -58,15 +64,26 @@ export function readConf(reader: ByteReader): ConfState {
   };
 }
 
+/** A region and a node in it are one text, as peers are called: the first node's is the region. */
 function readMember(reader: ByteReader): Member {
+  const id = reader.u64();
+  const name = reader.text((RAFT_LIMITS.regionCharsMax * 2 + 1) * 4);
+  const node = nodeOfPeer(name);
+  if (node !== null && !isNodeName(node)) reader.isBad = true;
   return {
-    id: reader.u64(),
-    region: reader.text(RAFT_LIMITS.regionCharsMax * 4),
+    id,
+    region: regionOfPeer(name),
+    ...(node === null ? {} : { node }),
     incarnation: reader.u64(),
     priority: reader.u8(),
     isWitness: reader.bool(),
     isPromotable: reader.bool(),
   };
+}
+
+/** Whether it can be told from the region before it. */
+export function isNodeName(node: string): boolean {
+  return node.length >= 1 && node.length <= RAFT_LIMITS.regionCharsMax && !node.includes('/');
 }
 
 /** Lists sorted, without doubles, and one member for each id: what every configuration is. */

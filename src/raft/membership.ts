@@ -11,6 +11,7 @@
 import { assert } from '../base/assert.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import { isNodeName } from './codec.ts';
 import {
   changeSimply,
   EMPTY_LISTS,
@@ -123,12 +124,14 @@ function refuseChange(
   hasCaughtUp: HasCaughtUp,
 ): RaftErrorCode | null {
   if (change.kind === 'add') {
-    const { id, priority, region } = change.member;
+    const { id, priority, region, node } = change.member;
     if (id <= idMax) return 'id-used';
     const isFine =
       Number.isSafeInteger(id) &&
       priority <= RAFT_LIMITS.priorityMax &&
-      region.length <= RAFT_LIMITS.regionCharsMax;
+      region.length <= RAFT_LIMITS.regionCharsMax &&
+      !region.includes('/') &&
+      (node === undefined || isNodeName(node));
     return isFine ? null : 'unknown-member';
   }
   if (!members.has(change.id)) return 'unknown-member';

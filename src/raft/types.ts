@@ -60,6 +60,8 @@ export interface HardState {
 export interface Member {
   readonly id: NodeId;
   readonly region: string;
+  /** Its name in the region, where it is a further node; absent: the first. As long at most. */
+  readonly node?: string;
   /** Names the member's disk: drawn when its data folder is made. A lost disk needs a new id. */
   readonly incarnation: number;
   /** Higher leads first; 0 leads last. */

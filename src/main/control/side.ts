@@ -441,7 +441,7 @@ export class ControlSide implements ControlBackend {
       if (region !== this.#options.region)
         newest.set(region, Math.max(id, newest.get(region) ?? 0));
     }
-    this.#streams?.setPeers([...newest].map(([region, id]) => ({ id, region })));
+    this.#streams?.setPeers([...newest].map(([name, id]) => ({ id, name })));
   }
 
   /** C3. */

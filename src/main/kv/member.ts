@@ -97,7 +97,8 @@ export async function startKv(
     onDigest: () => {},
     observer: linkObserver(config, log, group, (region) => streams?.linkUp(region)),
   });
-  streams = new GroupStreams(hub, timers, others(config), (from, bytes) => {
+  const peers = others(config).map(({ id, region }) => ({ id, name: region }));
+  streams = new GroupStreams(hub, timers, peers, (from, bytes) => {
     group.receive(from, bytes);
   });
   const listening = await hub.listen(config.peers);

@@ -263,7 +263,8 @@ export class RegisterSide implements RegisterBackend {
     const file = this.#file;
     if (file === null || this.#state.kind !== 'member') return;
     const nodes = readNodes(control.engine.view, file.cluster);
-    this.#streams.setPeers(nodes.filter((node) => node.region !== region));
+    const others = nodes.filter((node) => node.region !== region);
+    this.#streams.setPeers(others.map((node) => ({ id: node.id, name: node.region })));
   }
 }
 

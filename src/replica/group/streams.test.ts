@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { GROUP_LIMITS } from '../../base/groupLimits.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import type {
   ClientEvents,
   ClientReply,
@@ -49,8 +50,8 @@ function world() {
     },
   };
   const peers = [
-    { id: 2, region: 'r2' },
-    { id: 3, region: 'r3' },
+    { id: 2, name: 'r2' },
+    { id: 3, name: 'r2/b' },
   ];
   const streams = new GroupStreams(upstream, time, peers, (from, bytes) => {
     received.push(`${from}:${bytes.join(' ')}`);
@@ -58,7 +59,7 @@ function world() {
   return { time, asked, received, streams };
 }
 
-function requestOf(region: string | null): ClientRequest {
+function requestOf(peer: string | null): ClientRequest {
   return {
     method: 'GET',
     path: '/group/messages',
@@ -68,7 +69,8 @@ function requestOf(region: string | null): ClientRequest {
     keyHash: null,
     receivedMs: 0,
     remote: '',
-    forwardedFrom: region,
+    forwardedFrom: peer === null ? null : regionOfPeer(peer),
+    ...(peer === null ? {} : { peer }),
   };
 }
 
@@ -116,17 +118,18 @@ test('all messages of a turn leave as one piece', async () => {
   deepEqual(reply.chunks, [frameMessages([Uint8Array.of(1), Uint8Array.of(2)])]);
 });
 
-test('what a member sends is given on under the number of its region', () => {
+test('what a member sends is given on under the number of its node, not of its region', () => {
   const { streams, asked, received } = world();
-  streams.linkUp('r3');
-  equal(asked[0]?.call.origin, 'region:r3');
+  streams.linkUp('r2/b');
+  equal(asked[0]?.call.origin, 'node:r2/b');
   asked[0]?.handler.onHead(200, []);
   asked[0]?.handler.onBody(frameMessages([Uint8Array.of(5)]));
   deepEqual(received, ['3:5']);
 });
 
-test('regions that are no members, and unknown ones, get nothing', () => {
+test('nodes that are no members, and unknown ones, get nothing', () => {
   const { streams } = world();
+  equal(streams.handle(requestOf('r2/c'), new Reply()), null);
   equal(streams.handle(requestOf('r9'), new Reply()), null);
   equal(streams.handle(requestOf(null), new Reply()), null);
 });

@@ -1,7 +1,7 @@
 /**
- * The transport of a group over calls between regions: each member asks every other one for its
+ * The transport of a group over calls between nodes: each member asks every other one for its
  * messages, and gets them as an answer that never ends. So they share the links, the proof of
- * identity and the fair turns of everything else that regions say to each other.
+ * identity and the fair turns of everything else that nodes say to each other.
  *
  * T1: a message is given to the member as sent by whom the link has authenticated.
  * T2: what waits for one member is limited; past it messages are dropped, which Raft stands.
@@ -26,10 +26,10 @@ import type { GroupTransport } from './types.ts';
 export const GROUP_PATH = '/group/messages';
 const CONNECT_MS = 5_000;
 
-/** Another member, and the region that its node stands for. */
+/** Another member, and the name of its node as a peer. */
 export interface GroupPeer {
   readonly id: NodeId;
-  readonly region: string;
+  readonly name: string;
 }
 
 /** What has happened, counted. */
@@ -48,7 +48,7 @@ export class GroupStreams implements GroupTransport {
   readonly #receive: (from: NodeId, bytes: Uint8Array) => void;
   readonly #path: string;
   readonly #peers = new Map<NodeId, Peer>();
-  readonly #byRegion = new Map<string, Peer>();
+  readonly #byName = new Map<string, Peer>();
   readonly #due: Peer[] = [];
   readonly #counts = { sent: 0, received: 0, dropped: 0, malformed: 0 };
   #isFlushDue = false;
@@ -65,18 +65,18 @@ export class GroupStreams implements GroupTransport {
     this.#upstream = upstream;
     this.#timers = timers;
     this.#receive = receive;
-    for (const { id, region } of peers) this.#add(id, region);
+    for (const { id, name } of peers) this.#add(id, name);
   }
 
   /** The members have changed. Streams to those that stay as they were go on. */
   setPeers(peers: readonly GroupPeer[]): void {
     if (this.#isClosed) return;
     for (const peer of this.#peers.values()) {
-      const stays = peers.some(({ id, region }) => id === peer.id && region === peer.region);
+      const stays = peers.some(({ id, name }) => id === peer.id && name === peer.name);
       if (!stays) this.#remove(peer);
     }
-    for (const { id, region } of peers) {
-      if (!this.#peers.has(id)) this.#subscribe(this.#add(id, region));
+    for (const { id, name } of peers) {
+      if (!this.#peers.has(id)) this.#subscribe(this.#add(id, name));
     }
   }
 
@@ -103,15 +103,15 @@ export class GroupStreams implements GroupTransport {
     void Promise.resolve().then(() => this.#flush());
   }
 
-  /** The link to a region is up: its messages are asked for. */
-  linkUp(region: string): void {
-    const peer = this.#byRegion.get(region);
+  /** The link to a node is up: its messages are asked for. */
+  linkUp(name: string): void {
+    const peer = this.#byName.get(name);
     if (peer !== undefined) this.#subscribe(peer);
   }
 
   /** A peer asks for our messages. Null: it is no member of this group. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
-    const peer = this.#byRegion.get(request.forwardedFrom ?? '');
+    const peer = this.#byName.get(request.peer ?? '');
     if (peer === undefined || this.#isClosed) return null;
     peer.reply?.end();
     peer.open(reply);
@@ -133,16 +133,16 @@ export class GroupStreams implements GroupTransport {
     for (const peer of this.#peers.values()) this.#remove(peer);
   }
 
-  #add(id: NodeId, region: string): Peer {
-    const peer = new Peer(id, region);
+  #add(id: NodeId, name: string): Peer {
+    const peer = new Peer(id, name);
     this.#peers.set(id, peer);
-    this.#byRegion.set(region, peer);
+    this.#byName.set(name, peer);
     return peer;
   }
 
   #remove(peer: Peer): void {
     this.#peers.delete(peer.id);
-    if (this.#byRegion.get(peer.region) === peer) this.#byRegion.delete(peer.region);
+    if (this.#byName.get(peer.name) === peer) this.#byName.delete(peer.name);
     peer.retry?.cancel();
     peer.call?.cancel();
     peer.reply?.end();
@@ -177,7 +177,7 @@ export class GroupStreams implements GroupTransport {
     };
     const call: UpstreamHandle = this.#upstream.start(
       {
-        origin: `region:${peer.region}`,
+        origin: `node:${peer.name}`,
         method: 'GET',
         path: this.#path,
         headers: [],
@@ -207,7 +207,7 @@ export class GroupStreams implements GroupTransport {
 /** What waits for one member, and the way to and from it. */
 class Peer {
   readonly id: NodeId;
-  readonly region: string;
+  readonly name: string;
   /** Its question for our messages. */
   reply: ClientReply | null = null;
   /** Ours for its messages. */
@@ -220,9 +220,9 @@ class Peer {
   isDue = false;
   isRemoved = false;
 
-  constructor(id: NodeId, region: string) {
+  constructor(id: NodeId, name: string) {
     this.id = id;
-    this.region = region;
+    this.name = name;
   }
 
   open(reply: ClientReply): void {
