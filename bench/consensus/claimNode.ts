@@ -74,11 +74,11 @@ async function main(file: string): Promise<void> {
   const streams: { value: GroupStreams | null } = { value: null };
   const registers = new Registers(
     {
-      region: own.region,
+      name: own.region,
       claimMs: CLAIM_MS,
       folder: LOG_FOLDER,
       engine: standingEngine(config),
-      regions: () => config.members.map(({ region }) => region),
+      members: () => config.members.map(({ region }) => ({ peer: region, isVoter: true })),
       isLeading: () => false,
     },
     {

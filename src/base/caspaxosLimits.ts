@@ -10,7 +10,7 @@ export const CASPAXOS_LIMITS = {
   acceptorsMax: 9,
   clusterCharsMax: 64,
   keyNameBytesMax: 256,
-  requestIdBytesMax: 128,
+  requestIdBytesMax: 192,
   /** One register's value, bytes. */
   valueBytesMax: 64 * KIB,
   /** Request ids that a register remembers: so many changes later a retry still finds its own. */
@@ -39,8 +39,8 @@ export const CASPAXOS_LIMITS = {
   leaseMsMax: 3_600_000,
   /** How much two monotonic clocks may differ in rate, parts in a thousand of the time. */
   clockDriftPermille: 10,
-  /** Holders of leases, owners of claims and names, bytes. */
-  holderBytesMax: 96,
+  /** Holders of leases, owners of claims and names, bytes: a peer's name and a number fit in. */
+  holderBytesMax: 160,
 } as const;
 
 assert(

@@ -34,6 +34,10 @@ export const REGISTER_LIMITS = {
   careMs: 500,
   /** Acceptors are first agreed on without the regions that did not come within this, ms. */
   foundingMs: 5_000,
+  /** A peer's name: two labels and a slash. */
+  peerNameBytesMax: 127,
+  /** Nodes that announce themselves, in all regions. */
+  nodesMax: 128,
   /** Keys of one generation of claims, and of all leases and names together. */
   keysMax: 100_000,
   /** How long a claim stands at least, ms; at most twice as long. */
@@ -61,6 +65,10 @@ assert(
   REGISTER_LIMITS.digestSlots * (CASPAXOS_LIMITS.valueBytesMax + 4_096) <
     GROUP_LIMITS.messageBytesMax,
   'a record of a digest fits into a frame',
+);
+assert(
+  REGISTER_LIMITS.peerNameBytesMax + '/req_'.length + 26 <= CASPAXOS_LIMITS.holderBytesMax,
+  'the owner of a claim is a node and the id of a request',
 );
 assert(
   REGISTER_LIMITS.nameBytesMax + 16 <= CASPAXOS_LIMITS.keyNameBytesMax &&

@@ -335,7 +335,7 @@ class LiveNode implements RunningNode {
       observer: joinObservers([this.metrics, createLogObserver(log)]),
       ...(peers === null ? {} : { regions: peers.regions }),
       ...(this.#tracer === null ? {} : { tracer: this.#tracer }),
-      claims: this.#control?.claims?.desk(() => config.region) ?? null,
+      claims: this.#control?.claims?.desk(() => config.peer) ?? null,
       ...(workers === null ? {} : { processes: { count: workers.count, desk: null } }),
     });
   }

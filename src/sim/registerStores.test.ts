@@ -44,10 +44,10 @@ class OwnWorld implements StoreWorld {
   }
 
   loseAnswers(node: number, isLost: boolean): void {
-    const { region } = this.inner.node(node);
+    const { name } = this.inner.node(node);
     for (const other of this.inner.nodes) {
-      if (isLost) this.inner.cuts.add(`${other.region} ${region}`);
-      else this.inner.cuts.delete(`${other.region} ${region}`);
+      if (isLost) this.inner.cuts.add(`${other.name} ${name}`);
+      else this.inner.cuts.delete(`${other.name} ${name}`);
     }
   }
 
@@ -72,7 +72,7 @@ class EtcdWorld implements StoreWorld {
     const store = new EtcdRegisters({
       store: this.etcd.client(`n${node}`),
       prefix: 'banyan',
-      region: `r${node}`,
+      name: `r${node}`,
       claimMs: 3_600_000,
       clock: this.time,
       timers: this.time,

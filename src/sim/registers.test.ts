@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createPrng } from '../base/prng.ts';
@@ -135,9 +135,11 @@ test('of claims of a key one wins, also while generations change and a node is b
   let races = 0;
   for (let seed = 1; seed <= 12; seed += 1) {
     const prng = createPrng(seed);
-    const world = new RegisterWorld(3, claimMs, seed);
+    const further = seed % 2 === 0 ? ['r0/two', 'r2/two'] : [];
+    const world = new RegisterWorld(3, claimMs, seed, further);
+    const count = world.nodes.length;
     for (let round = 0; round < 25; round += 1) {
-      const behind = world.node(prng.nextBelow(3)).engine;
+      const behind = world.node(prng.nextBelow(count)).engine;
       behind.isDeaf = prng.nextBelow(2) === 0;
       world.run(prng.nextBelow(400));
       const openTo = new Set(world.nodes.map(({ registers }) => registers?.host?.control?.openTo));
@@ -145,7 +147,7 @@ test('of claims of a key one wins, also while generations change and a node is b
       const winners: string[] = [];
       let open = 0;
       for (let who = 0; who < 4; who += 1) {
-        const place = prng.nextBelow(3);
+        const place = prng.nextBelow(count);
         const owner = `${round}-${who}`;
         open += 1;
         world.time.after(prng.nextBelow(120), () => {
@@ -166,6 +168,67 @@ test('of claims of a key one wins, also while generations change and a node is b
     }
   }
   ok(races > 5, `nodes were of different minds in ${races} rounds`);
+});
+
+test('two nodes of one region ask at once: one wins, and either goes on without the other', () => {
+  const world = new RegisterWorld(3, 3_600_000, 1, ['r0/two']);
+  equal(world.registers(0).host?.control?.acceptors.length, 3, 'one acceptor a region');
+  const answers: ClaimAnswer[] = [];
+  for (const place of [0, 3]) {
+    world.registers(place).claims.claim('k', `at-${place}`, '', (answer) => {
+      ok(answer.ok, JSON.stringify(answer));
+      answers.push(answer.value);
+    });
+  }
+  world.until(() => answers.length === 2);
+  deepEqual(answers.map(({ kind }) => kind).toSorted(), ['taken', 'won']);
+  world.crash(3, 'power');
+  won(claim(world, 0, 'without the further one', 'a'));
+  ok(world.start(3).ok);
+  world.until(() => world.registers(3).host?.isReady === true);
+  world.crash(0);
+  won(claim(world, 3, 'without the first one', 'a'));
+  equal(claim(world, 3, 'without the further one', 'b').kind, 'taken');
+});
+
+test('the vote of a region moves: its acceptor follows, and the node of before may go for good', () => {
+  const world = new RegisterWorld(3, 3_600_000, 1, ['r0/two']);
+  for (let at = 0; at < 100; at += 1) won(claim(world, at % 4, `k${at}`, 'a'));
+  const [before, after] = [world.node(0).own.id, world.node(3).own.id];
+  const acceptors = () => world.registers(1).host?.control?.acceptors.map(({ id }) => id) ?? [];
+  ok(acceptors().includes(before) && !acceptors().includes(after));
+  world.node(0).isVoter = false;
+  world.node(3).isVoter = true;
+  world.until(() => acceptors().includes(after) && !acceptors().includes(before));
+  world.node(0).isMember = false;
+  world.crash(0);
+  world.until(() => world.node(1).engine.view.get('registers/nodes/r0') === null);
+  equal(world.node(1).engine.view.get('registers/proposers/r0'), null);
+  ok(world.node(1).engine.view.get('registers/nodes/r0/two') !== null);
+  world.crash(2);
+  for (let at = 0; at < 100; at += 1) equal(claim(world, 3, `k${at}`, 'b').kind, 'taken');
+});
+
+test('a lease names the node that holds it, and goes to the other node of the same region', () => {
+  const world = new RegisterWorld(3, 3_600_000, 1, ['r0/two']);
+  const quiet = { held: () => {}, lost: () => {} };
+  const first = world.registers(3).leases.hold('boss', 2_000, quiet);
+  world.until(() => first.fence() !== null);
+  const holder = () =>
+    world
+      .registers(0)
+      .leases.list()
+      .find(({ name }) => name === 'boss')?.holder ?? '';
+  world.run(1_000);
+  match(holder(), /^r0\/two\/\d+\/\d+$/);
+  const number = first.fence() ?? 0;
+  const second = world.registers(0).leases.hold('boss', 2_000, quiet);
+  world.run(5_000);
+  equal(second.fence(), null, 'the nodes of a region are two holders');
+  world.crash(3);
+  world.until(() => second.fence() !== null);
+  ok((second.fence() ?? 0) > number);
+  match(holder(), /^r0\/\d+\/\d+$/);
 });
 
 test('a lease goes to another when its holder dies, with a higher number; freed by force too', () => {

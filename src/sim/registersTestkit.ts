@@ -76,7 +76,12 @@ class LogEngine implements ControlEngine {
 }
 
 interface Node {
-  readonly region: string;
+  /** Its peer name. */
+  readonly name: string;
+  /** It votes for its region in the group. */
+  isVoter: boolean;
+  /** It is a member of the group. */
+  isMember: boolean;
   readonly disk: SimDisk;
   own: { readonly id: number; readonly incarnation: number };
   engine: LogEngine;
@@ -92,13 +97,16 @@ export class RegisterWorld {
   readonly claimMs: number;
   #incarnations = 0;
 
-  constructor(count: number, claimMs = 3_600_000, seed = 1) {
+  /** `further`: names of nodes that come after the first ones, of which there is one a region. */
+  constructor(count: number, claimMs = 3_600_000, seed = 1, further: readonly string[] = []) {
     this.claimMs = claimMs;
-    for (let place = 0; place < count; place += 1) {
+    const first = Array.from({ length: count }, (_, place) => `r${place}`);
+    for (const [place, name] of [...first, ...further].entries()) {
       const disk = new SimDisk(this.time, createPrng(seed * 100 + place), { latencyMs: 1 });
       const engine = new LogEngine(this.log, this.time);
       const own = { id: 0, incarnation: 0 };
-      this.nodes.push({ region: `r${place}`, disk, own, engine, registers: null, life: 0 });
+      const roles = { isVoter: place < count, isMember: true };
+      this.nodes.push({ name, ...roles, disk, own, engine, registers: null, life: 0 });
       this.join(place);
     }
     this.until(() => this.nodes.every(({ registers }) => registers?.host?.isReady === true));
@@ -124,15 +132,12 @@ export class RegisterWorld {
     node.engine.isStopped = true;
     node.engine = new LogEngine(this.log, this.time);
     const { view } = node.engine;
-    const audit = { who: 'test', from: node.region, what: 'announce', why: '' };
+    const audit = { who: 'test', from: node.name, what: 'announce', why: '' };
     let id = 0;
-    node.engine.transact(
-      announceNode(view, CLUSTER, node.region, incarnation, audit),
-      (outcome) => {
-        assert(outcome.ok && outcome.value.isSuccess, 'nobody else announces it');
-        id = outcome.value.revision;
-      },
-    );
+    node.engine.transact(announceNode(view, CLUSTER, node.name, incarnation, audit), (outcome) => {
+      assert(outcome.ok && outcome.value.isSuccess, 'nobody else announces it');
+      id = outcome.value.revision;
+    });
     this.until(() => id > 0);
     node.own = { id, incarnation };
     let isMade = false;
@@ -147,11 +152,14 @@ export class RegisterWorld {
     const { life } = node;
     return new Registers(
       {
-        region: node.region,
+        name: node.name,
         claimMs: this.claimMs,
         folder: 'registers',
         engine: node.engine,
-        regions: () => this.nodes.map(({ region }) => region),
+        members: () =>
+          this.nodes
+            .filter(({ isMember }) => isMember)
+            .map(({ name, isVoter }) => ({ peer: name, isVoter })),
         isLeading: () => this.nodes.find(({ registers }) => registers !== null) === node,
       },
       {
@@ -196,7 +204,7 @@ export class RegisterWorld {
   #carry(from: Node, life: number, to: number, bytes: Uint8Array): void {
     const target = this.nodes.find(({ own }) => own.id === to);
     if (target === undefined || from.life !== life) return;
-    if (this.cuts.has(`${from.region} ${target.region}`)) return;
+    if (this.cuts.has(`${from.name} ${target.name}`)) return;
     const targetLife = target.life;
     const { id } = from.own;
     this.time.after(DELAY_MS, () => {
@@ -206,9 +214,9 @@ export class RegisterWorld {
 
   /** No message to or from it. */
   cut(place: number): void {
-    const { region } = this.node(place);
+    const { name } = this.node(place);
     for (const other of this.nodes) {
-      this.cuts.add(`${region} ${other.region}`).add(`${other.region} ${region}`);
+      this.cuts.add(`${name} ${other.name}`).add(`${other.name} ${name}`);
     }
   }
 

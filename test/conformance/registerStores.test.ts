@@ -37,7 +37,7 @@ class RealEtcdWorld implements StoreWorld {
       const store = new EtcdRegisters({
         store: lossyStore(client, () => this.#losing.has(node)),
         prefix,
-        region: `r${node}`,
+        name: `r${node}`,
         claimMs,
         clock,
         timers,

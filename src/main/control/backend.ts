@@ -23,8 +23,8 @@ export interface EtcdPart {
   members(): Promise<GroupAnswer>;
   /** `unknown`: no member has this name. `isDry`: only looks. */
   moveLeader(name: string, isDry: boolean): Promise<Operated | 'unknown'>;
-  /** Leases, claims and names in the same cluster. */
-  registers(region: string, claimMs: number): RegisterBackend;
+  /** Leases, claims and names in the same cluster, for the node of this name. */
+  registers(name: string, claimMs: number): RegisterBackend;
 }
 
 export interface ControlBackend {

@@ -105,13 +105,12 @@ function otherRegions({ region, peers }: ControlNodeOptions): readonly string[] 
 
 /** Null: the file asks for none. */
 function openRegisters(options: ControlNodeOptions, side: ControlBackend): RegisterBackend | null {
-  const { shell, dataDir, region, name, peers, clock, timers, log } = options;
+  const { shell, dataDir, name, peers, clock, timers, log } = options;
   if (shell.registers === null) return null;
   const { claimMs } = shell.registers;
-  if (side.etcd !== null) return side.etcd.registers(region, claimMs);
+  if (side.etcd !== null) return side.etcd.registers(name, claimMs);
   return new RegisterSide({
     folder: join(dataDir, 'registers'),
-    region,
     name,
     claimMs,
     control: side,

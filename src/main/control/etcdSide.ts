@@ -152,12 +152,12 @@ export class EtcdSide implements ControlBackend, EtcdPart {
     ];
   }
 
-  registers(region: string, claimMs: number): RegisterBackend {
+  registers(name: string, claimMs: number): RegisterBackend {
     const { shell, clock, timers } = this.#options;
     return new EtcdRegisterSide({
       store: this.#client,
       prefix: shell.prefix,
-      region,
+      name,
       claimMs,
       clock,
       timers,

@@ -35,14 +35,14 @@ export type ClaimWord =
   | { readonly kind: 'yours' }
   | { readonly kind: 'refused'; readonly failure: Failure };
 
-/** What a request claims. */
-export function claimAskOf(region: string, request: ClaimRequest): ClaimAsk {
+/** What a request claims, at the node of this name. */
+export function claimAskOf(peer: string, request: ClaimRequest): ClaimAsk {
   const { caller, key, requestId, client } = request;
   const name = `request/${caller}/${key}`;
   const isShort = encodeUtf8(name).length <= REGISTER_LIMITS.nameBytesMax;
   return {
     key: isShort ? name : `request/sha256/${digestOf([encodeUtf8(name)])}`,
-    owner: `${region}/${requestId}`,
+    owner: `${peer}/${requestId}`,
     about: digestOf([encodeUtf8(`${client.path}\n`), client.body]),
   };
 }
@@ -69,9 +69,9 @@ export class ClaimClerk {
   }
 
   /** For the gateway of this process. */
-  desk(region: () => string): ClaimDesk {
+  desk(peer: () => string): ClaimDesk {
     return (request, done) => {
-      this.claim(claimAskOf(region(), request), (word, over) => {
+      this.claim(claimAskOf(peer(), request), (word, over) => {
         done(word.kind === 'yours' ? { kind: 'yours', over } : word);
       });
     };

@@ -9,8 +9,8 @@ export interface RegisterBackend {
   /** Begins; takes part when it can. Rejects where the folder cannot be had at all. */
   open(): Promise<void>;
   stop(): Promise<void>;
-  /** The link to a region came up, or went down. */
-  linkChanged(region: string, isUp: boolean): void;
+  /** The link to a node came up, or went down. */
+  linkChanged(peer: string, isUp: boolean): void;
   /** Takes what other nodes ask; null: the request is for somebody else. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null;
   /** What an operator should know though requests are served. */

@@ -33,7 +33,7 @@ const leaseRow = named(
   z
     .strictObject({
       name: z.string(),
-      holder: z.string().describe('the region, and which start of its process'),
+      holder: z.string().describe('the node by its peer name, and which start of its process'),
       fence: z.int().describe('its fencing number: every new holder has a higher one'),
       ttlMs: z.int(),
       isFree: z.boolean().describe('given back or freed: anyone may have it at once'),

@@ -5,6 +5,7 @@
  * RS1: nothing is promised before `registers.json` says that this log may have promised.
  * RS2: a log that is gone, damaged or of another cluster is put aside, never written on; the disk
  *      comes back under a new number and is filled by a rescan.
+ * RS3: so does one whose number was taken out of the control state, with the last member of its name.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -21,17 +22,19 @@ import type {
   Timers,
   Upstream,
 } from '../../base/ports.ts';
+import { peerName } from '../../base/peerName.ts';
 import { createPrng } from '../../base/prng.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
 import { GroupStreams } from '../../replica/group/streams.ts';
+import type { GroupPlace } from '../../replica/registers/care.ts';
 import {
   Registers,
   type RegisterIdentity,
   type RegistersFailure,
 } from '../../replica/registers/registers.ts';
-import { announceNode, readNodes } from '../../replica/registers/state.ts';
+import { announceNode, readNode, readNodes } from '../../replica/registers/state.ts';
 import type { ControlBackend } from '../control/backend.ts';
 import { answerPeer } from '../control/peerCalls.ts';
 import type { RegisterBackend } from './registerBackend.ts';
@@ -55,7 +58,6 @@ const LOST: ReadonlySet<RegistersFailure['kind']> = new Set([
 export interface RegisterSideOptions {
   /** `registers` inside the node's data folder. */
   readonly folder: string;
-  readonly region: string;
   /** This node's own peer name. */
   readonly name: string;
   readonly claimMs: number;
@@ -85,7 +87,7 @@ export class RegisterSide implements RegisterBackend {
 
   constructor(options: RegisterSideOptions) {
     this.#options = options;
-    const { folder, region, claimMs, control, upstream, clock, timers, log } = options;
+    const { folder, name, claimMs, control, upstream, clock, timers, log } = options;
     this.#streams = new GroupStreams(
       upstream,
       timers,
@@ -95,11 +97,11 @@ export class RegisterSide implements RegisterBackend {
     );
     this.registers = new Registers(
       {
-        region,
+        name,
         claimMs,
         folder: LOG_FOLDER,
         engine: control.engine,
-        regions: () => regionsOf(control),
+        members: () => membersOf(control),
         isLeading: () => isLeading(control),
       },
       {
@@ -138,8 +140,8 @@ export class RegisterSide implements RegisterBackend {
     this.#state = { kind: 'stopped' };
   }
 
-  linkChanged(region: string, isUp: boolean): void {
-    if (isUp) this.#streams.linkUp(region);
+  linkChanged(peer: string, isUp: boolean): void {
+    if (isUp) this.#streams.linkUp(peer);
   }
 
   /** Takes what other nodes ask; null: the request is for somebody else. */
@@ -200,6 +202,7 @@ export class RegisterSide implements RegisterBackend {
     const file = this.#file;
     if (file?.cluster !== cluster) await this.#begin(cluster);
     else if (file.state === 'new') await this.#announce(file);
+    else if (this.#isForgotten(file)) await this.#begin(cluster);
     else if (file.state === 'creating') await this.#create(file);
     else return this.#open(file);
     this.#joinSoon(this.#state.kind === 'joining' ? JOIN_MS : 0);
@@ -221,16 +224,23 @@ export class RegisterSide implements RegisterBackend {
 
   /** Asks the control state for a number: the revision of the announcement. */
   async #announce({ cluster, incarnation }: RegisterFile): Promise<void> {
-    const { control, region } = this.#options;
+    const { control, name } = this.#options;
     const { view } = control.engine;
-    const own = readNodes(view, cluster).find((node) => node.region === region);
+    const own = readNode(view, cluster, name);
     if (own?.incarnation === incarnation) {
       return this.#write({ state: 'creating', cluster, incarnation, id: own.id });
     }
     this.#state = { kind: 'joining', detail: 'the control state gives it a number' };
-    const audit = { who: 'banyan', from: region, what: 'registers: announce a disk', why: '' };
-    const transaction = announceNode(view, cluster, region, incarnation, audit);
+    const audit = { who: 'banyan', from: name, what: 'registers: announce a disk', why: '' };
+    const transaction = announceNode(view, cluster, name, incarnation, audit);
     await new Promise<void>((resolve) => control.engine.transact(transaction, () => resolve()));
+  }
+
+  /** RS3. A view that has come past the number and does not hold it has seen it go. */
+  #isForgotten({ cluster, id }: Extract<RegisterFile, { readonly id: number }>): boolean {
+    const { control, name } = this.#options;
+    const { view } = control.engine;
+    return view.revision >= id && readNode(view, cluster, name) === null;
   }
 
   async #create(file: Extract<RegisterFile, { readonly id: number }>): Promise<void> {
@@ -257,14 +267,19 @@ export class RegisterSide implements RegisterBackend {
     this.#joinSoon(0);
   }
 
-  /** Streams go to whoever stands for a region now. */
+  /** Streams go to every node that has announced itself. */
   #look(): void {
-    const { control, region } = this.#options;
+    const { control, name } = this.#options;
     const file = this.#file;
-    if (file === null || this.#state.kind !== 'member') return;
+    if (file === null || file.state !== 'member' || this.#state.kind !== 'member') return;
+    if (this.#isForgotten(file)) {
+      return this.#fail(
+        'its member was removed from the group; restart the node once it is in again',
+      );
+    }
     const nodes = readNodes(control.engine.view, file.cluster);
-    const others = nodes.filter((node) => node.region !== region);
-    this.#streams.setPeers(others.map((node) => ({ id: node.id, name: node.region })));
+    const others = nodes.filter(({ peer }) => peer !== name);
+    this.#streams.setPeers(others.map(({ id, peer }) => ({ id, name: peer })));
   }
 }
 
@@ -272,10 +287,13 @@ function identityOf({ cluster, id, incarnation }: RegisterIdentity): RegisterIde
   return { cluster, id, incarnation };
 }
 
-/** Regions that have a member in the group. */
-function regionsOf({ group }: ControlBackend): readonly string[] {
-  const members = group?.status().conf.members ?? [];
-  return [...new Set(members.map(({ region }) => region))];
+function membersOf({ group }: ControlBackend): readonly GroupPlace[] {
+  const conf = group?.status().conf;
+  if (conf === undefined) return [];
+  return conf.members.map(({ id, region, node }) => ({
+    peer: peerName(region, node ?? null),
+    isVoter: conf.voters.includes(id),
+  }));
 }
 
 function isLeading({ group }: ControlBackend): boolean {

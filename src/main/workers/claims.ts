@@ -24,7 +24,7 @@ export class WorkerClaims {
     this.#send = send;
   }
 
-  desk(region: () => string): ClaimDesk {
+  desk(peer: () => string): ClaimDesk {
     return (request, done) => {
       const id = this.#nextId++;
       this.#asked.set(id, (word) => {
@@ -32,7 +32,7 @@ export class WorkerClaims {
           this.#send({ kind: 'claim-over', id, result });
         done(word.kind === 'yours' ? { kind: 'yours', over } : word);
       });
-      this.#send({ kind: 'claim', id, ask: claimAskOf(region(), request) });
+      this.#send({ kind: 'claim', id, ask: claimAskOf(peer(), request) });
     };
   }
 

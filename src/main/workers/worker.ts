@@ -122,7 +122,7 @@ class Worker {
       ...(tracer === null ? {} : { tracer }),
       ...(start.hasPeers ? { regions: createRegionView(this.#regions) } : {}),
       processes: { count: workers, desk: this.#desk() },
-      ...(start.hasClaims ? { claims: this.#claims.desk(() => config.node.region) } : {}),
+      ...(start.hasClaims ? { claims: this.#claims.desk(() => config.node.peer) } : {}),
     });
     this.#gateway = gateway;
     this.#setKnown(config);

@@ -14,7 +14,8 @@ import type { EtcdStore } from './store.ts';
 export interface EtcdRegistersOptions {
   readonly store: EtcdStore;
   readonly prefix: string;
-  readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly claimMs: number;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -31,11 +32,11 @@ export class EtcdRegisters implements RegisterStore {
   readonly #mirror: RegisterMirror;
 
   constructor(options: EtcdRegistersOptions) {
-    const { store, prefix, region, claimMs, clock, timers, prng, refusal } = options;
+    const { store, prefix, name, claimMs, clock, timers, prng, refusal } = options;
     const layout = registerLayoutOf(prefix);
     this.#asker = new EtcdAsker(store, clock, timers, refusal);
     this.#mirror = new RegisterMirror(this.#asker, layout, (key) => this.leases.gone(key));
-    const unique = (): string => `${region}/${prng.nextUint32()}-${prng.nextUint32()}`;
+    const unique = (): string => `${name}/${prng.nextUint32()}-${prng.nextUint32()}`;
     this.leases = new EtcdLeases(this.#asker, layout, this.#mirror, unique);
     this.claims = new EtcdClaims(this.#asker, layout, this.#mirror, claimMs);
     this.names = new EtcdNames(this.#asker, layout);

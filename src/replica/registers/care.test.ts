@@ -3,22 +3,38 @@ import { test } from 'node:test';
 
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import type { Control } from '../../caspaxos/types.ts';
-import { afterRescan, nextStep, type Agreed, type CareView } from './care.ts';
+import {
+  afterRescan,
+  nextStep,
+  type Agreed,
+  type CareStep,
+  type CareView,
+  type GroupPlace,
+} from './care.ts';
 import type { RegisterNode } from './state.ts';
 
-const REGIONS = ['a', 'b', 'c'];
 const CLAIM_MS = 60_000;
 
-function node(region: string, id: number): RegisterNode {
-  return { region, id, incarnation: id * 10 };
+function node(peer: string, id: number): RegisterNode {
+  return { peer, id, incarnation: id * 10 };
 }
+
+function voters(...peers: readonly string[]): readonly GroupPlace[] {
+  return peers.map((peer) => ({ peer, isVoter: true }));
+}
+
+function learners(...peers: readonly string[]): readonly GroupPlace[] {
+  return peers.map((peer) => ({ peer, isVoter: false }));
+}
+
+const MEMBERS = voters('a', 'b', 'c');
 
 const THREE = [node('a', 1), node('b', 2), node('c', 3)];
 
 function view(more: Partial<CareView>): CareView {
   const fresh = { wallMs: 1_000_000, seenMs: 0, claimMs: CLAIM_MS };
   const roles = { isLeading: true, fence: null };
-  return { state: null, nodes: THREE, regions: REGIONS, ...roles, ...fresh, ...more };
+  return { state: null, nodes: THREE, members: MEMBERS, ...roles, ...fresh, ...more };
 }
 
 function put(asked: CareView): Agreed {
@@ -64,7 +80,7 @@ test('a disk under a new number becomes an acceptor by a joint set, a rescan, an
 });
 
 test('a region that has left the group is no acceptor any more', () => {
-  const next = put(view({ state: FOUNDED, regions: ['a', 'b'] }));
+  const next = put(view({ state: FOUNDED, members: voters('a', 'b') }));
   deepEqual(
     next.control.acceptorsNext.map(({ id }) => id),
     [1, 2],
@@ -95,4 +111,65 @@ test('a wall clock that jumps ends no generation that was seen for less than a t
   const jumped = { state: FOUNDED, fence: 1, wallMs: FOUNDED.openedMs + 10 * CLAIM_MS };
   equal(nextStep(view({ ...jumped, seenMs: CLAIM_MS / 10 - 1 })).kind, 'none');
   equal(nextStep(view({ ...jumped, seenMs: CLAIM_MS / 10 })).kind, 'put');
+});
+
+/** The acceptors that a change begun now leads to; null: none begins. */
+function changesTo(asked: CareView): readonly number[] | null {
+  const step = nextStep(asked);
+  if (step.kind !== 'put' || step.what !== 'begin change') return null;
+  return step.next.control.acceptorsNext.map(({ id }) => id);
+}
+
+test('a further node of a region is no acceptor while the first one votes for it', () => {
+  const nodes = [...THREE, node('a/two', 4)];
+  const members = [...MEMBERS, ...learners('a/two')];
+  deepEqual(acceptors(put(view({ nodes, members })).control), [1, 2, 3]);
+  equal(nextStep(view({ state: FOUNDED, nodes, members })).kind, 'none');
+});
+
+test('where the vote goes in a region, the acceptor follows, by a joint set and a rescan', () => {
+  const nodes = [...THREE, node('a/two', 4)];
+  const members = [...learners('a'), ...voters('a/two', 'b', 'c')];
+  const joint = put(view({ state: FOUNDED, nodes, members }));
+  deepEqual(acceptors(joint.control), [1, 2, 3]);
+  equal(nextStep(view({ state: joint, nodes, members })).kind, 'rescan');
+  const done = afterRescan(joint.control, joint.control.epoch);
+  ok(done !== null);
+  deepEqual(acceptors(done), [2, 3, 4]);
+  equal(nextStep(view({ state: { ...joint, control: done }, nodes, members })).kind, 'none');
+});
+
+test('a voter that has not announced itself is waited for with the acceptor of before', () => {
+  const members = [...learners('a'), ...voters('a/two', 'b', 'c')];
+  equal(changesTo(view({ state: FOUNDED, members })), null);
+});
+
+test('a region whose nodes only learn has its first one as an acceptor, else the first by name', () => {
+  const nodes = [...THREE, node('d/x', 4), node('d', 5), node('d/b', 6)];
+  const first = [...MEMBERS, ...learners('d/x', 'd', 'd/b')];
+  deepEqual(changesTo(view({ state: FOUNDED, nodes, members: first })), [1, 2, 3, 5]);
+  const without = [...MEMBERS, ...learners('d/x', 'd/b')];
+  deepEqual(changesTo(view({ state: FOUNDED, nodes, members: without })), [1, 2, 3, 6]);
+});
+
+test('acceptors are founded once each region has one, however many nodes are still to come', () => {
+  const members = [...MEMBERS, ...learners('a/two', 'a/three')];
+  deepEqual(acceptors(put(view({ members })).control), [1, 2, 3]);
+  equal(nextStep(view({ members, nodes: [node('a', 1), node('a/two', 4)] })).kind, 'none');
+});
+
+test('what is known of a node goes with its last member, and not while it is an acceptor', () => {
+  const gone = node('a/two', 4);
+  const nodes = [...THREE, gone];
+  const forget: CareStep = { kind: 'forget', node: gone };
+  deepEqual(nextStep(view({ state: FOUNDED, nodes })), forget);
+  equal(nextStep(view({ state: FOUNDED, nodes, isLeading: false })).kind, 'none');
+  equal(nextStep(view({ state: FOUNDED, nodes, members: [] })).kind, 'none', 'nobody knows');
+  const two = voters('a', 'b');
+  const joint = put(view({ state: FOUNDED, members: two }));
+  equal(nextStep(view({ state: joint, members: two })).kind, 'rescan', 'first it is replaced');
+  const control = afterRescan(joint.control, joint.control.epoch);
+  ok(control !== null);
+  const after = { ...joint, control };
+  deepEqual(nextStep(view({ state: after, members: two })), { kind: 'forget', node: THREE[2] });
 });

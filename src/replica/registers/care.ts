@@ -10,8 +10,12 @@
  *      a tenth of its time.
  * MC4: generations are changed by whoever holds their lease, and never under a lower number than the
  *      state has seen (L3 of src/caspaxos/SPEC.md).
+ * MC5: a region has one acceptor: the node that votes for it in the group, else its first node, else
+ *      the first by name. One that has not announced itself is passed over until it has.
+ * MC6: what is known of a node goes once no member of the group has its name and it is no acceptor.
  */
 
+import { regionOfPeer } from '../../base/peerName.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import {
   beginChange,
@@ -34,6 +38,13 @@ export interface Agreed {
   readonly fence: number;
 }
 
+/** A member of the group that keeps the control state. */
+export interface GroupPlace {
+  /** Its peer name. */
+  readonly peer: string;
+  readonly isVoter: boolean;
+}
+
 export interface CareView {
   /** Null: nothing is agreed on yet. */
   readonly state: Agreed | null;
@@ -43,8 +54,7 @@ export interface CareView {
   readonly fence: number | null;
   /** Those who announced themselves. */
   readonly nodes: readonly RegisterNode[];
-  /** Regions that have a vote in the control state; null: whoever announces itself counts. */
-  readonly regions: readonly string[] | null;
+  readonly members: readonly GroupPlace[];
   readonly claimMs: number;
   readonly wallMs: number;
   /** How long this process has seen the newest generation, or that there is none, ms. */
@@ -55,7 +65,9 @@ export type CareStep =
   | { readonly kind: 'none' }
   | { readonly kind: 'put'; readonly what: string; readonly next: Agreed }
   /** Bring every key to the new set; then call `afterRescan`. */
-  | { readonly kind: 'rescan' };
+  | { readonly kind: 'rescan' }
+  /** MC6. */
+  | { readonly kind: 'forget'; readonly node: RegisterNode };
 
 const NONE: CareStep = { kind: 'none' };
 
@@ -76,6 +88,8 @@ export function nextStep(view: CareView): CareStep {
       return { kind: 'put', what: 'begin change', next: { ...state, control: next.value } };
     }
   }
+  const gone = isLeading ? goneNode(view, control) : null;
+  if (gone !== null) return { kind: 'forget', node: gone };
   if (fence === null || !admitFence(state.fence, fence).isAdmitted) return NONE;
   return isGenerationOver(view, state.openedMs) ? rotate(control, wallMs, fence) : NONE;
 }
@@ -86,18 +100,37 @@ export function afterRescan(control: Control, epoch: number): Control | null {
   return next.ok ? next.value : null;
 }
 
-function wantedAcceptors({ nodes, regions }: CareView): readonly Acceptor[] {
-  return nodes
-    .filter(({ region }) => regions === null || regions.includes(region))
-    .map(({ id, incarnation }) => ({ id, incarnation }))
+/** MC5. */
+function wantedAcceptors({ nodes, members }: CareView): readonly Acceptor[] {
+  const chosen = new Map<string, { readonly rank: number; readonly node: RegisterNode }>();
+  for (const node of nodes) {
+    const place = members.find(({ peer }) => peer === node.peer);
+    if (place === undefined) continue;
+    const region = regionOfPeer(node.peer);
+    const rank = place.isVoter ? 0 : node.peer === region ? 1 : 2;
+    const best = chosen.get(region);
+    const isBetter =
+      best === undefined || rank < best.rank || (rank === best.rank && node.peer < best.node.peer);
+    if (isBetter) chosen.set(region, { rank, node });
+  }
+  return [...chosen.values()]
+    .map(({ node: { id, incarnation } }) => ({ id, incarnation }))
     .toSorted((a, b) => a.id - b.id);
 }
 
 /** All regions have come; or most have, and the others were waited for. */
-function isWhole({ regions, seenMs }: CareView, wanted: readonly Acceptor[]): boolean {
-  if (regions === null || wanted.length === 0) return wanted.length > 0;
-  const isMost = wanted.length * 2 > regions.length;
-  return wanted.length === regions.length || (isMost && seenMs >= REGISTER_LIMITS.foundingMs);
+function isWhole({ members, seenMs }: CareView, wanted: readonly Acceptor[]): boolean {
+  const regions = new Set(members.map(({ peer }) => regionOfPeer(peer))).size;
+  const isMost = wanted.length * 2 > regions;
+  return isMost && (wanted.length === regions || seenMs >= REGISTER_LIMITS.foundingMs);
+}
+
+/** MC6. Without a member there is no word on who is gone. */
+function goneNode({ nodes, members }: CareView, { acceptors }: Control): RegisterNode | null {
+  if (members.length === 0) return null;
+  const isGone = ({ peer, id }: RegisterNode): boolean =>
+    !members.some((member) => member.peer === peer) && !acceptors.some((one) => one.id === id);
+  return nodes.find(isGone) ?? null;
 }
 
 function isSame(a: readonly Acceptor[], b: readonly Acceptor[]): boolean {

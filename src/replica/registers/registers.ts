@@ -22,25 +22,33 @@ import type { ControlEngine, ControlOutcome } from '../control/engine.ts';
 import type { Transaction } from '../control/types.ts';
 import { openAcceptorLog, type AcceptorLogEvents } from './acceptorLog.ts';
 import { Asker } from './asker.ts';
-import { afterRescan, nextStep, type Agreed } from './care.ts';
+import { afterRescan, nextStep, type Agreed, type GroupPlace } from './care.ts';
 import { ClaimBook } from './claimBook.ts';
 import { RegisterHost } from './host.ts';
 import { LeaseBook } from './leaseBook.ts';
 import { NameBook } from './nameBook.ts';
 import type { LeaseHandle, RegisterStore } from './port.ts';
-import { grantProposer, putState, readNodes, readState } from './state.ts';
+import {
+  forgetNode,
+  grantProposer,
+  putState,
+  readNodes,
+  readState,
+  type RegisterNode,
+} from './state.ts';
 
 /** Whoever holds this lease opens and closes generations of claims. */
 const GENERATIONS = 'registers/generations';
 
 export interface RegistersOptions {
-  readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly claimMs: number;
   /** The log's folder on `disk`. */
   readonly folder: string;
   readonly engine: ControlEngine;
-  /** Regions that have a vote; null: whoever announces itself counts. */
-  readonly regions: () => readonly string[] | null;
+  /** Members of the group that keeps the control state; empty: not known. */
+  readonly members: () => readonly GroupPlace[];
   /** Whether this node looks after the acceptors. One at a time is enough. */
   readonly isLeading: () => boolean;
 }
@@ -185,11 +193,11 @@ export class Registers implements RegisterStore {
 
   /** B1 of src/caspaxos: the revision of a transaction of this very start. */
   #grant(): void {
-    const { engine, region } = this.#options;
+    const { engine, name } = this.#options;
     const own = this.#own;
     if (own === null || this.#isStopped) return;
-    const audit = auditOf(region, 'registers: proposer');
-    engine.transact(grantProposer(region, own.incarnation, audit), (outcome) => {
+    const audit = auditOf(name, 'registers: proposer');
+    engine.transact(grantProposer(name, own.incarnation, audit), (outcome) => {
       const host = this.#host;
       if (host === null) return;
       if (!outcome.ok) {
@@ -198,7 +206,7 @@ export class Registers implements RegisterStore {
       }
       const { revision } = outcome.value;
       host.setProposer(revision);
-      this.#asker.attach(host, `${region}/${revision}`);
+      this.#asker.attach(host, `${name}/${revision}`);
     });
   }
 
@@ -214,7 +222,7 @@ export class Registers implements RegisterStore {
   }
 
   #care(): void {
-    const { engine, regions, isLeading, claimMs } = this.#options;
+    const { engine, members, isLeading, claimMs } = this.#options;
     const own = this.#own;
     const host = this.#host;
     if (own === null || host === null || this.#isBusy) return;
@@ -225,12 +233,13 @@ export class Registers implements RegisterStore {
       isLeading: isLeading(),
       fence: this.#generations?.fence() ?? null,
       nodes: readNodes(engine.view, own.cluster),
-      regions: regions(),
+      members: members(),
       claimMs,
       wallMs: clock.wallMs(),
       seenMs: clock.nowMs() - this.#newest.sinceMs,
     });
     if (step.kind === 'put') return this.#put(own.cluster, step.what, step.next);
+    if (step.kind === 'forget') return this.#forget(step.node);
     if (step.kind === 'none' || state === null || !host.isReady) return;
     this.#isBusy = true;
     host.rescan((reply) => {
@@ -241,9 +250,17 @@ export class Registers implements RegisterStore {
     });
   }
 
+  #forget(node: RegisterNode): void {
+    const what = `registers: forget ${node.peer}`;
+    this.#transact(forgetNode(node, auditOf(this.#options.name, what)), (outcome) => {
+      const isDone = outcome.ok && outcome.value.isSuccess;
+      this.#ports.told('step', { what: 'forget', isDone, peer: node.peer, id: node.id });
+    });
+  }
+
   #put(cluster: string, what: string, next: Agreed): void {
-    const { engine, region } = this.#options;
-    const audit = auditOf(region, `registers: ${what}`);
+    const { engine, name } = this.#options;
+    const audit = auditOf(name, `registers: ${what}`);
     this.#transact(putState(engine.view, cluster, next, audit), (outcome) => {
       const { epoch, acceptors, acceptorsNext, openTo, floor } = next.control;
       const ids = (list: typeof acceptors) => list.map(({ id }) => id).join();
@@ -269,6 +286,6 @@ export class Registers implements RegisterStore {
   }
 }
 
-function auditOf(region: string, what: string) {
-  return { who: 'banyan', from: region, what, why: '' };
+function auditOf(name: string, what: string) {
+  return { who: 'banyan', from: name, what, why: '' };
 }

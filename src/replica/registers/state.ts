@@ -1,12 +1,13 @@
 /**
  * What the control state says of registers: who the acceptors are, which generations of claims are
- * open, who each region's node is. Every number that must never be used twice (a node's, a
+ * open, which disk each node has. Every number that must never be used twice (a node's, a
  * proposer's, the order of the states) is the revision of the transaction that made it.
  */
 
 import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
 import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
 import { CASPAXOS_LIMITS } from '../../base/caspaxosLimits.ts';
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { readControl, writeControl } from '../../caspaxos/codec.ts';
 import type { ControlView } from '../control/engine.ts';
 import type { AuditInput, Compare, KeyValue, Transaction } from '../control/types.ts';
@@ -18,7 +19,6 @@ const NODES = 'registers/nodes/';
 const NODE_TYPE = 'register-node/1';
 const PROPOSERS = 'registers/proposers/';
 const PROPOSER_TYPE = 'register-proposer/1';
-const REGIONS_MAX = 64;
 
 /** The acceptors and generations. */
 export interface RegisterState extends Agreed {
@@ -27,9 +27,10 @@ export interface RegisterState extends Agreed {
   readonly item: KeyValue;
 }
 
-/** A region's node as it announced itself. Its id is the revision of that. */
+/** A node as it announced itself. Its id is the revision of that. */
 export interface RegisterNode {
-  readonly region: string;
+  /** Its peer name (src/base/peerName.ts). */
+  readonly peer: string;
   readonly id: number;
   readonly incarnation: number;
 }
@@ -69,29 +70,50 @@ export function putState(
 export function announceNode(
   view: ControlView,
   cluster: string,
-  region: string,
+  peer: string,
   incarnation: number,
   audit: AuditInput,
 ): Transaction {
   const value = encodeUtf8(JSON.stringify({ cluster, incarnation }));
-  return put(view, NODES + region, NODE_TYPE, value, audit);
+  return put(view, NODES + peer, NODE_TYPE, value, audit);
+}
+
+/** Takes out what is known of a node that is gone. Does nothing where it has announced itself since. */
+export function forgetNode({ peer, id }: RegisterNode, audit: AuditInput): Transaction {
+  const key = NODES + peer;
+  return {
+    kind: 'transaction',
+    audit,
+    compares: [{ kind: 'number', key, field: 'modRevision', relation: 'equal', number: id }],
+    success: [
+      { kind: 'delete', key },
+      { kind: 'delete', key: PROPOSERS + peer },
+    ],
+    failure: [],
+  };
 }
 
 /** A new proposer's number: the revision that the answer tells. */
-export function grantProposer(region: string, incarnation: number, audit: AuditInput): Transaction {
+export function grantProposer(peer: string, incarnation: number, audit: AuditInput): Transaction {
   const value = encodeUtf8(JSON.stringify({ incarnation }));
-  const key = PROPOSERS + region;
+  const key = PROPOSERS + peer;
   const success = [{ kind: 'put', key, type: PROPOSER_TYPE, value }] as const;
   return { kind: 'transaction', audit, compares: [], success, failure: [] };
 }
 
-/** The nodes of this cluster, one a region. */
+/** The nodes of this cluster, by name. */
 export function readNodes(view: ControlView, cluster: string): readonly RegisterNode[] {
-  const { items } = view.range({ prefix: NODES, after: '', keysMax: REGIONS_MAX });
+  const { items } = view.range({ prefix: NODES, after: '', keysMax: REGISTER_LIMITS.nodesMax });
   return items.flatMap((item) => {
     const node = item.type === NODE_TYPE ? decodeNode(item, cluster) : null;
     return node === null ? [] : [node];
   });
+}
+
+/** Null: it has not announced itself, or was forgotten. */
+export function readNode(view: ControlView, cluster: string, peer: string): RegisterNode | null {
+  const item = view.get(NODES + peer);
+  return item?.type === NODE_TYPE ? decodeNode(item, cluster) : null;
 }
 
 function decodeNode(item: KeyValue, cluster: string): RegisterNode | null {
@@ -101,7 +123,7 @@ function decodeNode(item: KeyValue, cluster: string): RegisterNode | null {
     const fields: Readonly<Record<string, unknown>> = { ...read };
     const { incarnation } = fields;
     if (fields['cluster'] !== cluster || typeof incarnation !== 'number') return null;
-    return { region: item.key.slice(NODES.length), id: item.modRevision, incarnation };
+    return { peer: item.key.slice(NODES.length), id: item.modRevision, incarnation };
   } catch {
     return null; // Not JSON: none of this version.
   }
