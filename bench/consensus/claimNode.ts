@@ -122,10 +122,10 @@ function hubOf(config: KvConfig, region: string, streams: { readonly value: Grou
   return createPeerHub({
     config: {
       cluster: config.cluster,
-      region,
+      name: region,
       node: `node-${config.id}`,
       peers: others.map(({ address, ...one }) => ({
-        region: one.region,
+        peer: one.region,
         ...address,
         delayMs: one.delayMs,
       })),

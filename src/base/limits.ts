@@ -378,8 +378,8 @@ export const PEER_LIMITS = {
   backoffMsMax: 3_000,
   /** A graceful stop of one link, ms. */
   closeMs: 10_000,
-  /** Accepted connections that have not said who they are. */
-  pendingConnectionsMax: 64,
+  /** Connections of the peer listener: a pair may have two for a moment. */
+  connectionsMax: 256,
 } as const;
 
 /** What is kept of other regions. */

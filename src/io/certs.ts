@@ -1,5 +1,5 @@
 /**
- * The certificates of a cluster: one CA, and one certificate for each region's node, ECDSA P-256.
+ * The certificates of a cluster: one CA, and one certificate for each node, ECDSA P-256.
  * A node is who its certificate says: the SAN URI `banyan://CLUSTER/REGION/NODE` (io/peer/identity).
  *
  * K1: a private key is never readable by others, not even for a moment: its file is created 0600.
@@ -31,11 +31,24 @@ const CA_LIFE_FACTOR = 10;
 export const CA_CERT_FILE = 'ca.pem';
 export const CA_KEY_FILE = 'ca.key';
 
+/** Whom a certificate is for. */
+export interface CertNode {
+  readonly region: string;
+  readonly node: string;
+  /** A further node of its region; absent: the first one. */
+  readonly isFurther?: boolean;
+}
+
+/** The name of a node's files: that of the region, of a further node the region's and its own. */
+export function certFile({ region, node, isFurther }: CertNode): string {
+  return isFurther === true ? `${region}_${node}` : region;
+}
+
 /** What to make. */
 export interface CertsOrder {
   readonly dir: string;
   readonly cluster: string;
-  readonly nodes: readonly { readonly region: string; readonly node: string }[];
+  readonly nodes: readonly CertNode[];
   /** Life of the node certificates, days. */
   readonly days: number;
   /** True: what is there is replaced. */
@@ -81,7 +94,7 @@ type CryptoKeyPair = webcrypto.CryptoKeyPair;
 export async function initCerts(
   order: CertsOrder,
 ): Promise<Result<readonly CertFile[], CertsError>> {
-  const names = order.nodes.flatMap(({ region }) => [`${region}.pem`, `${region}.key`]);
+  const names = filesOf(order);
   return await guarded(async () => {
     const there = await claim(order, [CA_CERT_FILE, CA_KEY_FILE, ...names]);
     if (!there.ok) return there;
@@ -98,11 +111,14 @@ export async function addCerts(
   return await guarded(async () => {
     const ca = await loadCa(order.dir);
     if (!ca.ok) return ca;
-    const names = order.nodes.flatMap(({ region }) => [`${region}.pem`, `${region}.key`]);
-    const there = await claim(order, names);
+    const there = await claim(order, filesOf(order));
     if (!there.ok) return there;
     return ok(await issueAll({ ...order, cluster: ca.value.cluster }, ca.value));
   });
+}
+
+function filesOf({ nodes }: Pick<CertsOrder, 'nodes'>): readonly string[] {
+  return nodes.map(certFile).flatMap((file) => [`${file}.pem`, `${file}.key`]);
 }
 
 /** What to make for admin listeners and those who call them. */
@@ -215,10 +231,12 @@ async function makeCa(order: CertsOrder): Promise<KeyedCertificate> {
 async function issueAll(order: CertsOrder, ca: KeyedCertificate): Promise<readonly CertFile[]> {
   const authority = new NodeCertificate(ca.certificate.toString('pem'));
   const made: CertFile[] = [];
-  for (const { region, node } of order.nodes) {
+  for (const whom of order.nodes) {
+    const { region, node } = whom;
+    const file = certFile(whom);
     const identity = nodePassport({ cluster: order.cluster, region, node });
-    await save(order, `${region}.pem`, `${region}.key`, await issue(order, identity, ca));
-    made.push(await describe(order.dir, `${region}.pem`, authority, order.wallMs));
+    await save(order, `${file}.pem`, `${file}.key`, await issue(order, identity, ca));
+    made.push(await describe(order.dir, `${file}.pem`, authority, order.wallMs));
   }
   return [await describe(order.dir, CA_CERT_FILE, authority, order.wallMs), ...made];
 }

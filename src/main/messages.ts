@@ -178,12 +178,12 @@ export const MESSAGES = {
     zh: '生成和查看区域间链路的证书',
   },
   'certs.init': {
-    en: 'make a CA and a certificate for each region',
-    zh: '生成 CA 以及每个区域的证书',
+    en: 'make a CA and a certificate for each node',
+    zh: '生成 CA 以及每个节点的证书',
   },
   'certs.add': {
-    en: 'make certificates for more regions with the CA of the folder',
-    zh: '用目录中的 CA 为更多区域生成证书',
+    en: 'make certificates for more nodes with the CA of the folder',
+    zh: '用目录中的 CA 为更多节点生成证书',
   },
   'certs.admin': {
     en: 'make certificates for admin listeners and for operators, with the CA that is there',
@@ -208,7 +208,11 @@ export const MESSAGES = {
     en: 'a region, or REGION/NODE; may be repeated (node: REGION-1 if not given)',
     zh: '区域，或 区域/节点，可重复给出（默认节点名：区域-1）',
   },
-  'certs.days': { en: 'life of the certificates of regions', zh: '区域证书的有效天数' },
+  'certs.further': {
+    en: 'a further node of a region (file: REGION_NODE.pem); may be repeated',
+    zh: '区域的另一个节点（文件：区域_节点.pem），可重复给出',
+  },
+  'certs.days': { en: 'life of the certificates of nodes', zh: '节点证书的有效天数' },
   'certs.force': { en: 'replace what is there', zh: '覆盖已有文件' },
   'certs.badName': {
     en: '"{name}" is not a name: lower-case letters, digits and inner hyphens, 63 at most.',
@@ -218,7 +222,7 @@ export const MESSAGES = {
     en: 'The days must be a whole number from 1 to {max}.',
     zh: '天数必须是 1 到 {max} 的整数。',
   },
-  'certs.twice': { en: 'The region "{name}" was given twice.', zh: '区域 “{name}” 给出了两次。' },
+  'certs.twice': { en: '"{name}" was given twice.', zh: '“{name}” 给出了两次。' },
   'certs.exists': {
     en: 'Nothing was made: {dir} already holds {files}. --force replaces them.',
     zh: '没有生成任何文件：{dir} 中已有 {files}。用 --force 覆盖。',

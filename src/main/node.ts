@@ -277,7 +277,7 @@ class LiveNode implements RunningNode {
       serving: () => this.#gateway?.serving ?? null,
       inFlight: () => this.#gateway?.inFlightAll ?? 0,
       isReady: () => this.#isReady(),
-      onLink: (region, isUp) => this.#control?.linkChanged(region, isUp),
+      onLink: (peer, isUp) => this.#control?.linkChanged(peer, isUp),
       onLost: (region) => {
         this.#gateway?.placeLost('region', region);
         this.#team?.regionLost(region);

@@ -1,15 +1,16 @@
-/** Other regions, joined: links of `io/peer`, knowledge of `regions/`, prices of `routing/`. */
+/** The other nodes, joined: links of `io/peer`, knowledge of `regions/`, prices of `routing/`. */
 
 import { readFile } from 'node:fs/promises';
 
 import { PEER_LIMITS } from '../base/limits.ts';
 import type { Clock, TimerHandle, Timers } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
-import type { PeerHub } from '../io/peer/contract.ts';
+import type { PeerHub, PeerObserver } from '../io/peer/contract.ts';
 import { createPeerHub } from '../io/peer/hub.ts';
 import { decodeDigest, encodeDigest } from '../protocol/peer/digest.ts';
 import { RegionDirectory, type RegionView as KnownRegion } from '../regions/directory.ts';
 import type { RegionHealth } from '../regions/health.ts';
+import { RegionNodes } from '../regions/nodes.ts';
 import { createRegionView, ownDigest } from '../replica/knownRegions.ts';
 import type { PeerOptions, PeerSide } from './platform.ts';
 import type { OtherRegion } from './views.ts';
@@ -31,29 +32,27 @@ export async function openPeers(
   const [ca, cert, key] = await Promise.all(
     [shell.tls.ca, shell.tls.cert, shell.tls.key].map((file) => readFile(file, 'utf8')),
   );
-  const peers = shell.regions.map(({ region, address, delayMs }) => ({
-    region,
-    host: address.host,
-    port: address.port,
-    delayMs,
-  }));
-  const directory = new RegionDirectory(
-    { region: config.region, peers: peers.map(({ region }) => region) },
+  const peers = shell.regions.map(({ peer, address, delayMs }) => ({ peer, ...address, delayMs }));
+  const directory = new RegionDirectory({ region: config.region, peers: [] }, clock.nowMs());
+  const nodes = new RegionNodes(config.region, directory);
+  nodes.setPeers(
+    peers.map(({ peer }) => peer),
     clock.nowMs(),
   );
   const hub = createPeerHub({
-    config: { cluster: shell.cluster, region: config.region, node: config.node, peers },
+    config: { cluster: shell.cluster, name: config.peer, node: config.node, peers },
     tls: { kind: 'mutual', ca: ca ?? '', cert: cert ?? '', key: key ?? '' },
     clock,
     timers,
     prng,
     handler: options.handler,
     localDigest: digestWriter(options, directory, clock),
-    onDigest: (region, bytes) => {
+    onDigest: (peer, bytes) => {
       const digest = decodeDigest(bytes);
-      if (digest !== null) directory.onDigest(region, digest, clock.nowMs());
+      if (digest !== null) nodes.onDigest(peer, digest, clock.nowMs());
     },
-    observer: observerOf(options, directory, clock),
+    observer: observerOf(options, nodes, clock),
+    isAvoided: (peer) => nodes.isAvoided(peer),
   });
   const listening = await hub.listen(shell.listen);
   if (!listening.ok) {
@@ -66,8 +65,9 @@ export async function openPeers(
     upstream: hub,
     regions: createRegionView(directory),
     others: () => directory.views(clock.nowMs()).map(otherRegion),
+    nodes: () => nodes.views(clock.nowMs()),
     known: () => directory.views(clock.nowMs()),
-    cut: (region) => hub.setCut(region, true),
+    cut: (name) => hub.setCut(name, true),
     heal: () => healAll(hub),
     close: async () => {
       stopTicks();
@@ -100,22 +100,21 @@ function digestWriter(
   };
 }
 
-function observerOf({ log, onLink }: PeerOptions, directory: RegionDirectory, clock: Clock) {
+function observerOf({ log, onLink }: PeerOptions, nodes: RegionNodes, clock: Clock): PeerObserver {
   const told = new Map<string, string>();
   return {
-    linkChanged(region: string, state: KnownRegion['link']) {
-      directory.onLink(region, state, clock.nowMs());
-      onLink(region, state.kind === 'up');
+    linkChanged(peer, state) {
+      nodes.onLink(peer, state, clock.nowMs());
+      onLink(peer, state.kind === 'up');
       const word = state.kind === 'up' ? 'up' : `down: ${state.cause}`;
-      if (told.get(region) === word) return; // A redial that failed for the same cause again.
-      told.set(region, word);
+      if (told.get(peer) === word) return; // A redial that failed for the same cause again.
+      told.set(peer, word);
       const detail = state.kind === 'up' ? `node ${state.node}` : state.detail;
-      log.info('link', { peer: region, state: word, detail });
+      log.info('link', { peer, state: word, detail });
     },
-    rttMeasured: (region: string, rttMs: number) => directory.onRtt(region, rttMs, clock.nowMs()),
-    probed: (region: string, result: Parameters<RegionDirectory['onProbe']>[1]) =>
-      directory.onProbe(region, result),
-    refused: (remote: string, detail: string) => log.warn('peer-refused', { remote, detail }),
+    rttMeasured: (peer, rttMs) => nodes.onRtt(peer, rttMs, clock.nowMs()),
+    probed: (peer, result) => nodes.onProbe(peer, result),
+    refused: (remote, detail) => log.warn('peer-refused', { remote, detail }),
   };
 }
 
@@ -141,7 +140,7 @@ function startTicks(
 }
 
 function healAll(hub: PeerHub): void {
-  for (const { region, isCut } of hub.status()) if (isCut) hub.setCut(region, false);
+  for (const { peer, isCut } of hub.status()) if (isCut) hub.setCut(peer, false);
 }
 
 function otherRegion(view: KnownRegion): OtherRegion {

@@ -9,6 +9,7 @@ import type { Prng } from '../base/prng.ts';
 import type { Log } from '../io/observe/log.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import type { RegionView as KnownRegion } from '../regions/directory.ts';
+import type { NodeView } from '../regions/nodes.ts';
 import type { RegionView } from '../replica/regionView.ts';
 import type { Serving } from '../replica/serving.ts';
 import type { Address } from './config/address.ts';
@@ -64,9 +65,9 @@ export interface PeerOptions {
   readonly serving: () => Serving | null;
   readonly inFlight: () => number;
   readonly isReady: () => boolean;
-  /** The link to a region came up, or went down. */
-  readonly onLink: (region: string, isUp: boolean) => void;
-  /** A region was lost: what waits for it moves on. */
+  /** The link to a node came up, or went down; by its peer name. */
+  readonly onLink: (peer: string, isUp: boolean) => void;
+  /** A region was lost, with all of its nodes: what waits for it moves on. */
   readonly onLost: (region: string) => void;
   readonly log: Log;
 }
@@ -77,10 +78,12 @@ export interface PeerSide extends Listening {
   readonly upstream: Upstream;
   readonly regions: RegionView;
   others(): readonly OtherRegion[];
+  /** Each other node, those of our own region too. */
+  nodes(): readonly NodeView[];
   /** The same as the node's other processes need it. */
   known(): readonly KnownRegion[];
-  /** Cuts the link to a region, as an accident would; false: no such region. */
-  cut(region: string): boolean;
+  /** Cuts the links to a region, or that to a node, as an accident would; false: there is none. */
+  cut(name: string): boolean;
   heal(): void;
 }
 

@@ -58,7 +58,7 @@ async function watch(peers: readonly string[]): Promise<Watcher> {
   const directory = new RegionDirectory({ region: 'a', peers }, performance.now());
   const seen: string[] = [];
   const a = await startHub({
-    region: 'a',
+    peer: 'a',
     tls: certs.tls('a'),
     // Known from the start, so that they may come in before their ports are known here.
     peers: Object.fromEntries(peers.map((name) => [name, 9])),
@@ -169,7 +169,7 @@ test('a cut link is cut, never down, while the third region hears the other side
   const cutMs = performance.now();
   await until(() => health('b') === 'cut', 'b is cut off', 10_000);
   assert.ok(performance.now() - cutMs < 6_000);
-  assert.match(a.hub.status().find(({ region }) => region === 'b')?.address ?? '', /127/);
+  assert.match(a.hub.status().find(({ peer }) => peer === 'b')?.address ?? '', /127/);
   a.hub.setCut('b', false);
   await until(() => health('b') === 'healthy', 'it heals', 20_000);
   assert.deepEqual(

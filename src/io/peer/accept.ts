@@ -40,7 +40,7 @@ export function listenForPeers(
 ): Promise<Result<PeerListener, string>> {
   const listening = tls.kind === 'mutual' ? tlsServer(tls, handler) : plainServer(handler);
   const { server } = listening;
-  server.maxConnections = PEER_LIMITS.pendingConnectionsMax;
+  server.maxConnections = PEER_LIMITS.connectionsMax;
   return new Promise((resolve) => {
     server.once('error', (cause: Error) => {
       resolve(err(`cannot listen on ${address.host}:${address.port}: ${cause.message}`));

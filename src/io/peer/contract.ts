@@ -13,23 +13,24 @@ import type { Result } from '../../base/result.ts';
 import type { LinkState, ProbeResult } from '../../protocol/peer/linkState.ts';
 import type { PeerTls } from './identity.ts';
 import type { PeerCall } from './outgoing.ts';
-import type { PeerAddress } from './slot.ts';
+import type { PeerAddress } from './slots.ts';
 
 /** Who this node is and whom it knows. */
 export interface PeerHubConfig {
   readonly cluster: string;
-  readonly region: string;
+  /** Its own peer name. */
+  readonly name: string;
   readonly node: string;
   readonly peers: readonly PeerAddress[];
 }
 
-/** What is told of links, for the region directory, logs and metrics. Must not block or throw. */
+/** What is told of links by peer names, for the directory and logs. Must not block or throw. */
 export interface PeerObserver {
   /** A link came up or went down, or why it stays down changed. */
-  linkChanged(region: string, state: LinkState): void;
-  rttMeasured(region: string, rttMs: number): void;
+  linkChanged(peer: string, state: LinkState): void;
+  rttMeasured(peer: string, rttMs: number): void;
   /** A silent peer's address was tried. */
-  probed(region: string, result: ProbeResult): void;
+  probed(peer: string, result: ProbeResult): void;
   /** A connection from outside was refused. */
   refused(remote: string, detail: string): void;
 }
@@ -41,18 +42,20 @@ export interface PeerHubOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly prng: Prng;
-  /** Takes requests that other regions forward; `forwardedFrom` is set. */
+  /** Takes requests that other nodes send; `forwardedFrom` and `peer` are set. */
   readonly handler: RequestHandler;
   /** The digest to send, encoded; asked for every PEER_LIMITS.heartbeatMs. */
   readonly localDigest: () => Uint8Array;
   /** A peer's digest, borrowed: it is also the heartbeat. */
-  readonly onDigest: (region: string, bytes: Uint8Array) => void;
+  readonly onDigest: (peer: string, bytes: Uint8Array) => void;
   readonly observer: PeerObserver;
+  /** Of several nodes of a region the others come first; absent: all are alike. */
+  readonly isAvoided?: (peer: string) => boolean;
 }
 
 /** One peer, for people. */
 export interface PeerStatus {
-  readonly region: string;
+  readonly peer: string;
   readonly address: string;
   readonly state: LinkState;
   /** Since the state is what it is, ms. */
@@ -76,8 +79,11 @@ export interface PeerHub extends Upstream {
     address: { readonly host: string; readonly port: number } | null,
   ): Promise<Result<number | null, string>>;
   status(): readonly PeerStatus[];
-  /** A fault: drops the link to a region and refuses new ones until it is lifted. */
-  setCut(region: string, isCut: boolean): boolean;
+  /**
+   * A fault: drops the links to all nodes of a region, or the one to a peer, and refuses new ones
+   * until it is lifted. False: there is none of that name.
+   */
+  setCut(name: string, isCut: boolean): boolean;
   /** New addresses: links to peers that stay the same stay open. */
   setPeers(peers: readonly PeerAddress[]): void;
   /** New certificates, for connections from now on. */

@@ -23,7 +23,8 @@ export interface DialTarget {
   readonly host: string;
   readonly port: number;
   readonly cluster: string;
-  readonly region: string;
+  /** Its peer name. */
+  readonly peer: string;
   readonly tls: PeerTls;
 }
 
@@ -85,11 +86,11 @@ function dialTls(target: DialTarget, tls: PeerTls & { readonly kind: 'mutual' })
     key: tls.key,
     minVersion: 'TLSv1.3',
     ALPNProtocols: [PEER_ALPN],
-    // The name is the region's, whatever the address: nothing of the host is compared.
-    checkServerIdentity: (_host, peer) => {
-      const identity = certificateIdentity(new X509Certificate(peer.raw));
+    // The name is the peer's, whatever the address: nothing of the host is compared.
+    checkServerIdentity: (_host, shown) => {
+      const identity = certificateIdentity(new X509Certificate(shown.raw));
       if (!identity.ok) return new PeerIdentityError(identity.error);
-      const mismatch = identityMismatch(identity.value, target.cluster, target.region);
+      const mismatch = identityMismatch(identity.value, target.cluster, target.peer);
       return mismatch === null ? undefined : new PeerIdentityError(mismatch);
     },
   });

@@ -48,7 +48,7 @@ test('requests go both ways over one link, with who forwarded them', async () =>
     [a, b],
     [b, a],
   ] as const) {
-    const { seen } = from.call(to.region, {
+    const { seen } = from.call(to.peer, {
       path: '/v1/messages?beta=true',
       headers: ['content-type', 'application/json', 'x-note', '你好'],
       body: Buffer.from('{"hello":1}'),
@@ -60,7 +60,7 @@ test('requests go both ways over one link, with who forwarded them', async () =>
     assert.deepEqual(seen.headers, ['x-echo', '/v1/messages']);
     assert.equal(seen.body.toString(), '{"hello":1}');
     const { request } = await firstTaken(to);
-    assert.equal(request.forwardedFrom, from.region);
+    assert.equal(request.forwardedFrom, from.peer);
     assert.equal(request.query, 'beta=true');
     assert.equal(request.keyHash, 'c'.repeat(64));
     assert.deepEqual(request.headers.slice(2), ['x-note', '你好']);
@@ -237,7 +237,7 @@ test('what arrived whole is delivered to a paused reader although the link is go
 });
 
 test('without a link a call fails at once, later than its start, and was not sent', async () => {
-  const a = await startHub({ region: 'a', tls: certs.tls('a'), peers: { b: 9 } });
+  const a = await startHub({ peer: 'a', tls: certs.tls('a'), peers: { b: 9 } });
   for (const [to, kind] of [
     ['b', 'link-down'],
     ['nowhere', 'unresolved'],
@@ -313,7 +313,7 @@ test('a hub that stops lets streams finish, refuses new ones, and its peer finds
   assert.equal(seen.body.toString(), 'last words');
   await until(() => a.state('b')?.kind === 'down', 'a knows');
   const next = await startHub({
-    region: 'b',
+    peer: 'b',
     tls: certs.tls('b'),
     peers: { a: a.port },
     port: b.port,
@@ -373,8 +373,8 @@ async function refusedPair(
 
 test('a peer of another CA is refused on both sides', async () => {
   const other = await makeCerts();
-  const a = await startHub({ region: 'a', tls: other.tls('a') });
-  const b = await startHub({ region: 'b', tls: certs.tls('b'), peers: { a: 9 } });
+  const a = await startHub({ peer: 'a', tls: other.tls('a') });
+  const b = await startHub({ peer: 'b', tls: certs.tls('b'), peers: { a: 9 } });
   const { dialer } = await refusedPair(a, b);
   assert.match(dialer, /not signed by our CA/);
   await other.remove();
@@ -386,8 +386,8 @@ test('a client of another CA is refused by the listener with a sentence', async 
   const theirs = other.tls('a');
   assert.ok(mine.kind === 'mutual' && theirs.kind === 'mutual');
   // It trusts our CA, but presents a certificate of another one.
-  const a = await startHub({ region: 'a', tls: { ...theirs, ca: mine.ca } });
-  const b = await startHub({ region: 'b', tls: mine, peers: { a: 9 } });
+  const a = await startHub({ peer: 'a', tls: { ...theirs, ca: mine.ca } });
+  const b = await startHub({ peer: 'b', tls: mine, peers: { a: 9 } });
   a.hub.setPeers(addresses({ b: b.port }));
   await until(() => b.refusals.length > 0, 'b refused');
   assert.match(b.refusals[0] ?? '', /not signed by our CA/);
@@ -401,16 +401,16 @@ test('an expired certificate is refused by name', async () => {
   assert.ok(oldTls.kind === 'mutual');
   const mine = certs.tls('a');
   assert.ok(mine.kind === 'mutual');
-  const a = await startHub({ region: 'a', tls: { ...mine, ca: oldTls.ca } });
-  const b = await startHub({ region: 'b', tls: oldTls, peers: { a: 9 } });
+  const a = await startHub({ peer: 'a', tls: { ...mine, ca: oldTls.ca } });
+  const b = await startHub({ peer: 'b', tls: oldTls, peers: { a: 9 } });
   const { dialer } = await refusedPair(a, b);
   assert.match(dialer, /expired/);
   await old.remove();
 });
 
 test('a certificate of another region is refused', async () => {
-  const a = await startHub({ region: 'a', tls: certs.tls('a') });
-  const b = await startHub({ region: 'b', tls: certs.tls('c'), peers: { a: 9 } });
+  const a = await startHub({ peer: 'a', tls: certs.tls('a') });
+  const b = await startHub({ peer: 'b', tls: certs.tls('c'), peers: { a: 9 } });
   const { dialer } = await refusedPair(a, b);
   assert.match(dialer, /of region c, not b/);
 });
@@ -420,32 +420,32 @@ test('a certificate of another cluster is refused', async () => {
   const oakTls = oak.tls('b');
   const mine = certs.tls('a');
   assert.ok(mine.kind === 'mutual' && oakTls.kind === 'mutual');
-  const a = await startHub({ region: 'a', tls: { ...mine, ca: oakTls.ca } });
-  const b = await startHub({ region: 'b', tls: oakTls, peers: { a: 9 }, cluster: 'oak' });
+  const a = await startHub({ peer: 'a', tls: { ...mine, ca: oakTls.ca } });
+  const b = await startHub({ peer: 'b', tls: oakTls, peers: { a: 9 }, cluster: 'oak' });
   const { dialer } = await refusedPair(a, b);
   assert.match(dialer, /cluster "oak", not "test"/);
   await oak.remove();
 });
 
 test('a region that says it is another one than its certificate is refused', async () => {
-  const a = await startHub({ region: 'c', tls: certs.tls('a') });
-  const b = await startHub({ region: 'b', tls: certs.tls('b'), peers: { a: 9, c: 9 } });
+  const a = await startHub({ peer: 'c', tls: certs.tls('a') });
+  const b = await startHub({ peer: 'b', tls: certs.tls('b'), peers: { a: 9, c: 9 } });
   const { dialer, listener } = await refusedPair(a, b);
-  assert.match(dialer, /says it is c, not a/);
-  assert.match(listener.join(), /says it is c, not a/);
+  assert.match(dialer, /says it is c, but its certificate is of region a/);
+  assert.match(listener.join(), /says it is c, but its certificate is of region a/);
 });
 
 test('a region that nobody configured is refused', async () => {
-  const a = await startHub({ region: 'a', tls: certs.tls('a') });
-  const b = await startHub({ region: 'b', tls: certs.tls('b') });
+  const a = await startHub({ peer: 'a', tls: certs.tls('a') });
+  const b = await startHub({ peer: 'b', tls: certs.tls('b') });
   const { dialer } = await refusedPair(a, b);
-  assert.match(dialer, /region a is not among the configured peers/);
+  assert.match(dialer, /a is not among the configured peers/);
 });
 
 test('without TLS links are for loopback addresses only, and then they work', async () => {
   const tls = { kind: 'plaintext-loopback' } as const;
-  const a = await startHub({ region: 'a', tls });
-  const b = await startHub({ region: 'b', tls });
+  const a = await startHub({ peer: 'a', tls });
+  const b = await startHub({ peer: 'b', tls });
   a.hub.setPeers(addresses({ b: b.port }, 40));
   b.hub.setPeers(addresses({ a: a.port }, 40));
   await until(() => a.isUp('b') && b.isUp('a'), 'linked');
@@ -454,7 +454,7 @@ test('without TLS links are for loopback addresses only, and then they work', as
   assert.equal(seen.body.toString(), 'x');
   await Promise.all([a.hub.close(0), b.hub.close(0)]);
   const outside = createPeerHub({
-    config: { cluster: 'test', region: 'a', node: 'a-1', peers: [] },
+    config: { cluster: 'test', name: 'a', node: 'a-1', peers: [] },
     tls,
     clock: createClock(),
     timers: createTimers(),
@@ -493,7 +493,7 @@ test('an address where something else listens is told apart from one where nobod
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const bound = server.address();
   assert.ok(typeof bound === 'object' && bound !== null);
-  const a = await startHub({ region: 'a', tls: certs.tls('a'), peers: { b: bound.port, c: 9 } });
+  const a = await startHub({ peer: 'a', tls: certs.tls('a'), peers: { b: bound.port, c: 9 } });
   const cause = (of: string): string => {
     const state = a.state(of);
     return state?.kind === 'down' ? state.cause : '';

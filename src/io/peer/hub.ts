@@ -1,6 +1,6 @@
 /**
- * Links to all peer regions: dials, accepts, keeps one link a pair, beats its heart, and carries
- * requests as the `Upstream` of origins `region:NAME`.
+ * Links to all peers: dials, accepts, keeps one link a pair, beats its heart, and carries requests as
+ * the `Upstream` of origins `node:PEER` and `region:NAME`.
  *
  * H1: a request never waits for a link: without one it fails at once, and the exchange goes on to
  * its next candidate. H2: whatever ends a link, each of its requests is told once (link.ts).
@@ -9,6 +9,7 @@
 import type { Socket } from 'node:net';
 
 import { PEER_LIMITS } from '../../base/limits.ts';
+import { nodeOfPeer, peerName } from '../../base/peerName.ts';
 import type { TimerHandle, UpstreamHandle, UpstreamHandler } from '../../base/ports.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { checkHello } from '../../protocol/peer/frameDecoder.ts';
@@ -20,7 +21,7 @@ import { dial, probe } from './dial.ts';
 import { identityMismatch, type PeerIdentity, type PeerTls } from './identity.ts';
 import { PeerLink } from './link.ts';
 import { failLater, type PeerCall } from './outgoing.ts';
-import { backoffMs, createSlot, type PeerAddress, type PeerSlot } from './slot.ts';
+import { backoffMs, PeerSlots, type PeerAddress, type PeerSlot } from './slots.ts';
 import { replaces } from './tieBreak.ts';
 
 /** Makes a hub. It does nothing before `listen`. */
@@ -28,15 +29,21 @@ export function createPeerHub(options: PeerHubOptions): PeerHub {
   return new Hub(options);
 }
 
-/** Of the origins of calls: to any node of a region, and to one node. */
-const ORIGIN = /^(?:region|node):/;
 /** Our own process stood still for so long: the silence may be ours, ms. */
 const LOCAL_STALL_MS = 1_000;
+
+/** Who must be at the other end of a connection. */
+interface Expected {
+  /** The peer that was dialled; null: it was accepted, and any of ours will do. */
+  readonly peer: string | null;
+  /** By its certificate; null where TLS has compared that itself, and without TLS. */
+  readonly identity: PeerIdentity | null;
+}
 
 class Hub implements PeerHub {
   private readonly options: PeerHubOptions;
   private readonly hello: HelloFrame;
-  private readonly slots = new Map<string, PeerSlot>();
+  private readonly slots = new PeerSlots();
   /** Accepted connections that have not said who they are. */
   private readonly pending = new Set<PeerLink>();
   private tls: PeerTls;
@@ -55,20 +62,18 @@ class Hub implements PeerHub {
       version: PEER_VERSION,
       featureLevel: PEER_FEATURE_LEVEL,
       cluster: config.cluster,
-      region: config.region,
+      region: config.name,
       node: config.node,
       session: prng.nextUint32(),
     };
-    for (const peer of config.peers) {
-      this.slots.set(peer.region, createSlot(peer, clock.nowMs()));
-    }
+    for (const peer of config.peers) this.slots.add(peer, clock.nowMs());
   }
 
   async listen(
     address: { readonly host: string; readonly port: number } | null,
   ): Promise<Result<number | null, string>> {
     if (this.tls.kind === 'plaintext-loopback') {
-      const hosts = Array.from(this.slots.values(), (slot) => slot.address.host);
+      const hosts = this.slots.all().map((slot) => slot.address.host);
       if (address !== null) hosts.push(address.host);
       const outside = hosts.find((host) => !isLoopback(host));
       if (outside !== undefined) {
@@ -85,13 +90,14 @@ class Hub implements PeerHub {
       this.listener = listening.value;
     }
     this.beat();
-    for (const slot of this.slots.values()) this.dialLater(slot);
+    for (const slot of this.slots.all()) this.dialLater(slot);
     return ok(this.listener?.port ?? null);
   }
 
   start(call: PeerCall, handler: UpstreamHandler): UpstreamHandle {
-    const slot = this.slots.get(call.origin.replace(ORIGIN, ''));
-    if (slot === undefined || !ORIGIN.test(call.origin)) {
+    const { clock, isAvoided = () => false } = this.options;
+    const slot = this.slots.take(call.origin, isAvoided, clock.nowMs());
+    if (slot === undefined) {
       return failLater(handler, 'unresolved', `${call.origin} is not a peer`);
     }
     const { link } = slot;
@@ -106,11 +112,11 @@ class Hub implements PeerHub {
 
   status(): readonly PeerStatus[] {
     const nowMs = this.options.clock.nowMs();
-    return Array.from(this.slots.values(), (slot) => {
+    return this.slots.all().map((slot) => {
       const { address, state, link, lastHeardMs } = slot;
       const heardMs = link?.lastHeardMs ?? lastHeardMs;
       return {
-        region: address.region,
+        peer: address.peer,
         address: `${address.host}:${address.port}`,
         state,
         sinceMs: nowMs - slot.sinceMs,
@@ -126,9 +132,15 @@ class Hub implements PeerHub {
     });
   }
 
-  setCut(region: string, isCut: boolean): boolean {
-    const slot = this.slots.get(region);
-    if (slot === undefined) return false;
+  setCut(name: string, isCut: boolean): boolean {
+    const ofRegion = this.slots.ofRegion(name);
+    const one = this.slots.get(name);
+    const slots = ofRegion.length === 0 && one !== undefined ? [one] : ofRegion;
+    for (const slot of slots) this.cutSlot(slot, isCut);
+    return slots.length > 0;
+  }
+
+  private cutSlot(slot: PeerSlot, isCut: boolean): void {
     slot.isCut = isCut;
     if (isCut) {
       this.dropSlot(slot, 'unreachable', 'the link is cut by a fault');
@@ -137,21 +149,19 @@ class Hub implements PeerHub {
       slot.failures = 0;
       this.dialLater(slot);
     }
-    return true;
   }
 
   setPeers(peers: readonly PeerAddress[]): void {
-    const next = new Map(peers.map((peer) => [peer.region, peer]));
-    for (const [region, slot] of Array.from(this.slots)) {
-      const address = next.get(region);
+    const next = new Map(peers.map((address) => [address.peer, address]));
+    for (const slot of this.slots.all()) {
+      const address = next.get(slot.address.peer);
       if (address !== undefined && isSameAddress(address, slot.address)) continue;
-      this.slots.delete(region);
+      this.slots.delete(slot);
       this.dropSlot(slot, 'reset', 'the configuration of this peer changed');
     }
-    for (const peer of peers) {
-      if (this.slots.has(peer.region)) continue;
-      const slot = createSlot(peer, this.options.clock.nowMs());
-      this.slots.set(peer.region, slot);
+    for (const address of peers) {
+      if (this.slots.get(address.peer) !== undefined) continue;
+      const slot = this.slots.add(address, this.options.clock.nowMs());
       if (this.beatTimer !== null) this.dialLater(slot);
     }
   }
@@ -166,19 +176,19 @@ class Hub implements PeerHub {
     this.isClosed = true;
     this.listener?.close();
     for (const link of Array.from(this.pending)) link.close('reset', 'this node is closing');
-    for (const slot of this.slots.values()) {
+    for (const slot of this.slots.all()) {
       this.stopDialling(slot);
-      slot.link?.retire('closing', 'the region is shutting down', graceMs);
+      slot.link?.retire('closing', 'the node is shutting down', graceMs);
     }
     const endMs = this.options.clock.nowMs() + graceMs;
     const isBusy = (): boolean =>
-      Array.from(this.slots.values()).some((slot) => slot.link !== null || slot.retired.size > 0);
+      this.slots.all().some((slot) => slot.link !== null || slot.retired.size > 0);
     while (isBusy() && this.options.clock.nowMs() < endMs) {
       await new Promise<void>((resolve) => this.options.timers.after(10, resolve));
     }
     this.beatTimer?.cancel();
-    for (const slot of this.slots.values()) {
-      this.dropSlot(slot, 'reset', 'the region is shutting down');
+    for (const slot of this.slots.all()) {
+      this.dropSlot(slot, 'reset', 'the node is shutting down');
     }
   }
 
@@ -189,7 +199,7 @@ class Hub implements PeerHub {
     if (slot.giveUp !== null || slot.redial !== null) return;
     const { prng, timers, config } = this.options;
     // The side whose connection would lose the tie lets the other one go first.
-    const politenessMs = config.region < slot.address.region ? 0 : PEER_LIMITS.backoffMsMin;
+    const politenessMs = config.name < slot.address.peer ? 0 : PEER_LIMITS.backoffMsMin;
     const waitMs = slot.failures === 0 ? 0 : backoffMs(slot.failures, prng);
     slot.redial = timers.after(Math.round(waitMs + politenessMs), () => {
       slot.redial = null;
@@ -199,12 +209,12 @@ class Hub implements PeerHub {
 
   private dialNow(slot: PeerSlot): void {
     if (this.isClosed || slot.isCut || slot.link !== null) return;
-    const { host, port, region } = slot.address;
+    const { host, port, peer } = slot.address;
     const { cluster } = this.options.config;
-    slot.giveUp = dial({ host, port, cluster, region, tls: this.tls }, this.options.timers, {
+    slot.giveUp = dial({ host, port, cluster, peer, tls: this.tls }, this.options.timers, {
       open: (socket) => {
         slot.giveUp = null;
-        this.createLink(socket, slot, region, true);
+        this.createLink(socket, slot, { peer, identity: null });
       },
       failed: (cause, detail) => {
         slot.giveUp = null;
@@ -221,33 +231,33 @@ class Hub implements PeerHub {
 
   private accepted(socket: Socket, identity: PeerIdentity | null): void {
     const { cluster } = this.options.config;
-    const slot = identity === null ? null : (this.slots.get(identity.region) ?? null);
+    const slot = identity === null ? null : this.slotOf(identity);
     if (slot?.isCut === true) {
       socket.on('error', () => {}); // A cut link says nothing, not even why.
       socket.destroy();
       return;
     }
     const mismatch = identity === null ? null : identityMismatch(identity, cluster, null);
-    if (mismatch === null) this.createLink(socket, slot, identity?.region ?? null, false);
+    if (mismatch === null) this.createLink(socket, slot, { peer: null, identity });
     else this.untrusted(socket, mismatch);
   }
 
   /** Says why, and closes; nothing that it sends is read. */
   private untrusted(socket: Socket, detail: string): void {
     this.options.observer.refused(socket.remoteAddress ?? '', detail);
-    this.createLink(socket, null, null, false).refuse('identity', detail);
+    this.createLink(socket, null, { peer: null, identity: null }).refuse('identity', detail);
   }
 
-  private createLink(
-    socket: Socket,
-    slot: PeerSlot | null,
-    expected: string | null,
-    isDialer: boolean,
-  ): PeerLink {
+  /** The peer that a certificate is of; null: of none that is known here. */
+  private slotOf({ region, node }: PeerIdentity): PeerSlot | null {
+    return this.slots.get(peerName(region, node)) ?? this.slots.get(region) ?? null;
+  }
+
+  private createLink(socket: Socket, slot: PeerSlot | null, expected: Expected): PeerLink {
     const { clock, timers, handler } = this.options;
     const link = new PeerLink({
       socket,
-      isDialer,
+      isDialer: expected.peer !== null,
       hello: this.hello,
       clock,
       timers,
@@ -256,15 +266,15 @@ class Hub implements PeerHub {
         hello: (from, hello) => this.helloCame(from, hello, expected),
         up: (from) => this.linkUp(from),
         digest: (from, bytes) => {
-          if (this.slots.get(from.peerRegion)?.link === from) {
-            this.options.onDigest(from.peerRegion, bytes);
+          if (this.slots.get(from.peerName)?.link === from) {
+            this.options.onDigest(from.peerName, bytes);
           }
         },
         rtt: (from, rttMs) => {
-          const known = this.slots.get(from.peerRegion);
+          const known = this.slots.get(from.peerName);
           if (known?.link !== from) return;
           known.rttMs = from.rttMs;
-          this.options.observer.rttMeasured(from.peerRegion, rttMs);
+          this.options.observer.rttMeasured(from.peerName, rttMs);
         },
         closed: (from, cause, detail) => this.linkClosed(from, slot, cause, detail),
       },
@@ -276,21 +286,32 @@ class Hub implements PeerHub {
   private helloCame(
     link: PeerLink,
     hello: HelloFrame,
-    expected: string | null,
+    { peer, identity }: Expected,
   ): Result<null, string> {
-    const { cluster, region } = this.options.config;
-    const regions = new Set(this.slots.keys());
-    const checked = checkHello(hello, { cluster, ownRegion: region, region: expected, regions });
-    if (!checked.ok) {
-      if (!link.isDialer) this.options.observer.refused(hello.region, checked.error);
-      return checked;
-    }
-    return ok(null);
+    const { cluster, name: own } = this.options.config;
+    const checked = checkHello(hello, { cluster, own, peer, peers: this.slots.names });
+    const why = checked.ok ? this.impostor(hello.region, identity) : checked.error;
+    if (why === null) return ok(null);
+    if (!link.isDialer) this.options.observer.refused(hello.region, why);
+    return err(why);
+  }
+
+  /** Why who says that it is `peer` is not by its certificate; null where it is. */
+  private impostor(peer: string, identity: PeerIdentity | null): string | null {
+    if (identity === null) return null; // Dialled: TLS has looked; or a test without TLS.
+    const { region, node } = identity;
+    const further = peerName(region, node);
+    // The first node may be called anything, but not what a further one is.
+    const isFurther = nodeOfPeer(peer) === null && this.slots.get(further) !== undefined;
+    const why = isFurther
+      ? `its certificate is that of ${further}`
+      : identityMismatch(identity, this.options.config.cluster, peer);
+    return why === null ? null : `it says it is ${peer}, but ${why}`;
   }
 
   private linkUp(link: PeerLink): void {
     this.pending.delete(link);
-    const slot = this.slots.get(link.peerRegion);
+    const slot = this.slots.get(link.peerName);
     if (slot === undefined || slot.isCut || this.isClosed) {
       link.close('unreachable', 'the link is not wanted');
       return;
@@ -313,12 +334,12 @@ class Hub implements PeerHub {
   }
 
   private isReplacing(later: PeerLink, earlier: PeerLink): boolean {
-    const own = this.options.config.region;
+    const own = this.options.config.name;
     const facts = (link: PeerLink): { dialer: string; session: number } => ({
-      dialer: link.isDialer ? own : link.peerRegion,
+      dialer: link.isDialer ? own : link.peerName,
       session: link.peer?.session ?? 0,
     });
-    return replaces(facts(later), facts(earlier), own, later.peerRegion);
+    return replaces(facts(later), facts(earlier), own, later.peerName);
   }
 
   /** Ends the link that another one replaced: by turns where its peer lives, at once where not. */
@@ -339,7 +360,7 @@ class Hub implements PeerHub {
     detail: string,
   ): void {
     const wasPending = this.pending.delete(link);
-    const slot = this.slots.get(link.peerRegion) ?? dialled;
+    const slot = this.slots.get(link.peerName) ?? dialled;
     if (slot === null) return;
     slot.retired.delete(link);
     if (slot.link === link) {
@@ -371,7 +392,7 @@ class Hub implements PeerHub {
   private changeState(slot: PeerSlot, state: LinkState): void {
     if (!isSameState(slot.state, state)) slot.sinceMs = this.options.clock.nowMs();
     slot.state = state;
-    this.options.observer.linkChanged(slot.address.region, state);
+    this.options.observer.linkChanged(slot.address.peer, state);
   }
 
   // Heartbeats.
@@ -382,7 +403,7 @@ class Hub implements PeerHub {
     const isOwnStall = nowMs - this.lastBeatMs > LOCAL_STALL_MS;
     this.lastBeatMs = nowMs;
     let digest: Uint8Array | null = null;
-    for (const slot of this.slots.values()) {
+    for (const slot of this.slots.all()) {
       const { link } = slot;
       if (link === null) continue;
       digest ??= localDigest();
@@ -408,10 +429,10 @@ class Hub implements PeerHub {
     const dueMs = PEER_LIMITS.probeAfterMs + slot.probes * 1_000;
     if (slot.giveUpProbe !== null || silentMs < dueMs) return;
     slot.probes += 1;
-    const { host, port, region } = slot.address;
+    const { host, port, peer } = slot.address;
     slot.giveUpProbe = probe(host, port, this.options.timers, (result) => {
       slot.giveUpProbe = null;
-      this.options.observer.probed(region, result);
+      this.options.observer.probed(peer, result);
     });
   }
 }

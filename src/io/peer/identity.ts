@@ -5,6 +5,7 @@
 
 import type { X509Certificate } from 'node:crypto';
 
+import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 
 /** The scheme of the name in a certificate. */
@@ -53,17 +54,26 @@ export function certificateIdentity(certificate: X509Certificate): Result<PeerId
   return ok({ cluster, region, node });
 }
 
-/** Why a certificate is not of the expected region; null where it is. */
+/**
+ * Why a certificate is not that of `peer`; null where it is, or where any of the cluster will do. The
+ * first node of a region has the region's name on the links, whatever its node is called.
+ */
 export function identityMismatch(
   identity: PeerIdentity,
   cluster: string,
-  region: string | null,
+  peer: string | null,
 ): string | null {
   if (identity.cluster !== cluster) {
     return `its certificate is of cluster "${identity.cluster}", not "${cluster}"`;
   }
-  if (region !== null && identity.region !== region) {
+  if (peer === null) return null;
+  const region = regionOfPeer(peer);
+  if (identity.region !== region) {
     return `its certificate is of region ${identity.region}, not ${region}`;
+  }
+  const node = nodeOfPeer(peer);
+  if (node !== null && identity.node !== node) {
+    return `its certificate is of node ${identity.node} of ${region}, not of ${node}`;
   }
   return null;
 }

@@ -28,8 +28,8 @@ export interface IncomingLink {
   readonly timers: Timers;
   readonly handler: RequestHandler;
   readonly rttMs: number;
-  /** The region at the other end, authenticated. */
-  readonly peerRegion: string;
+  /** The peer at the other end, authenticated. */
+  readonly peerName: string;
   send(frame: PeerFrame): void;
   /** The stream is over: forget it. */
   requestClosed(request: IncomingRequest): void;
@@ -102,9 +102,9 @@ export class IncomingRequest implements ClientReply {
         body,
         keyHash: requestHead.keyHash,
         receivedMs: this.receivedMs,
-        remote: `region:${link.peerRegion}`,
-        forwardedFrom: regionOfPeer(link.peerRegion),
-        peer: link.peerRegion,
+        remote: `region:${link.peerName}`,
+        forwardedFrom: regionOfPeer(link.peerName),
+        peer: link.peerName,
       },
       this,
     );

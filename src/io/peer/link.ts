@@ -1,5 +1,5 @@
 /**
- * One connection to a peer region, after the socket is open: hello both ways, then streams in both
+ * One connection to a peer, after the socket is open: hello both ways, then streams in both
  * directions, heartbeats, and an end. The hub owns it and decides whether it is the pair's link.
  *
  * L1: after `closed` nothing is called any more, and every stream was told.
@@ -126,7 +126,8 @@ export class PeerLink implements OutgoingLink, IncomingLink {
     return this.peer !== null && !this.isEnding && !this.isClosed;
   }
 
-  get peerRegion(): string {
+  /** What it has proved to be. */
+  get peerName(): string {
     return this.peer?.region ?? '';
   }
 
@@ -374,8 +375,8 @@ export class PeerLink implements OutgoingLink, IncomingLink {
 
   private refusalOf(frame: RequestHeadFrame): string | null {
     if (this.isRefusing) return 'this node is closing the link';
-    if (frame.forwardedFrom !== this.peerRegion) {
-      return `a request of ${frame.forwardedFrom} came through ${this.peerRegion}: one hop at most`;
+    if (frame.forwardedFrom !== this.peerName) {
+      return `a request of ${frame.forwardedFrom} came through ${this.peerName}: one hop at most`;
     }
     if (this.requests.size >= PEER_LIMITS.streamsMax) return 'too many requests on this link';
     const bodiesBytes = this.requestBodiesBytes + frame.bodyBytes;

@@ -2,12 +2,12 @@
  * Which of two connections of one pair stays. Both sides decide alike, from what both know.
  *
  * T1: of two connections between the same two processes, dialled by different sides, both sides keep
- * the one that the region with the smaller name dialled (tieBreak.test.ts).
+ * the one that the peer with the smaller name dialled (tieBreak.test.ts).
  */
 
 /** One connection, as both sides know it. */
 export interface LinkFacts {
-  /** The region that dialled it. */
+  /** The peer that dialled it. */
   readonly dialer: string;
   /** The other side's session: another one means that its process restarted. */
   readonly session: number;

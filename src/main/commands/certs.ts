@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 
 import { parseRegionName } from '../../base/names.ts';
 import type { Result } from '../../base/result.ts';
-import type { CertFile, CertsError } from '../../io/certs.ts';
+import type { CertFile, CertNode, CertsError } from '../../io/certs.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { renderTable, type OutputFormat } from '../output.ts';
 import { note, print, say, withOutput } from '../verb.ts';
@@ -22,6 +22,7 @@ interface FolderOptions {
 
 interface MakeOptions extends FolderOptions {
   readonly region: readonly string[];
+  readonly further: readonly string[];
 }
 
 interface AdminOptions extends FolderOptions {
@@ -50,7 +51,9 @@ function gather(value: string, before: readonly string[]): readonly string[] {
 }
 
 function withMaking(command: Command): Command {
-  return withFolder(command).requiredOption('--region <name>', say('certs.region'), gather, []);
+  return withFolder(command)
+    .option('--region <name>', say('certs.region'), gather, [])
+    .option('--further <region/node>', say('certs.further'), gather, []);
 }
 
 function withFolder(command: Command): Command {
@@ -103,12 +106,18 @@ async function show(options: {
 /** What to make, its names checked. */
 async function orderOf(
   options: MakeOptions,
-): Promise<Folder & { readonly nodes: readonly { region: string; node: string }[] }> {
-  const nodes = options.region.map((text) => {
+): Promise<Folder & { readonly nodes: readonly CertNode[] }> {
+  const { certFile } = await import('../../io/certs.ts');
+  const first = options.region.map((text) => {
     const [region = '', node] = text.split('/', 2);
     return { region: named(region), node: named(node ?? `${region}-1`) };
   });
-  const names = nodes.map(({ region }) => region);
+  const further = options.further.map((text) => {
+    const [region = '', node = ''] = text.split('/', 2);
+    return { region: named(region), node: named(node), isFurther: true };
+  });
+  const nodes: readonly CertNode[] = [...first, ...further];
+  const names = nodes.map(certFile);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new CliError(EXIT.usage, say('certs.twice', { name: twice }));
   if (nodes.length === 0) throw new CliError(EXIT.usage, say('certs.badName', { name: '' }));

@@ -191,10 +191,10 @@ export class ControlNode {
     );
   }
 
-  /** The link to a region came up, or went down. */
-  linkChanged(region: string, isUp: boolean): void {
-    this.side.linkChanged(region, isUp);
-    this.registers?.linkChanged(region, isUp);
+  /** The link to a node came up, or went down. */
+  linkChanged(peer: string, isUp: boolean): void {
+    this.side.linkChanged(peer, isUp);
+    this.registers?.linkChanged(peer, isUp);
   }
 
   /** A node's file with the keys of the control state, and what is wanted of regions. */

@@ -215,9 +215,13 @@ function hubConfig(config: KvConfig) {
   const own = config.members.find((member) => member.id === config.id);
   return {
     cluster: config.cluster,
-    region: own?.region ?? '',
+    name: own?.region ?? '',
     node: `node-${config.id}`,
-    peers: others(config).map(({ region, address, delayMs }) => ({ region, ...address, delayMs })),
+    peers: others(config).map(({ region, address, delayMs }) => ({
+      peer: region,
+      ...address,
+      delayMs,
+    })),
   };
 }
 

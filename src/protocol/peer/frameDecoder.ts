@@ -324,11 +324,11 @@ function parseResponseHead(stream: number, payload: Uint8Array): Parsed {
 /** Who a hello must be from. */
 export interface HelloExpectation {
   readonly cluster: string;
-  /** Our own region: a link to oneself is a mistake in the addresses. */
-  readonly ownRegion: string;
-  /** Null: any of `regions`. */
-  readonly region: string | null;
-  readonly regions: ReadonlySet<string>;
+  /** Our own peer name: a link to oneself is a mistake in the addresses. */
+  readonly own: string;
+  /** Null: any of `peers`. */
+  readonly peer: string | null;
+  readonly peers: ReadonlySet<string>;
 }
 
 /** Checks who speaks; the error is a sentence for the operator. */
@@ -336,14 +336,14 @@ export function checkHello(hello: HelloFrame, expected: HelloExpectation): Resul
   if (hello.cluster !== expected.cluster) {
     return err(`it belongs to cluster "${hello.cluster}", not "${expected.cluster}"`);
   }
-  if (hello.region === expected.ownRegion) {
-    return err(`it says it is ${hello.region}, which is this region; check the address`);
+  if (hello.region === expected.own) {
+    return err(`it says it is ${hello.region}, which is this node; check the address`);
   }
-  if (expected.region !== null && hello.region !== expected.region) {
-    return err(`it says it is ${hello.region}, not ${expected.region}; check the address`);
+  if (expected.peer !== null && hello.region !== expected.peer) {
+    return err(`it says it is ${hello.region}, not ${expected.peer}; check the address`);
   }
-  if (!expected.regions.has(hello.region)) {
-    return err(`region ${hello.region} is not among the configured peers`);
+  if (!expected.peers.has(hello.region)) {
+    return err(`${hello.region} is not among the configured peers`);
   }
   return ok(null);
 }

@@ -237,18 +237,18 @@ test('nothing is taken after the taker says stop or after an error', () => {
   );
 });
 
-test('a hello is checked for cluster and region', () => {
-  const regions = new Set(['eu-central-1', 'us-east-2']);
-  const base = { cluster: 'banyan', ownRegion: 'ap-northeast-1', region: null, regions };
+test('a hello is checked for cluster and peer', () => {
+  const peers = new Set(['eu-central-1', 'us-east-2']);
+  const base = { cluster: 'banyan', own: 'ap-northeast-1', peer: null, peers };
   assert.ok(checkHello(HELLO, base).ok);
   const failing = (more: object): string => {
     const checked = checkHello(HELLO, { ...base, ...more });
     return checked.ok ? '' : checked.error;
   };
   assert.match(failing({ cluster: 'oak' }), /cluster "banyan", not "oak"/);
-  assert.match(failing({ region: 'us-east-2' }), /eu-central-1, not us-east-2/);
-  assert.match(failing({ ownRegion: 'eu-central-1' }), /this region/);
-  assert.match(failing({ regions: new Set(['us-east-2']) }), /not among/);
+  assert.match(failing({ peer: 'us-east-2' }), /eu-central-1, not us-east-2/);
+  assert.match(failing({ own: 'eu-central-1' }), /this node/);
+  assert.match(failing({ peers: new Set(['us-east-2']) }), /not among/);
 });
 
 const DIGEST: RegionDigest = {

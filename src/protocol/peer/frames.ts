@@ -75,6 +75,7 @@ export interface HelloFrame {
   readonly version: number;
   readonly featureLevel: number;
   readonly cluster: string;
+  /** The peer name of the one that speaks. */
   readonly region: string;
   readonly node: string;
   /** Drawn when the process starts: another one means that it restarted. */
@@ -91,7 +92,7 @@ export interface RequestHeadFrame {
   readonly headers: HeaderList;
   /** Lower-case hex SHA-256 of the client's key; null where the sender checked it by itself. */
   readonly keyHash: string | null;
-  /** The region that a client sent it to. */
+  /** The peer name of the node that a client sent it to. */
   readonly forwardedFrom: string;
   /** Time left for the whole exchange, ms; null: not bounded. */
   readonly deadlineMs: number | null;

@@ -15,10 +15,11 @@ import type {
   UpstreamFailure,
   UpstreamHandle,
 } from '../../../base/ports.ts';
+import { nodeOfPeer, regionOfPeer } from '../../../base/peerName.ts';
 import { createPrng } from '../../../base/prng.ts';
 import { encodeDigest, type RegionDigest } from '../../../protocol/peer/digest.ts';
 import type { LinkState, ProbeResult } from '../../../protocol/peer/linkState.ts';
-import { initCerts } from '../../certs.ts';
+import { certFile, initCerts } from '../../certs.ts';
 import { createClock, createTimers } from '../../clock.ts';
 import type { PeerHub } from '../contract.ts';
 import { createPeerHub } from '../hub.ts';
@@ -30,31 +31,35 @@ const DAY_MS = 24 * 3600 * 1000;
 /** Certificates of one CA. */
 export interface TestCerts {
   readonly dir: string;
-  tls(region: string): PeerTls;
+  tls(peer: string): PeerTls;
   remove(): Promise<void>;
 }
 
-/** Makes a CA and certificates of regions `a` and `b` (or others), as of `wallMs`. */
+/** Makes a CA and certificates of the peers `a`, `b` and `c` (or others), as of `wallMs`. */
 export async function makeCerts(
-  regions: readonly string[] = ['a', 'b', 'c'],
+  peers: readonly string[] = ['a', 'b', 'c'],
   cluster = 'test',
   wallMs: number = Date.now(),
 ): Promise<TestCerts> {
   const dir = await mkdtemp(join(tmpdir(), 'banyan-certs-'));
-  const nodes = regions.map((region) => ({ region, node: `${region}-1` }));
+  const nodes = peers.map((peer) => {
+    const [region, node] = [regionOfPeer(peer), nodeOfPeer(peer)];
+    return { region, node: node ?? `${region}-1`, isFurther: node !== null };
+  });
   const made = await initCerts({ dir, cluster, nodes, days: 1, isForced: false, wallMs });
   assert.ok(made.ok);
   const ca = await readFile(join(dir, 'ca.pem'), 'utf8');
   const material = new Map<string, PeerTls>();
-  for (const region of regions) {
-    const cert = await readFile(join(dir, `${region}.pem`), 'utf8');
-    const key = await readFile(join(dir, `${region}.key`), 'utf8');
-    material.set(region, { kind: 'mutual', ca, cert, key });
+  for (const [index, peer] of peers.entries()) {
+    const file = certFile(nodes[index] ?? assert.fail());
+    const cert = await readFile(join(dir, `${file}.pem`), 'utf8');
+    const key = await readFile(join(dir, `${file}.key`), 'utf8');
+    material.set(peer, { kind: 'mutual', ca, cert, key });
   }
   return {
     dir,
-    tls: (region) => {
-      const tls = material.get(region);
+    tls: (peer) => {
+      const tls = material.get(peer);
       assert.ok(tls !== undefined);
       return tls;
     },
@@ -179,7 +184,7 @@ export class Seen {
 
 /** A hub with what it told. */
 export interface TestHub {
-  readonly region: string;
+  readonly peer: string;
   readonly hub: PeerHub;
   readonly port: number;
   readonly handler: TestHandler;
@@ -187,7 +192,7 @@ export interface TestHub {
   readonly probes: [string, ProbeResult][];
   readonly refusals: string[];
   readonly digests: [string, string][];
-  /** Calls `region:TO`. */
+  /** Calls `region:TO`, or the origin that is given. */
   readonly call: (to: string, more?: Partial<PeerCall>) => { seen: Seen; handle: UpstreamHandle };
   readonly state: (of: string) => LinkState | undefined;
   readonly isUp: (to: string) => boolean;
@@ -197,9 +202,9 @@ let seed = 1;
 
 /** What a test hub is made from. */
 export interface TestHubOptions {
-  readonly region: string;
+  readonly peer: string;
   readonly tls: PeerTls;
-  /** `region -> port`; a port of 0 means: learnt later by `setPeers`. */
+  /** `peer -> port`; a port of 0 means: learnt later by `setPeers`. */
   readonly peers?: Readonly<Record<string, number>>;
   readonly delayMs?: number;
   readonly port?: number;
@@ -208,17 +213,18 @@ export interface TestHubOptions {
   /** The digest to send, given when each peer was last heard. */
   readonly digest?: (views: RegionDigest['views']) => RegionDigest;
   /** Told of everything, beside what the hub records. */
+  readonly isAvoided?: (peer: string) => boolean;
   readonly watch?: {
-    onDigest(region: string, bytes: Uint8Array): void;
-    linkChanged(region: string, state: LinkState): void;
-    rttMeasured(region: string, rttMs: number): void;
-    probed(region: string, result: ProbeResult): void;
+    onDigest(peer: string, bytes: Uint8Array): void;
+    linkChanged(peer: string, state: LinkState): void;
+    rttMeasured(peer: string, rttMs: number): void;
+    probed(peer: string, result: ProbeResult): void;
   };
 }
 
 /** Starts a hub on 127.0.0.1. */
 export async function startHub(options: TestHubOptions): Promise<TestHub> {
-  const { region, tls, peers = {}, delayMs = 0, cluster = 'test' } = options;
+  const { peer, tls, peers = {}, delayMs = 0, cluster = 'test' } = options;
   const handler = new TestHandler(options.answer === undefined ? echo : options.answer);
   const states: [string, LinkState][] = [];
   const probes: [string, ProbeResult][] = [];
@@ -226,7 +232,7 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
   const digests: [string, string][] = [];
   seed += 1;
   const hub = createPeerHub({
-    config: { cluster, region, node: `${region}-1`, peers: addresses(peers, delayMs) },
+    config: { cluster, name: peer, node: `${peer}-1`, peers: addresses(peers, delayMs) },
     tls,
     clock: createClock(),
     timers: createTimers(),
@@ -234,7 +240,7 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
     handler,
     localDigest: () =>
       options.digest === undefined
-        ? encodeUtf8(`{"from":"${region}"}`)
+        ? encodeUtf8(`{"from":"${peer}"}`)
         : encodeDigest(options.digest(heardViews(hub))),
     onDigest: (from, bytes) => {
       digests.push([from, Buffer.from(bytes).toString()]);
@@ -252,13 +258,14 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
       },
       refused: (_remote, detail) => refusals.push(detail),
     },
+    isAvoided: options.isAvoided ?? (() => false),
   });
   const listening = await hub.listen({ host: '127.0.0.1', port: options.port ?? 0 });
   assert.ok(listening.ok && listening.value !== null, JSON.stringify(listening));
   const state = (of: string): LinkState | undefined =>
-    hub.status().find((status) => status.region === of)?.state;
+    hub.status().find((status) => status.peer === of)?.state;
   return {
-    region,
+    peer,
     hub,
     port: listening.value,
     handler,
@@ -287,8 +294,8 @@ export async function startHub(options: TestHubOptions): Promise<TestHub> {
 /** When a hub last heard of each peer, as its digest tells it. */
 function heardViews(hub: PeerHub): RegionDigest['views'] {
   return Object.fromEntries(
-    hub.status().map(({ region, state, heardMs }) => {
-      return [region, { state: state.kind, ageMs: heardMs }];
+    hub.status().map(({ peer, state, heardMs }) => {
+      return [peer, { state: state.kind, ageMs: heardMs }];
     }),
   );
 }
@@ -297,9 +304,9 @@ function heardViews(hub: PeerHub): RegionDigest['views'] {
 export function addresses(
   peers: Readonly<Record<string, number>>,
   delayMs = 0,
-): { region: string; host: string; port: number; delayMs: number }[] {
-  return Object.entries(peers).map(([region, port]) => {
-    return { region, host: '127.0.0.1', port, delayMs };
+): { peer: string; host: string; port: number; delayMs: number }[] {
+  return Object.entries(peers).map(([peer, port]) => {
+    return { peer, host: '127.0.0.1', port, delayMs };
   });
 }
 
@@ -308,8 +315,8 @@ export async function startPair(
   certs: TestCerts,
   options: Partial<TestHubOptions> = {},
 ): Promise<{ a: TestHub; b: TestHub; close: () => Promise<void> }> {
-  const a = await startHub({ ...options, region: 'a', tls: certs.tls('a') });
-  const b = await startHub({ ...options, region: 'b', tls: certs.tls('b') });
+  const a = await startHub({ ...options, peer: 'a', tls: certs.tls('a') });
+  const b = await startHub({ ...options, peer: 'b', tls: certs.tls('b') });
   const { delayMs = 0 } = options;
   a.hub.setPeers(addresses({ b: b.port }, delayMs));
   b.hub.setPeers(addresses({ a: a.port }, delayMs));

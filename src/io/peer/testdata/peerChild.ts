@@ -19,7 +19,7 @@ function drip({ reply }: Taken): void {
 }
 
 const child = await startHub({
-  region,
+  peer: region,
   tls: {
     kind: 'mutual',
     ca: read('ca.pem'),
