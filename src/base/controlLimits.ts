@@ -49,6 +49,11 @@ export const CONTROL_LIMITS = {
   retryMs: 50,
   /** A member that is further behind counts for no quorum in what an operator is told, entries. */
   lagEntriesMax: 1_000,
+  /** A voter that was silent for so long gives its vote to a further node of its region, ms. */
+  takeOverMs: 10 * 60_000,
+  /** Nodes whose addresses are in the state, and the characters of one's host. */
+  peerRecordsMax: 64,
+  hostCharsMax: 253,
   /** Transactions of this node under way. */
   transactionsMax: 256,
 } as const;

@@ -3,6 +3,8 @@
  * each further one `REGION/NODE`. Neither a region's nor a node's name holds a slash.
  */
 
+import { LABEL } from './names.ts';
+
 /** The name of a node; `node` is null for the first one of its region. */
 export function peerName(region: string, node: string | null): string {
   return node === null ? region : `${region}/${node}`;
@@ -18,4 +20,9 @@ export function regionOfPeer(name: string): string {
 export function nodeOfPeer(name: string): string | null {
   const at = name.indexOf('/');
   return at === -1 ? null : name.slice(at + 1);
+}
+
+/** Whether both parts are names as operators give them. */
+export function isPeerName(text: string): boolean {
+  return LABEL.test(regionOfPeer(text)) && LABEL.test(nodeOfPeer(text) ?? regionOfPeer(text));
 }

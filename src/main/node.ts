@@ -304,7 +304,7 @@ class LiveNode implements RunningNode {
           ? null
           : {
               cluster: peers.cluster,
-              others: peers.regions.map(({ peer }) => peer),
+              listed: peers.regions,
               upstream: links.upstream,
             },
       clock,

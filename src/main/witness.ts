@@ -151,7 +151,7 @@ async function openMember(
     name: config.shell.peer,
     peers: {
       cluster: peers.cluster,
-      others: peers.regions.map(({ peer }) => peer),
+      listed: peers.regions,
       upstream: links.upstream,
     },
     clock,

@@ -10,6 +10,7 @@
 
 import { assert } from '../base/assert.ts';
 import { RAFT_LIMITS } from '../base/limits.ts';
+import { peerName } from '../base/peerName.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { isNodeName } from './codec.ts';
 import {
@@ -84,6 +85,11 @@ export function planLeave(conf: ConfState): ConfState {
 /** What is known of `id`, or null for one who is no member. */
 export function memberOf(conf: ConfState, id: NodeId): Member | null {
   return conf.members.find((member) => member.id === id) ?? null;
+}
+
+/** What the node of a member is called among peers. */
+export function nameOf({ region, node }: Pick<Member, 'region' | 'node'>): string {
+  return peerName(region, node ?? null);
 }
 
 /** Whether `id` votes in either half. */

@@ -67,12 +67,12 @@ function screen(answer: OutlookAnswer): string {
 
 function table(items: OutlookAnswer['items'], needed: readonly string[]): string {
   if (items.length === 0) return '';
-  const header = ['id', 'region', 'role', 'present', 'behind', 'lose', 'version'] as const;
+  const header = ['id', 'node', 'role', 'present', 'behind', 'lose', 'version'] as const;
   return renderTable(
     header.map((name) => say(`head.${name}`)),
-    items.map(({ id, region, role, isPresent, lag, version }) => [
+    items.map(({ id, region, peer, role, isPresent, lag, version }) => [
       id,
-      region,
+      peer,
       role,
       isPresent ? '✓' : '✗',
       lag,

@@ -14,6 +14,7 @@ import type {
   Timers,
   Upstream,
 } from '../../base/ports.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { regionOfPeer } from '../../base/peerName.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
@@ -22,8 +23,10 @@ import { isDrained, type RegionWish } from '../../regions/desired.ts';
 import type { AdminKey } from '../../io/admin/access.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
+import { listPeers } from '../../replica/control/peers.ts';
 import { listRegions } from '../../replica/control/regions.ts';
 import { secretsInForce } from '../../replica/control/keyStore.ts';
+import type { PeerShell } from '../config/build.ts';
 import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
 import type { ControlBackend } from './backend.ts';
@@ -32,6 +35,7 @@ import type { RegisterBackend } from '../registers/registerBackend.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
 import { EtcdSide } from './etcdSide.ts';
 import type { OpsParts } from './opsAdmin.ts';
+import { PeerBook, type KnownPeer } from './peerBook.ts';
 import { ControlSide } from './side.ts';
 import { Surveyor } from './survey.ts';
 
@@ -57,9 +61,11 @@ export interface ControlNodeOptions {
   /** Null: this node stands alone. */
   readonly peers: {
     readonly cluster: string;
-    /** Peer names of the other nodes. */
-    readonly others: readonly string[];
+    /** The other nodes, by this one's file. */
+    readonly listed: PeerShell['regions'];
     readonly upstream: Upstream;
+    /** Links to all of these, and to no others. */
+    readonly setPeers?: (peers: readonly KnownPeer[]) => void;
   } | null;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -74,31 +80,34 @@ export interface ControlNodeOptions {
 export async function openControl(options: ControlNodeOptions): Promise<ControlNode> {
   const { shell, dataDir, region, name, peers, clock, timers, log } = options;
   const folder = join(dataDir, 'control');
+  const listed = (peers?.listed ?? []).map(({ peer, address, delayMs }) => {
+    return { peer, host: address.host, port: address.port, delayMs };
+  });
+  const book = new PeerBook(name, listed, (all) => peers?.setPeers?.(all));
   if (shell.etcd !== null) {
     const side = await EtcdSide.create({ folder, shell: shell.etcd, clock, timers, log });
-    return new ControlNode(options, side);
+    return new ControlNode(options, side, book);
   }
   const side = new ControlSide({
     folder,
     cluster: peers?.cluster ?? region,
-    region,
     name,
-    otherRegions: otherRegions(options),
-    otherPeers: peers?.others ?? [],
+    book,
     priority: shell.priority,
     isWitness: shell.isWitness,
     heartbeatMs: shell.heartbeatMs,
     electionMs: shell.electionMs,
+    takeOverMs: CONTROL_LIMITS.takeOverMs,
     upstream: peers?.upstream ?? NOWHERE,
     clock,
     timers,
     log,
   });
-  return new ControlNode(options, side);
+  return new ControlNode(options, side, book);
 }
 
-function otherRegions({ region, peers }: ControlNodeOptions): readonly string[] {
-  const regions = new Set(peers?.others.map(regionOfPeer));
+function otherRegions(region: string, book: PeerBook): readonly string[] {
+  const regions = new Set(book.names.map(regionOfPeer));
   regions.delete(region);
   return [...regions];
 }
@@ -123,6 +132,8 @@ function openRegisters(options: ControlNodeOptions, side: ControlBackend): Regis
 
 export class ControlNode {
   readonly side: ControlBackend;
+  /** Where the other nodes are. */
+  readonly book: PeerBook;
   readonly shared: SharedConfigNode;
   /** Null: the file asks for none. */
   readonly registers: RegisterBackend | null;
@@ -138,17 +149,23 @@ export class ControlNode {
   #stopListening: () => void = () => {};
 
   /** Use `openControl`. */
-  constructor(options: ControlNodeOptions, side: ControlBackend) {
+  constructor(options: ControlNodeOptions, side: ControlBackend, book: PeerBook) {
     const { dataDir, region, name, peers, clock, timers, log, host } = options;
     this.#options = options;
     this.side = side;
+    this.book = book;
     this.shared = new SharedConfigNode({
       backend: this.side,
       dataDir,
       region,
       name,
-      otherRegions: otherRegions(options),
-      otherPeers: peers?.others ?? [],
+      // Nodes come and go while this one runs.
+      get otherRegions() {
+        return otherRegions(region, book);
+      },
+      get otherPeers() {
+        return book.names;
+      },
       upstream: peers?.upstream ?? NOWHERE,
       clock,
       timers,
@@ -163,10 +180,8 @@ export class ControlNode {
         : null;
     this.#surveyor = new Surveyor({
       side: this.side,
-      region,
       name,
-      otherRegions: otherRegions(options),
-      otherPeers: peers?.others ?? [],
+      book,
       upstream: peers?.upstream ?? NOWHERE,
       clock,
       timers,
@@ -175,10 +190,10 @@ export class ControlNode {
 
   /** What an operator looks after it with. */
   get ops(): OpsParts {
-    const { region, clock } = this.#options;
+    const { name, clock } = this.#options;
     const { side } = this;
     const engine = side.etcd === null ? 'raft' : 'etcd';
-    return { side, surveyor: this.#surveyor, region, engine, clock };
+    return { side, surveyor: this.#surveyor, name, engine, clock };
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */
@@ -242,8 +257,8 @@ export class ControlNode {
     const what = etcd === null ? 'no leader' : 'no quorum of etcd';
     const now = `control state: ${what}; serving by revision ${revision}, nothing can be changed`;
     const strangers = this.#surveyor.strangers.map(
-      ({ region, cluster }) =>
-        `control state: ${region} is of cluster ${cluster}, this node of ${this.side.cluster}: ` +
+      ({ name, cluster }) =>
+        `control state: ${name} is of cluster ${cluster}, this node of ${this.side.cluster}: ` +
         'they never mix ("banyan recover --rejoin")',
     );
     return [now, ...strangers, ...more];
@@ -293,6 +308,7 @@ export class ControlNode {
     const { clock, timers, onChanged } = this.#options;
     const wallMs = clock.wallMs();
     const { view } = this.side.engine;
+    this.book.setRecorded(listPeers(view));
     const { keys, ...forClients } = keysInForce(view, wallMs);
     const { records, ...forOperators } = secretsInForce(ADMIN_KEYS, view, wallMs);
     this.#adminKeys = records;

@@ -28,6 +28,7 @@ const SENTENCES: Readonly<
   absent: { message: 'finding.absent', todo: 'todo.absent' },
   behind: { message: 'finding.behind', todo: 'todo.behind' },
   disk: { message: 'finding.disk', todo: 'todo.disk' },
+  'stand-in': { message: 'finding.standIn', todo: 'todo.standIn' },
   learner: { message: 'finding.learner', todo: 'todo.learner' },
   'few-voters': { message: 'finding.fewVoters', todo: 'todo.fewVoters' },
   'even-voters': { message: 'finding.evenVoters', todo: 'todo.evenVoters' },
@@ -54,8 +55,8 @@ export function findingRows(surveyed: Surveyed): readonly FindingRow[] {
   if (outlook?.leader === 0) {
     add('own-knowledge', { ago: leaderSeenMsAgo === null ? '?' : renderDuration(leaderSeenMsAgo) });
   }
-  for (const { region, cluster } of strangers) {
-    add('other-cluster', { region, cluster, own: surveyed.cluster ?? '' });
+  for (const { name, cluster } of strangers) {
+    add('other-cluster', { region: name, cluster, own: surveyed.cluster ?? '' });
   }
   const programs = new Set(versions.values());
   if (programs.size > 1) add('mixed-versions', { versions: [...programs].toSorted().join(', ') });

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 
 import { z } from 'zod';
 
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { err, type Result } from '../../base/result.ts';
 import { readWritten, writeDurably } from '../durableFile.ts';
@@ -24,10 +25,23 @@ const member = z.strictObject({
   isWitness: z.boolean(),
   isPromotable: z.boolean(),
 });
-/** Who stands for which region, for a node whose own log does not say it yet. */
+/**
+ * Whose node has which number, for a node whose own log does not say it yet. As in the log, `region`
+ * holds the name of a further node whole: `REGION/NODE`.
+ */
 export const peersSchema = z
   .array(z.strictObject({ id: number, region: z.string() }))
   .max(RAFT_LIMITS.membersMax);
+/** Where nodes are reached that this one's file does not name. */
+export const placesSchema = z
+  .array(
+    z.strictObject({
+      peer: z.string(),
+      host: z.string().min(1).max(CONTROL_LIMITS.hostCharsMax),
+      port: z.int().min(1).max(65_535),
+    }),
+  )
+  .max(RAFT_LIMITS.membersMax + CONTROL_LIMITS.peerRecordsMax);
 export const foundingSchema = z.strictObject({
   cluster: z.string().min(1),
   members: z.array(member).min(1).max(RAFT_LIMITS.membersMax),
@@ -41,6 +55,8 @@ const memberSchema = z.strictObject({
   /** The first members, where this node founded with them; null where it joined. */
   founding: foundingSchema.nullable(),
   peers: peersSchema,
+  /** What those that let it in told it; absent: its own file names all. */
+  places: placesSchema.optional(),
 });
 const schema = z.discriminatedUnion('state', [
   z.strictObject({ state: z.literal('new'), incarnation: number, mayFound: z.boolean() }),

@@ -83,6 +83,7 @@ test('a member of the cluster before is refused by a restored one, and refuses i
       receivedMs: 0,
       remote: 'us',
       forwardedFrom: 'us',
+      peer: 'us',
     },
     { head: (status) => statuses.push(status), write: () => true, end() {}, abort() {} },
   );

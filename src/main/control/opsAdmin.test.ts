@@ -19,12 +19,10 @@ test('four backups are under way at most, also of those that begin at once', asy
       throw new Error('there is nobody else');
     },
   };
-  const place = { side, region: 'eu', clock };
+  const place = { side, name: 'eu', clock };
   const surveyor = new Surveyor({
     ...place,
-    name: 'eu',
-    otherRegions: [],
-    otherPeers: [],
+    book: { names: [] },
     upstream,
     timers,
   });

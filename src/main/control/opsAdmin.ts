@@ -24,7 +24,8 @@ const PIECE_BYTES = 2 * 1024 * 1024;
 export interface OpsParts {
   readonly side: ControlBackend;
   readonly surveyor: Surveyor;
-  readonly region: string;
+  /** Of this node, as a peer. */
+  readonly name: string;
   readonly engine: string;
   readonly clock: Clock;
 }
@@ -38,17 +39,17 @@ export function opsHandlers(parts: OpsParts): AdminHandlers<typeof OPS_ROUTES> {
   };
 }
 
-function outlookAnswer({ side, region, engine }: OpsParts, surveyed: Surveyed): OutlookAnswer {
+function outlookAnswer({ side, name, engine }: OpsParts, surveyed: Surveyed): OutlookAnswer {
   const { outlook, cluster, level, leaderSeenMsAgo, versions, state } = surveyed;
-  const regionOf = (id: number): string | null =>
-    outlook?.members.find((member) => member.id === id)?.region ?? null;
+  const peerOf = (id: number): string | null =>
+    outlook?.members.find((member) => member.id === id)?.peer ?? null;
   const isMember = outlook !== null && state.kind === 'member';
   return {
     verdict: isMember ? outlook.verdict : 'no-group',
-    asked: region,
+    asked: name,
     engine,
     cluster,
-    leader: regionOf(outlook?.leader ?? 0),
+    leader: peerOf(outlook?.leader ?? 0),
     leaderSeenMsAgo,
     term: outlook?.term ?? 0,
     revision: side.engine.view.revision,
@@ -57,7 +58,7 @@ function outlookAnswer({ side, region, engine }: OpsParts, surveyed: Surveyed): 
     regions: outlook?.regions ?? [],
     items: (outlook?.members ?? []).map((member) => ({
       ...member,
-      version: member.isPresent ? (versions.get(member.region) ?? null) : null,
+      version: member.isPresent ? (versions.get(member.peer) ?? null) : null,
     })),
     findings: findingRows(surveyed),
     unreachable: [],

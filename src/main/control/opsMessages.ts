@@ -255,12 +255,20 @@ export const OPS_MESSAGES = {
     en: 'Look at its log; restart it once the disk is well.',
     zh: '查看其日志；磁盘正常后重启。',
   },
+  'finding.standIn': {
+    en: '{region}: its voter, member {absent}, is not there; {peer} (member {id}) is, and could vote.',
+    zh: '{region}：其投票者（成员 {absent}）不在线；{peer}（成员 {id}）在线，可以代为投票。',
+  },
+  'todo.standIn': {
+    en: 'Nothing: it does after 10 minutes. Sooner: "banyan member promote {id} --replace".',
+    zh: '无需处理：10 分钟后自动接替。若要更早：“banyan member promote {id} --replace”。',
+  },
   'finding.learner': {
     en: '{region} (member {id}) keeps the log and has no vote.',
     zh: '{region}（成员 {id}）保存日志但无投票权。',
   },
   'todo.learner': {
-    en: 'Nothing, or "banyan member promote {id}": three or five should vote.',
+    en: 'Nothing, or "banyan member promote {id}": three or five regions should vote.',
     zh: '无需处理；或 “banyan member promote {id}”：应有三或五个投票者。',
   },
   'finding.fewVoters': {

@@ -28,10 +28,10 @@ const outlookAnswer = named(
         .describe(
           'safe: any one region may be lost; at-risk: not every one; no-quorum: no changes',
         ),
-      asked: z.string().describe('the region that answers: all of this is what it knows'),
+      asked: z.string().describe('the node that answers: all of this is what it knows'),
       engine: z.string(),
       cluster: z.string().nullable(),
-      leader: z.string().nullable().describe('its region'),
+      leader: z.string().nullable().describe('its node: the region, or REGION/NODE'),
       leaderSeenMsAgo: z
         .int()
         .nullable()
@@ -49,6 +49,7 @@ const outlookAnswer = named(
           z.strictObject({
             id: z.int(),
             region: z.string(),
+            peer: z.string().describe('its node: the region, or REGION/NODE of a further one'),
             role: z.enum(MEMBER_ROLES),
             isPresent: z.boolean(),
             lag: z.int().nullable().describe('entries that it has still to apply'),

@@ -5,12 +5,16 @@ import { z } from 'zod';
 import { concatBytes, decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
 import type { ClientReply, ClientRequest, Timers, Upstream } from '../../base/ports.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
-import { foundingSchema, peersSchema } from './memberFile.ts';
+import { foundingSchema, peersSchema, placesSchema } from './memberFile.ts';
 
 export const HELLO_PATH = '/group/hello';
 export const FOUND_PATH = '/group/found';
 export const JOIN_PATH = '/group/join';
+/** A member passes on to the leader what another node asked it with `JOIN_PATH`. */
+export const ADMIT_PATH = '/group/admit';
 export const OPERATE_PATH = '/group/operate';
+/** Where the nodes are that the one asked knows. */
+export const PLACES_PATH = '/group/places';
 
 /** An answer that took longer is none, ms. */
 const ANSWER_MS = 5_000;
@@ -37,6 +41,9 @@ export const joinSchema = z.strictObject({
   priority: z.int().min(0),
   isWitness: z.boolean(),
 });
+export const admitSchema = joinSchema.extend({ name: z.string() });
+export const admittedSchema = z.strictObject({ id: number });
+export const knownPlacesSchema = z.strictObject({ places: placesSchema });
 export const joinedSchema = z.strictObject({
   cluster: z.string().min(1),
   id: number,
@@ -49,11 +56,34 @@ export interface PeerAnswer<T> {
   readonly value: T | null;
 }
 
-/** Asks a region. Never rejects. */
+/** Asks one node. Never rejects. */
+export function askPeer<T>(
+  upstream: Upstream,
+  timers: Timers,
+  peer: string,
+  path: string,
+  body: object | null,
+  schema: z.ZodType<T>,
+): Promise<PeerAnswer<T> | null> {
+  return ask(upstream, timers, `node:${peer}`, path, body, schema);
+}
+
+/** Asks any node of a region. Never rejects. */
 export function askRegion<T>(
   upstream: Upstream,
   timers: Timers,
   region: string,
+  path: string,
+  body: object | null,
+  schema: z.ZodType<T>,
+): Promise<PeerAnswer<T> | null> {
+  return ask(upstream, timers, `region:${region}`, path, body, schema);
+}
+
+function ask<T>(
+  upstream: Upstream,
+  timers: Timers,
+  origin: string,
   path: string,
   body: object | null,
   schema: z.ZodType<T>,
@@ -64,7 +94,7 @@ export function askRegion<T>(
     let status = 0;
     const call = upstream.start(
       {
-        origin: `region:${region}`,
+        origin,
         method: body === null ? 'GET' : 'POST',
         path,
         headers: body === null ? [] : ['content-type', 'application/json'],

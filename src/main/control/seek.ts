@@ -4,26 +4,34 @@ import { randomBytes } from 'node:crypto';
 
 import type { z } from 'zod';
 
-import { decideFounding, type Founding, type Hello } from '../../replica/control/founding.ts';
+import {
+  decideFounding,
+  foundersOf,
+  type Founding,
+  type Hello,
+} from '../../replica/control/founding.ts';
 import type { Member } from '../../raft/types.ts';
-import { foundingSchema } from './memberFile.ts';
+import { foundingSchema, type placesSchema } from './memberFile.ts';
 import {
   FOUND_PATH,
   HELLO_PATH,
   helloSchema,
   JOIN_PATH,
   joinedSchema,
+  knownPlacesSchema,
+  PLACES_PATH,
   type PeerAnswer,
 } from './peerCalls.ts';
 
 export interface Seeker {
-  readonly region: string;
-  readonly otherRegions: readonly string[];
+  /** As a peer. */
+  readonly name: string;
+  readonly others: readonly string[];
   /** Begins the name of a cluster that is founded here. */
   readonly cluster: string;
   readonly own: Extract<Hello, { readonly kind: 'new' }>;
   ask<T>(
-    region: string,
+    peer: string,
     path: string,
     body: object | null,
     schema: z.ZodType<T>,
@@ -34,27 +42,31 @@ export type Sought =
   | { readonly kind: 'wait'; readonly detail: string }
   /** A founding that names this node, and that the others know. */
   | { readonly kind: 'take'; readonly founding: Founding }
-  | ({ readonly kind: 'joined' } & z.output<typeof joinedSchema>);
+  /** `places` is what the node that let it in knows of where others are. */
+  | ({
+      readonly kind: 'joined';
+      readonly places: z.output<typeof placesSchema>;
+    } & z.output<typeof joinedSchema>);
 
 /** One round of asking. */
 export async function seekGroup(seeker: Seeker): Promise<Sought> {
-  const { region, otherRegions, own } = seeker;
+  const { name, others, own } = seeker;
   const answers = new Map<string, Hello | null>();
-  const asked = otherRegions.map(async (other) => {
+  const asked = others.map(async (other) => {
     const answer = await seeker.ask(other, HELLO_PATH, null, helloSchema);
     answers.set(other, answer?.value ?? null);
   });
   await Promise.all(asked);
-  const decision = decideFounding(region, own, answers);
+  const decision = decideFounding(name, own, answers);
   if (decision.kind === 'found') return found(seeker, decision.members);
-  if (decision.kind === 'join') return join(seeker, decision.regions);
+  if (decision.kind === 'join') return join(seeker, decision.peers);
   return decision;
 }
 
 async function found(seeker: Seeker, members: readonly Member[]): Promise<Sought> {
   const suffix = randomBytes(4).toString('hex');
   const founding: Founding = { cluster: `${seeker.cluster}-${suffix}`, members };
-  for (const other of seeker.otherRegions) {
+  for (const other of foundersOf(seeker.others)) {
     const answer = await seeker.ask(other, FOUND_PATH, founding, foundingSchema);
     if (answer?.status === 200) continue;
     return { kind: 'wait', detail: `${other} did not take the founding` };
@@ -62,12 +74,14 @@ async function found(seeker: Seeker, members: readonly Member[]): Promise<Sought
   return { kind: 'take', founding };
 }
 
-async function join(seeker: Seeker, regions: readonly string[]): Promise<Sought> {
+async function join(seeker: Seeker, peers: readonly string[]): Promise<Sought> {
   const { incarnation, priority, isWitness } = seeker.own;
   const body = { incarnation, priority, isWitness };
-  for (const region of regions) {
-    const answer = await seeker.ask(region, JOIN_PATH, body, joinedSchema);
-    if (answer?.status === 200 && answer.value !== null) return { kind: 'joined', ...answer.value };
+  for (const peer of peers) {
+    const answer = await seeker.ask(peer, JOIN_PATH, body, joinedSchema);
+    if (answer?.status !== 200 || answer.value === null) continue;
+    const known = await seeker.ask(peer, PLACES_PATH, null, knownPlacesSchema);
+    return { kind: 'joined', ...answer.value, places: known?.value?.places ?? [] };
   }
-  return { kind: 'wait', detail: `${regions.join(', ')}: nobody could give a number` };
+  return { kind: 'wait', detail: `${peers.join(', ')}: nobody could give a number` };
 }

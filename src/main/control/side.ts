@@ -6,8 +6,9 @@
  * C1: nothing is promised to the group before `member.json` says that this log may have promised.
  * C2: a log that is gone or damaged is never written on: it is put aside, and the node comes back
  *     under a new number, empty, and is filled by the others.
- * C3: one operation on the members at a time, by the leader; an older number of a region goes once
- *     the newer one votes.
+ * C3: one operation on the members at a time, by the leader (memberCare.ts).
+ * C4: a node that joins asks a member that it knows; that one passes it on to the leader, and says
+ *     where the others are.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -26,21 +27,18 @@ import type {
 } from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { StartError } from '../../raft/start.ts';
+import { nameOf } from '../../raft/membership.ts';
 import type { NodeId } from '../../raft/types.ts';
-import type { Founding, Hello } from '../../replica/control/founding.ts';
+import { foundersOf, type Founding, type Hello } from '../../replica/control/founding.ts';
+import type { PeerPlace } from '../../replica/control/peers.ts';
 import { RaftControlEngine } from '../../replica/control/raftEngine.ts';
 import { GROUP_PATH, GroupStreams } from '../../replica/group/streams.ts';
 import type { GroupMember, GroupOpenFailure } from '../../replica/group/types.ts';
 import type { ControlBackend, ControlState } from './backend.ts';
-import {
-  admit,
-  operate,
-  operatedSchema,
-  operationSchema,
-  supersededMember,
-  type Operated,
-  type Operation,
-} from './members.ts';
+import { recordOperation } from './audit.ts';
+import { MemberCare } from './memberCare.ts';
+import { MemberDesk } from './memberDesk.ts';
+import type { Operated, Operation } from './members.ts';
 import { LOG_FOLDER, openControlLog, sentenceOf } from './controlLog.ts';
 import {
   foundingSchema,
@@ -49,17 +47,16 @@ import {
   type ControlMember,
   type MemberFile,
 } from './memberFile.ts';
+import type { PeerBook } from './peerBook.ts';
 import { seekGroup } from './seek.ts';
 import {
   answerPeer,
-  askRegion,
+  askPeer,
   FOUND_PATH,
   HELLO_PATH,
-  isForOther,
-  JOIN_PATH,
-  joinSchema,
-  OPERATE_PATH,
+  knownPlacesSchema,
   parse,
+  PLACES_PATH,
 } from './peerCalls.ts';
 
 /** A node without a group asks the others again after this, ms. */
@@ -77,15 +74,16 @@ export interface ControlSideOptions {
   readonly folder: string;
   /** Begins the name of a cluster that is founded here. */
   readonly cluster: string;
-  readonly region: string;
   /** This node's own peer name. */
   readonly name: string;
-  readonly otherRegions: readonly string[];
-  readonly otherPeers: readonly string[];
+  /** The other nodes; told of those that this one hears of as it joins. */
+  readonly book: PeerBook;
   readonly priority: number;
   readonly isWitness: boolean;
   readonly heartbeatMs: number;
   readonly electionMs: number;
+  /** M5 of members.ts, ms. */
+  readonly takeOverMs: number;
   readonly upstream: Upstream;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -101,7 +99,8 @@ export class ControlSide implements ControlBackend {
   #group: GroupMember | null = null;
   #streams: GroupStreams | null = null;
   #timer: TimerHandle | null = null;
-  #isCaring = false;
+  readonly #care: MemberCare;
+  readonly #desk: MemberDesk;
   #conf = '';
   /** One step of opening, seeking or joining at a time. */
   #step: Promise<void> = Promise.resolve();
@@ -110,6 +109,17 @@ export class ControlSide implements ControlBackend {
   constructor(options: ControlSideOptions) {
     this.#options = options;
     this.engine = new RaftControlEngine(options.clock, options.timers);
+    const { takeOverMs, clock, log, name, book } = options;
+    this.#desk = new MemberDesk({
+      book,
+      group: () => this.#group,
+      cluster: () => this.cluster,
+      ask: (peer, path, body, schema) => this.#ask(peer, path, body, schema),
+    });
+    const onVoteMoved = (what: string): void => {
+      recordOperation(this, { who: 'banyan', from: name, what, why: '' });
+    };
+    this.#care = new MemberCare({ takeOverMs, clock, log, onVoteMoved });
   }
 
   get state(): ControlState {
@@ -136,6 +146,9 @@ export class ControlSide implements ControlBackend {
     const read = await readMemberFile(folder);
     if (!read.ok) throw new Error(read.error);
     this.#file = read.value;
+    if (read.value !== null && read.value.state !== 'new') {
+      this.#options.book.setTold(read.value.places ?? []);
+    }
     const isKnown = read.value !== null && read.value.state !== 'new';
     if (read.value === null) await this.#begin(true);
     if (isKnown) await this.#queue(() => this.#openOrSeek());
@@ -151,21 +164,22 @@ export class ControlSide implements ControlBackend {
     this.#state = { kind: 'stopped' };
   }
 
-  /** The link to a region came up, or went down: whoever led from there is not waited for. */
-  linkChanged(region: string, isUp: boolean): void {
+  /** The link to a node came up, or went down: whoever led from there is not waited for. */
+  linkChanged(name: string, isUp: boolean): void {
     if (isUp) {
-      this.#streams?.linkUp(region);
+      this.#streams?.linkUp(name);
       if (this.#state.kind === 'seeking') this.#seekSoon(0);
+      void this.#askPlaces(name);
       return;
     }
-    const lost = this.#group?.status().conf.members.filter((member) => member.region === region);
+    const lost = this.#group?.status().conf.members.filter((member) => nameOf(member) === name);
     for (const { id } of lost ?? []) this.#group?.unreachable(id);
   }
 
   /** Takes what other nodes ask of the group; null: the request is for somebody else. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null {
-    const region = request.forwardedFrom;
-    if (region === null || !request.path.startsWith('/group/')) return null;
+    const { peer } = request;
+    if (peer === undefined || !request.path.startsWith('/group/')) return null;
     if (request.path === GROUP_PATH) {
       const events = this.#streams?.handle(request, reply) ?? null;
       if (events !== null) return events;
@@ -176,12 +190,8 @@ export class ControlSide implements ControlBackend {
       else answerPeer(reply, 200, hello);
     } else if (request.path === FOUND_PATH) {
       this.#onFound(request, reply);
-    } else if (request.path === JOIN_PATH) {
-      this.#onJoin(region, request, reply);
-    } else if (request.path === OPERATE_PATH) {
-      // A member of a cluster before this one still takes us for its leader.
-      if (isForOther(request, this.cluster)) answerPeer(reply, 409, { error: 'other-cluster' });
-      else this.#onOperate(request, reply);
+    } else if (this.#desk.handle(peer, request, reply)) {
+      return NO_EVENTS;
     } else {
       answerPeer(reply, 404, { error: 'no-such-path' });
     }
@@ -246,30 +256,56 @@ export class ControlSide implements ControlBackend {
   async #seek(): Promise<void> {
     const file = this.#file;
     if (file === null || file.state !== 'new') return;
-    const { region, otherRegions, cluster, priority, isWitness } = this.#options;
+    const { name, book, cluster, priority, isWitness } = this.#options;
     const { incarnation, mayFound } = file;
     const sought = await seekGroup({
-      region,
-      otherRegions,
+      name,
+      others: book.names,
       cluster,
       own: { kind: 'new', incarnation, priority, isWitness, mayFound },
       ask: (other, path, body, schema) => this.#ask(other, path, body, schema),
     });
     if (sought.kind === 'wait') return this.#wait(sought.detail);
     if (sought.kind === 'take') return this.#take(sought.founding);
-    const { kind: _joined, ...joined } = sought;
-    await this.#write({ state: 'creating', incarnation, ...joined, founding: null });
+    const { kind: _joined, places, ...joined } = sought;
+    const told = this.#unlisted(places);
+    const more = told.length === 0 ? {} : { places: told };
+    await this.#write({ state: 'creating', incarnation, ...joined, founding: null, ...more });
+    book.setTold(told);
     return this.#openOrSeek();
   }
 
   #ask<T>(
-    region: string,
+    peer: string,
     path: string,
     body: object | null,
-    schema: Parameters<typeof askRegion<T>>[5],
+    schema: Parameters<typeof askPeer<T>>[5],
   ) {
     const { upstream, timers } = this.#options;
-    return askRegion(upstream, timers, region, path, body, schema);
+    return askPeer(upstream, timers, peer, path, body, schema);
+  }
+
+  /** What others say of where nodes are, of those that the own file does not name. */
+  #unlisted(places: readonly PeerPlace[]): PeerPlace[] {
+    const { book, name } = this.#options;
+    return places.filter(({ peer }) => peer !== name && !book.isListed(peer));
+  }
+
+  /** A node that lives by what others told it asks again: addresses change. */
+  async #askPlaces(peer: string): Promise<void> {
+    const file = this.#file;
+    if (file?.state !== 'member' || file.places === undefined) return;
+    const answer = await this.#ask(peer, PLACES_PATH, null, knownPlacesSchema);
+    const places = this.#unlisted(answer?.value?.places ?? []);
+    if (places.length === 0) return;
+    await this.#queue(async () => {
+      const now = this.#file;
+      if (now?.state !== 'member' || now.cluster !== file.cluster) return;
+      if (JSON.stringify(now.places) !== JSON.stringify(places)) {
+        await this.#write({ ...now, places });
+        this.#options.book.setTold(places);
+      }
+    });
   }
 
   #wait(detail: string): void {
@@ -286,11 +322,18 @@ export class ControlSide implements ControlBackend {
     if (founding === null) return answerPeer(reply, 400, { error: 'malformed' });
     void this.#queue(async () => {
       const file = this.#file;
-      const own = founding.members.find(({ region }) => region === this.#options.region);
+      const { name, book, log } = this.#options;
+      const own = founding.members.find(({ region }) => region === name);
       const isSame = file?.state !== 'new' && file?.cluster === founding.cluster;
       if (isSame) return answerPeer(reply, 200, founding);
       if (file?.state !== 'new' || own?.incarnation !== file.incarnation) {
         return answerPeer(reply, 409, { error: 'not-new' });
+      }
+      const named = founding.members.map(({ region }) => region).toSorted();
+      const listed = foundersOf([name, ...book.names]);
+      if (named.join() !== listed.join()) {
+        log.warn('control-founding-refused', { named: named.join(), listed: listed.join() });
+        return answerPeer(reply, 409, { error: 'other-regions' });
       }
       await this.#take(founding);
       answerPeer(reply, this.#file?.state === 'member' ? 200 : 503, founding);
@@ -298,8 +341,8 @@ export class ControlSide implements ControlBackend {
   }
 
   async #take(founding: Founding): Promise<void> {
-    const own = founding.members.find(({ region }) => region === this.#options.region);
-    if (own === undefined) return this.#wait('the founding does not name this region');
+    const own = founding.members.find(({ region }) => region === this.#options.name);
+    if (own === undefined) return this.#wait('the founding does not name this node');
     const { id, incarnation } = own;
     await this.#write({
       state: 'creating',
@@ -307,26 +350,9 @@ export class ControlSide implements ControlBackend {
       incarnation,
       cluster: founding.cluster,
       founding: { cluster: founding.cluster, members: [...founding.members] },
-      peers: founding.members.map((member) => ({ id: member.id, region: member.region })),
+      peers: founding.members.map((member) => ({ id: member.id, region: nameOf(member) })),
     });
     await this.#openOrSeek();
-  }
-
-  /** A region asks for a number; only the leader can give one. The same disk gets the same one. */
-  #onJoin(region: string, request: ClientRequest, reply: ClientReply): void {
-    const group = this.#group;
-    const asked = parse(request.body, joinSchema);
-    const cluster = this.cluster;
-    if (asked === null) return answerPeer(reply, 400, { error: 'malformed' });
-    if (group === null || cluster === null) return answerPeer(reply, 503, { error: 'no-group' });
-    void admit(group, region, asked).then((id) => {
-      const peers = group.status().conf.members.map((member) => ({
-        id: member.id,
-        region: member.region,
-      }));
-      if (id === null) answerPeer(reply, 503, { error: 'not-now' });
-      else answerPeer(reply, 200, { cluster, id, peers });
-    });
   }
 
   // The group.
@@ -360,12 +386,12 @@ export class ControlSide implements ControlBackend {
 
   /** C2. */
   async #onBadLog(failure: GroupOpenFailure): Promise<void> {
-    const { folder, otherRegions, log } = this.#options;
+    const { folder, book, log } = this.#options;
     const isLost =
       failure.kind === 'no-log' ||
       failure.kind === 'damaged' ||
       (failure.kind === 'refused' && LOST.has(failure.error));
-    if (!isLost || otherRegions.length === 0) return this.#fail(sentenceOf(failure));
+    if (!isLost || book.names.length === 0) return this.#fail(sentenceOf(failure));
     log.error('control-log-lost', { detail: sentenceOf(failure), next: 'a new number' });
     const aside = join(folder, `aside-${this.#options.clock.wallMs()}`);
     await rename(join(folder, LOG_FOLDER), aside).catch(() => rm(aside, { force: true }));
@@ -396,7 +422,7 @@ export class ControlSide implements ControlBackend {
     });
   }
 
-  /** Another number stands for this region now, or an operator took it out. */
+  /** Another number stands for this node now, or an operator took it out. */
   #onRemoved(): void {
     void this.#queue(async () => {
       await this.#stopGroup();
@@ -420,65 +446,33 @@ export class ControlSide implements ControlBackend {
       this.#timer = null;
       if (this.#isStopped || this.#group === null) return;
       this.#look();
-      this.#care(this.#group);
+      this.#care.look(this.#group);
       this.#careSoon();
     });
   }
 
-  /** Streams go to whoever stands for a region: its newest number. */
+  /** Streams go to the newest number of each node. */
   #look(): void {
     const group = this.#group;
     const file = this.#file;
     if (group === null || file === null || file.state === 'new') return;
-    const known = group.status().conf.members;
+    const known = group.status().conf.members.map((member) => [member.id, nameOf(member)] as const);
     // A node that joins knows nobody by its log: it hears those that it was told of.
-    const members = known.length === 0 ? file.peers : known;
-    const conf = members.map(({ id, region }) => `${id}:${region}`).join();
+    const told = file.peers.map(({ id, region }) => [id, region] as const);
+    const members = known.length === 0 ? told : known;
+    const conf = members.map(([id, name]) => `${id}:${name}`).join();
     if (conf === this.#conf) return;
     this.#conf = conf;
     const newest = new Map<string, NodeId>();
-    for (const { id, region } of members) {
-      if (region !== this.#options.region)
-        newest.set(region, Math.max(id, newest.get(region) ?? 0));
+    for (const [id, name] of members) {
+      if (name !== this.#options.name) newest.set(name, Math.max(id, newest.get(name) ?? 0));
     }
     this.#streams?.setPeers([...newest].map(([name, id]) => ({ id, name })));
   }
 
-  /** C3. */
-  #care(group: GroupMember): void {
-    const id = supersededMember(group.status());
-    if (id === null || this.#isCaring) return;
-    this.#isCaring = true;
-    void operate(group, { kind: 'remove', id, force: false }).then(({ error }) => {
-      this.#isCaring = false;
-      this.#options.log.info('control-superseded', { member: id, error: error?.code ?? null });
-    });
+  operate(operation: Operation): Promise<Operated> {
+    return this.#desk.operate(operation);
   }
-
-  /** Carries an operation on the members out, here or at the leader. */
-  async operate(operation: Operation): Promise<Operated> {
-    const group = this.#group;
-    if (group === null) return notNow('This node is in no group yet.');
-    const { id, leader, conf } = group.status();
-    if (leader === id) return operate(group, operation);
-    const region = conf.members.find((member) => member.id === leader)?.region;
-    if (region === undefined) return notNow('No leader is known; an election may be under way.');
-    const path = `${OPERATE_PATH}?cluster=${this.cluster ?? ''}`;
-    const answer = await this.#ask(region, path, operation, operatedSchema);
-    return answer?.value ?? notNow(`The leader (${region}) did not answer.`, false);
-  }
-
-  #onOperate(request: ClientRequest, reply: ClientReply): void {
-    const operation = parse(request.body, operationSchema);
-    const group = this.#group;
-    if (operation === null) return answerPeer(reply, 400, { error: 'malformed' });
-    if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
-    void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
-  }
-}
-
-function notNow(message: string, definite = true): Operated {
-  return { isDone: false, error: { code: 'unavailable', message, definite } };
 }
 
 function drawIncarnation(): number {

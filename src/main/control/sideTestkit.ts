@@ -6,11 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { regionOfPeer } from '../../base/peerName.ts';
 import type { ClientEvents, Upstream, UpstreamHandler } from '../../base/ports.ts';
 import { createClock, createTimers } from '../../io/clock.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { ControlOutcome } from '../../replica/control/engine.ts';
+import { listPeers } from '../../replica/control/peers.ts';
+import { PeerBook } from './peerBook.ts';
 import { ControlSide } from './side.ts';
 
 const clock = createClock();
@@ -27,42 +30,53 @@ const log: Log = {
 const root = await mkdtemp(join(tmpdir(), 'control-'));
 const worlds: World[] = [];
 
-/** Nodes in this process; calls between them take a turn of the loop, and none at all while cut. */
+/**
+ * Nodes in this process, by their names as peers; calls between them take a turn of the loop. There
+ * is no way while one of the two is cut, or does not know the other.
+ */
 export class World {
   readonly sides = new Map<string, ControlSide>();
   readonly cut = new Set<string>();
-  readonly #regions: readonly string[];
+  readonly #books = new Map<string, PeerBook>();
+  readonly #names: readonly string[];
   readonly #name: string;
+  readonly #takeOverMs: number;
 
-  constructor(name: string, regions: readonly string[]) {
+  /** `names` are in the file of every node. */
+  constructor(name: string, names: readonly string[], takeOverMs = CONTROL_LIMITS.takeOverMs) {
     this.#name = name;
-    this.#regions = regions;
+    this.#names = names;
+    this.#takeOverMs = takeOverMs;
     worlds.push(this);
   }
 
-  folder(region: string): string {
-    return join(root, this.#name, region);
+  folder(name: string): string {
+    return join(root, this.#name, name.replace('/', '+'));
   }
 
-  async start(region: string): Promise<ControlSide> {
-    const otherRegions = this.#regions.filter((other) => other !== region);
+  /** `listed` are the names in its file, which may be others than in the rest. */
+  async start(name: string, listed: readonly string[] = this.#names): Promise<ControlSide> {
+    const others = listed.filter((other) => other !== name);
+    const places = others.map((peer) => ({ peer, host: 'h', port: 1, delayMs: 0 }));
+    const book = new PeerBook(name, places, () => {});
+    this.#books.set(name, book);
     const side = new ControlSide({
-      folder: this.folder(region),
+      folder: this.folder(name),
       cluster: 'test',
-      region,
-      name: region,
-      otherRegions,
-      otherPeers: otherRegions,
+      name,
+      book,
       priority: 1,
       isWitness: false,
       heartbeatMs: 50,
       electionMs: 300,
-      upstream: this.#upstream(region),
+      takeOverMs: this.#takeOverMs,
+      upstream: this.#upstream(name),
       clock,
       timers,
       log,
     });
-    this.sides.set(region, side);
+    side.engine.onMoved(() => book.setRecorded(listPeers(side.engine.view)));
+    this.sides.set(name, side);
     await side.open();
     return side;
   }
@@ -78,7 +92,7 @@ export class World {
   }
 
   async startAll(): Promise<void> {
-    await Promise.all(this.#regions.map((region) => this.start(region)));
+    await Promise.all(this.#names.map((name) => this.start(name)));
     await until(() => this.leader() !== null, 'a leader');
   }
 
@@ -93,6 +107,12 @@ export class World {
     return null;
   }
 
+  #isLinked(from: string, to: string): boolean {
+    const knows = (one: string, other: string): boolean =>
+      this.#books.get(one)?.names.includes(other) === true;
+    return !this.cut.has(from) && !this.cut.has(to) && knows(from, to) && knows(to, from);
+  }
+
   #upstream(from: string): Upstream {
     return {
       start: (call, handler) => {
@@ -102,7 +122,7 @@ export class World {
         setImmediate(() => {
           const side = this.sides.get(to);
           if (isOver) return;
-          if (side === undefined || this.cut.has(from) || this.cut.has(to)) return lost(handler);
+          if (side === undefined || !this.#isLinked(from, to)) return lost(handler);
           events = side.handle(
             {
               method: call.method,
@@ -119,7 +139,7 @@ export class World {
             {
               head: (status, headers) => isOver || handler.onHead(status, headers),
               write: (chunk) => {
-                if (!isOver && !this.cut.has(from) && !this.cut.has(to)) handler.onBody(chunk);
+                if (!isOver && this.#isLinked(from, to)) handler.onBody(chunk);
                 return true;
               },
               end: (last) => {

@@ -1,5 +1,5 @@
 /**
- * What this node knows of the whole group: it asks every other region for what its member says of
+ * What this node knows of the whole group: it asks every other node for what its member says of
  * itself, and remembers when it last heard of a leader. It needs no quorum, and says how old it is.
  *
  * V1: only members of the same cluster count; others are named as strangers.
@@ -18,7 +18,8 @@ import {
 } from '../../replica/control/outlook.ts';
 import { VERSION } from '../version.ts';
 import type { ControlBackend, ControlState, EtcdPart } from './backend.ts';
-import { answerPeer, askRegion } from './peerCalls.ts';
+import type { PeerBook } from './peerBook.ts';
+import { answerPeer, askPeer } from './peerCalls.ts';
 
 const REPORT_PATH = '/group/report';
 /** Whether there is a leader is looked at as often, ms. */
@@ -50,16 +51,23 @@ const reportSchema = z.object({
       voters: ids,
       votersOutgoing: ids,
       members: z
-        .array(z.object({ id, region: z.string(), isWitness: z.boolean() }))
+        .array(
+          z.object({
+            id,
+            region: z.string(),
+            node: z.string().optional(),
+            isWitness: z.boolean(),
+          }),
+        )
         .max(RAFT_LIMITS.membersMax),
     })
     .nullable(),
 });
 type Report = z.output<typeof reportSchema>;
 
-/** A region of another cluster: the two never mix. */
+/** A node of another cluster: the two never mix. */
 export interface Stranger {
-  readonly region: string;
+  readonly name: string;
   readonly cluster: string;
 }
 
@@ -70,18 +78,16 @@ export interface Surveyed {
   readonly outlook: Outlook | null;
   readonly leaderSeenMsAgo: number | null;
   readonly level: number;
-  /** The program of each member that answered. */
+  /** The program of each node that answered, by its name as a peer. */
   readonly versions: ReadonlyMap<string, string>;
   readonly strangers: readonly Stranger[];
 }
 
 export interface SurveyorOptions {
   readonly side: ControlBackend;
-  readonly region: string;
   /** This node's own peer name. */
   readonly name: string;
-  readonly otherRegions: readonly string[];
-  readonly otherPeers: readonly string[];
+  readonly book: Pick<PeerBook, 'names'>;
   readonly upstream: Upstream;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -105,7 +111,7 @@ export class Surveyor {
     this.#timer?.cancel();
   }
 
-  /** Regions of another cluster, as of when there was no leader. */
+  /** Nodes of another cluster, as of when there was no leader. */
   get strangers(): readonly Stranger[] {
     return this.#strangers;
   }
@@ -119,10 +125,10 @@ export class Surveyor {
 
   /** Asks everyone. Takes as long as the slowest that answers, a few seconds at most. */
   async survey(): Promise<Surveyed> {
-    const { side, region, clock } = this.#options;
+    const { side, name, clock } = this.#options;
     if (side.etcd !== null) return this.#surveyEtcd(side.etcd);
     const own = this.#report();
-    const reports = new Map<string, Report>([[region, own]]);
+    const reports = new Map<string, Report>([[name, own]]);
     for (const [other, report] of await this.#askAll()) reports.set(other, report);
     const { cluster, state } = side;
     const ours = [...reports].filter(([, report]) => report.cluster === cluster);
@@ -136,7 +142,7 @@ export class Surveyor {
       outlook: isOfGroup ? outlookOf(conf, members) : null,
       leaderSeenMsAgo: seenMs === null ? null : Math.round(clock.nowMs() - seenMs),
       level: own.level,
-      versions: new Map(ours.map(([name, { version }]) => [name, version])),
+      versions: new Map(ours.map(([from, { version }]) => [from, version])),
       strangers: this.#noteStrangers(reports),
     };
   }
@@ -198,6 +204,7 @@ export class Surveyor {
         members: conf.members.map((member) => ({
           id: member.id,
           region: member.region,
+          ...(member.node === undefined ? {} : { node: member.node }),
           isWitness: member.isWitness,
         })),
       },
@@ -205,13 +212,13 @@ export class Surveyor {
   }
 
   async #askAll(): Promise<readonly (readonly [string, Report])[]> {
-    const { otherRegions, upstream, timers } = this.#options;
-    const asked = otherRegions.map(async (region) => {
-      const answer = await askRegion(upstream, timers, region, REPORT_PATH, null, reportSchema);
-      return [region, answer?.value ?? null] as const;
+    const { book, upstream, timers } = this.#options;
+    const asked = book.names.map(async (name) => {
+      const answer = await askPeer(upstream, timers, name, REPORT_PATH, null, reportSchema);
+      return [name, answer?.value ?? null] as const;
     });
-    return (await Promise.all(asked)).flatMap(([region, report]) =>
-      report === null ? [] : [[region, report]],
+    return (await Promise.all(asked)).flatMap(([name, report]) =>
+      report === null ? [] : [[name, report]],
     );
   }
 
@@ -235,8 +242,8 @@ export class Surveyor {
   /** V1. */
   #noteStrangers(reports: ReadonlyMap<string, Report>): readonly Stranger[] {
     const own = this.#options.side.cluster;
-    this.#strangers = [...reports].flatMap(([region, { cluster }]) =>
-      own === null || cluster === null || cluster === own ? [] : [{ region, cluster }],
+    this.#strangers = [...reports].flatMap(([name, { cluster }]) =>
+      own === null || cluster === null || cluster === own ? [] : [{ name, cluster }],
     );
     return this.#strangers;
   }

@@ -14,11 +14,11 @@ const THREE = [
   ['us', fresh(33)],
 ] as const;
 
-/** What `region` hears, with some answers replaced. */
-function heard(region: string, other: Readonly<Record<string, Hello | null>> = {}) {
+/** What the node `name` hears, with some answers replaced. */
+function heard(name: string, other: Readonly<Record<string, Hello | null>> = {}) {
   const all = new Map<string, Hello | null>(THREE);
   for (const [name, hello] of Object.entries(other)) all.set(name, hello);
-  all.delete(region);
+  all.delete(name);
   return all;
 }
 
@@ -57,14 +57,14 @@ test('a founder that died half-way takes what others already took', () => {
 
 test('whoever lost its disk joins under a new number, even while the founding is still known (F3)', () => {
   const eu: Hello = { kind: 'member', cluster: 'c-1', founding: founded() };
-  const expected = { kind: 'join', cluster: 'c-1', regions: ['eu'] };
+  const expected = { kind: 'join', cluster: 'c-1', peers: ['eu'] };
   deepEqual(decideFounding('ap', fresh(99), heard('ap', { eu, us: null })), expected);
 });
 
 test('a group that has moved on is joined', () => {
   const member: Hello = { kind: 'member', cluster: 'c-1', founding: null };
   const decision = decideFounding('ap', fresh(11), heard('ap', { eu: member, us: member }));
-  deepEqual(decision, { kind: 'join', cluster: 'c-1', regions: ['eu', 'us'] });
+  deepEqual(decision, { kind: 'join', cluster: 'c-1', peers: ['eu', 'us'] });
 });
 
 test('two clusters behind one configuration are told, not mixed', () => {
@@ -85,4 +85,29 @@ test('whoever had a log founds nothing: no empty group takes the place of a lost
   deepEqual(decision.kind, 'wait');
   const own = { ...fresh(11), mayFound: false };
   deepEqual(decideFounding('ap', own, heard('ap')).kind, 'wait');
+});
+
+test('further nodes take no part in a founding, whatever they say, and found nothing', () => {
+  const expected = founded().members;
+  for (const hello of [null, fresh(44), { ...fresh(44), mayFound: false }]) {
+    const decision = decideFounding('ap', fresh(11), heard('ap', { 'ap/a-2': hello }));
+    deepEqual(decision, { kind: 'found', members: expected });
+  }
+  const further = decideFounding('ap/a-2', fresh(44), new Map(THREE));
+  deepEqual(further, { kind: 'wait', detail: 'nobody has a group to join' });
+  equal(decideFounding('ap/a-2', fresh(44), new Map()).kind, 'wait');
+});
+
+test('a further node joins what there is, also while the group is being founded', () => {
+  for (const founding of [null, founded()]) {
+    const member: Hello = { kind: 'member', cluster: 'c-1', founding };
+    const decision = decideFounding('ap/a-2', fresh(11), heard('', { eu: member, us: null }));
+    deepEqual(decision, { kind: 'join', cluster: 'c-1', peers: ['eu'] });
+  }
+});
+
+test('while only a further node has the log, first nodes join it and found nothing (F4)', () => {
+  const member: Hello = { kind: 'member', cluster: 'c-1', founding: null };
+  const decision = decideFounding('ap', fresh(11), heard('ap', { 'us/u-2': member }));
+  deepEqual(decision, { kind: 'join', cluster: 'c-1', peers: ['us/u-2'] });
 });

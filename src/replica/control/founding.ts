@@ -1,14 +1,17 @@
 /**
- * How a node without a log comes into its group, without a person: all nodes of a new cluster found
- * it together, and whoever lost its disk joins what the others still have.
+ * How a node without a log comes into its group, without a person: the first nodes of all regions
+ * found a new cluster together, and whoever lost its disk joins what the others still have. Further
+ * nodes of a region found nothing: they join what there is.
  *
- * F1: a group is founded only once every configured region has answered that it has none.
+ * F1: a group is founded only once the first node of every configured region has answered that it
+ *     has none, and all of them are configured with the same regions.
  * F2: one region founds, the first by name; the others take what it says, or what one of them took.
  * F3: a number and an incarnation belong to one log: a node whose log is gone is a new member, under
  *     a new number (who forgets what it acknowledged must not vote again: research R-16, R-17).
  * F4: whoever had a log founds nothing: where all have lost theirs, a person decides.
  */
 
+import { nodeOfPeer } from '../../base/peerName.ts';
 import type { Member } from '../../raft/types.ts';
 
 /** A group as its first members are told of it. */
@@ -39,20 +42,25 @@ export type FoundingDecision =
   | { readonly kind: 'found'; readonly members: readonly Member[] }
   /** It names this node as it is: take it. */
   | { readonly kind: 'take'; readonly founding: Founding }
-  /** Ask one of these regions for a number. */
-  | { readonly kind: 'join'; readonly cluster: string; readonly regions: readonly string[] };
+  /** Ask one of these peers for a number. */
+  | { readonly kind: 'join'; readonly cluster: string; readonly peers: readonly string[] };
+
+/** Those that a group is founded by, of all names of peers. */
+export function foundersOf(names: Iterable<string>): readonly string[] {
+  return [...names].filter((name) => nodeOfPeer(name) === null).toSorted();
+}
 
 /**
- * Decides for a node that has no log. `answers` holds every configured region but its own; null: no
- * answer.
+ * Decides for a node that has no log. `name` is its own as a peer; `answers` holds every other peer
+ * that is known; null: no answer.
  */
 export function decideFounding(
-  region: string,
+  name: string,
   own: Extract<Hello, { readonly kind: 'new' }>,
   answers: ReadonlyMap<string, Hello | null>,
 ): FoundingDecision {
-  const members = [...answers].flatMap(([name, hello]) =>
-    hello?.kind === 'member' ? [{ name, hello }] : [],
+  const members = [...answers].flatMap(([peer, hello]) =>
+    hello?.kind === 'member' ? [{ name: peer, hello }] : [],
   );
   const [first] = members;
   if (first !== undefined) {
@@ -65,22 +73,28 @@ export function decideFounding(
     // Only a founding under way names the incarnation that this disk still keeps (F3).
     const founding = members.find(({ hello }) => hello.founding !== null)?.hello.founding ?? null;
     const isNamed = founding?.members.some(
-      (member) => member.region === region && member.incarnation === own.incarnation,
+      // A founding names first nodes only, and those by their regions.
+      (member) => member.region === name && member.incarnation === own.incarnation,
     );
     if (founding !== null && isNamed === true) return { kind: 'take', founding };
-    return { kind: 'join', cluster, regions: members.map(({ name }) => name) };
+    return { kind: 'join', cluster, peers: members.map((member) => member.name) };
   }
-  const silent = [...answers].filter(([, hello]) => hello === null).map(([name]) => name);
-  if (silent.length > 0) return { kind: 'wait', detail: `${silent.toSorted().join(', ')}: silent` };
-  const hellos = new Map<string, Extract<Hello, { readonly kind: 'new' }>>([[region, own]]);
-  for (const [name, hello] of answers) if (hello?.kind === 'new') hellos.set(name, hello);
+  if (nodeOfPeer(name) !== null) return { kind: 'wait', detail: 'nobody has a group to join' };
+  const others = foundersOf(answers.keys());
+  const silent = others.filter((other) => answers.get(other) === null);
+  if (silent.length > 0) return { kind: 'wait', detail: `${silent.join(', ')}: silent` };
+  const hellos = new Map<string, Extract<Hello, { readonly kind: 'new' }>>([[name, own]]);
+  for (const other of others) {
+    const hello = answers.get(other);
+    if (hello?.kind === 'new') hellos.set(other, hello);
+  }
   const regions = [...hellos.keys()].toSorted();
-  const lost = regions.filter((name) => hellos.get(name)?.mayFound === false);
+  const lost = regions.filter((region) => hellos.get(region)?.mayFound === false);
   if (lost.length > 0) {
     const detail = `${lost.join(', ')} had a log before, and no region has it any more`;
     return { kind: 'wait', detail };
   }
-  if (regions[0] !== region) return { kind: 'wait', detail: `${regions[0] ?? ''} founds` };
+  if (regions[0] !== name) return { kind: 'wait', detail: `${regions[0] ?? ''} founds` };
   return { kind: 'found', members: firstMembers(regions, hellos) };
 }
 

@@ -89,3 +89,41 @@ test('a learner is no voter: its loss stops nothing, its presence saves nothing'
   assert.deepEqual([some.verdict, some.needed], ['at-risk', ['ap', 'eu']]);
   assert.ok(some.codes.includes('learner'));
 });
+
+/** Three regions, and a further node in the second. */
+function withFurther(): OutlookConf {
+  const { voters, members } = confOf(3);
+  const further = { id: 4, region: 'eu', node: 'eu-2', isWitness: false };
+  return { voters, votersOutgoing: [], members: [...members, further] };
+}
+
+test('a further node counts for no vote, and beside the voter of its region for no finding', () => {
+  const all = [report(1, LEADS), report(2), report(3), report(4)];
+  const expected = { verdict: 'safe', present: 3, needed: [], codes: [] };
+  assert.deepEqual(told(withFurther(), all), expected);
+  const { members, regions } = outlookOf(withFurther(), all);
+  assert.deepEqual(
+    members.map(({ peer, region, role }) => [peer, region, role]),
+    [
+      ['ap', 'ap', 'leader'],
+      ['eu', 'eu', 'voter'],
+      ['us', 'us', 'voter'],
+      ['eu/eu-2', 'eu', 'learner'],
+    ],
+  );
+  assert.equal(regions.length, 3);
+});
+
+test('where the voter of a region is gone, a further node of it is no vote, but could be one', () => {
+  const conf = withFurther();
+  const { findings, quorum, verdict } = outlookOf(conf, [report(1, LEADS), report(3), report(4)]);
+  assert.equal(verdict, 'at-risk');
+  assert.equal(quorum.present, 2);
+  assert.deepEqual(findings.slice(-2), [
+    { code: 'absent', region: 'eu', id: 2 },
+    { code: 'stand-in', region: 'eu', absent: 2, peer: 'eu/eu-2', id: 4 },
+  ]);
+  const behind = report(4, { applied: 100 });
+  const { codes } = told(conf, [report(1, LEADS), report(3), behind]);
+  assert.ok(!codes.includes('stand-in'), 'one that is behind is none yet');
+});

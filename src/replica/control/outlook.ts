@@ -8,6 +8,7 @@
  */
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { peerName } from '../../base/peerName.ts';
 import type { ConfState, NodeId } from '../../raft/types.ts';
 
 /** What one member says of itself. */
@@ -26,6 +27,8 @@ export type OutlookConf = Pick<ConfState, 'voters' | 'votersOutgoing'> & {
   readonly members: readonly {
     readonly id: NodeId;
     readonly region: string;
+    /** Of a further node; absent: the first. */
+    readonly node?: string | undefined;
     readonly isWitness: boolean;
   }[];
 };
@@ -38,6 +41,8 @@ export const MEMBER_ROLES = ['leader', 'voter', 'witness', 'learner'] as const;
 export interface OutlookMember {
   readonly id: NodeId;
   readonly region: string;
+  /** Its node's name as a peer. */
+  readonly peer: string;
   readonly role: (typeof MEMBER_ROLES)[number];
   readonly isPresent: boolean;
   /** Entries that it has still to apply; null: nobody knows. */
@@ -60,10 +65,19 @@ export type Finding =
   | { readonly code: 'no-quorum'; readonly absent: readonly string[] }
   | { readonly code: 'no-leader' }
   | { readonly code: 'region-needed'; readonly region: string }
+  // Of a member: `region` is its node's name as a peer, which is the region's where it is the first.
   | { readonly code: 'absent'; readonly region: string; readonly id: NodeId }
   | { readonly code: 'behind'; readonly region: string; readonly entries: number }
   | { readonly code: 'disk'; readonly region: string }
   | { readonly code: 'learner'; readonly region: string; readonly id: NodeId }
+  /** The region's voter is not there, and another node of the region could vote in its place. */
+  | {
+      readonly code: 'stand-in';
+      readonly region: string;
+      readonly absent: NodeId;
+      readonly peer: string;
+      readonly id: NodeId;
+    }
   | { readonly code: 'few-voters'; readonly voters: number }
   | { readonly code: 'even-voters'; readonly voters: number }
   | { readonly code: 'changing' };
@@ -81,6 +95,7 @@ export function outlookOf(conf: OutlookConf, reports: readonly MemberReport[]): 
     return {
       id: member.id,
       region: member.region,
+      peer: peerName(member.region, member.node ?? null),
       role: roleOf(conf, member, leader?.id ?? 0),
       isPresent: report?.isDiskWell ?? isHeard,
       lag: report === undefined ? null : Math.max(0, end - report.applied),
@@ -136,6 +151,22 @@ function roleOf(
   return isWitness ? 'witness' : 'voter';
 }
 
+/** Beside the voter of its region a further node has no vote: that is as it should be. */
+function isBesideVoter({ region }: OutlookMember, members: readonly OutlookMember[]): boolean {
+  return members.some((member) => member.region === region && member.role !== 'learner');
+}
+
+function standInsOf(members: readonly OutlookMember[]): readonly Finding[] {
+  return members.flatMap(({ id: absent, region, role, isPresent }): readonly Finding[] => {
+    if (role === 'learner' || isPresent) return [];
+    const ofRegion = members.filter((member) => member.region === region);
+    if (ofRegion.some((member) => member.role !== 'learner' && member.isPresent)) return [];
+    const ready = ofRegion.find((member) => member.role === 'learner' && isCounted(member));
+    if (ready === undefined) return [];
+    return [{ code: 'stand-in', region, absent, peer: ready.peer, id: ready.id }];
+  });
+}
+
 function findingsOf(
   { voters, votersOutgoing }: OutlookConf,
   reports: ReadonlyMap<NodeId, MemberReport>,
@@ -146,19 +177,22 @@ function findingsOf(
   const findings: Finding[] = [];
   if (!canVote) {
     const absent = members.filter((member) => member.role !== 'learner' && !isCounted(member));
-    findings.push({ code: 'no-quorum', absent: absent.map(({ region }) => region) });
+    findings.push({ code: 'no-quorum', absent: absent.map(({ peer }) => peer) });
   } else if (!isUp) findings.push({ code: 'no-leader' });
   for (const { region, canBeLost } of regions) {
     if (isUp && !canBeLost) findings.push({ code: 'region-needed', region });
   }
   for (const member of members) {
-    const { id, region, lag } = member;
+    const { id, peer: region, lag } = member;
     const isWell = reports.get(id)?.isDiskWell;
     if (isWell === false) findings.push({ code: 'disk', region });
     else if (!member.isPresent) findings.push({ code: 'absent', region, id });
     else if (!isCounted(member)) findings.push({ code: 'behind', region, entries: lag ?? 0 });
-    else if (member.role === 'learner') findings.push({ code: 'learner', region, id });
+    else if (member.role === 'learner' && !isBesideVoter(member, members)) {
+      findings.push({ code: 'learner', region, id });
+    }
   }
+  findings.push(...standInsOf(members));
   const { length } = voters;
   if (votersOutgoing.length > 0) findings.push({ code: 'changing' });
   else if (length < 3) findings.push({ code: 'few-voters', voters: length });

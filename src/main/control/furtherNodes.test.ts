@@ -1,0 +1,131 @@
+import { deepEqual, equal, ok } from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { after, test } from 'node:test';
+
+import { nameOf } from '../../raft/membership.ts';
+import { putPeer } from '../../replica/control/peers.ts';
+import { endWorlds, fail, has, put, until, World } from './sideTestkit.ts';
+import type { ControlSide } from './side.ts';
+
+after(endWorlds);
+
+const FIRST = ['ap', 'eu', 'us'] as const;
+const FURTHER = 'eu/eu-2';
+
+/** The members as one node knows them: `ID NAME`, voters with a star. */
+function members(side: ControlSide): readonly string[] {
+  const conf = side.group?.status().conf;
+  return (conf?.members ?? []).map((member) => {
+    const star = conf?.voters.includes(member.id) === true ? '*' : '';
+    return `${member.id} ${nameOf(member)}${star}`;
+  });
+}
+
+async function settles(world: World, name: string, expected: readonly string[]): Promise<void> {
+  const told = (): string => members(world.side(name)).join(', ');
+  await until(() => told() === expected.join(', '), `${expected.join(', ')} at ${name}`).catch(() =>
+    equal(told(), expected.join(', ')),
+  );
+}
+
+async function withFurther(name: string, takeOverMs?: number): Promise<World> {
+  const world = new World(name, [...FIRST, FURTHER], takeOverMs);
+  await world.startAll();
+  await settles(world, FURTHER, ['1 ap*', '2 eu*', '3 us*', '4 eu/eu-2']);
+  return world;
+}
+
+test('a further node joins as a learner, has what all have, and changes it as the others do', async () => {
+  const world = await withFurther('further');
+  ok((await put(world.side('us'), 'there')).ok);
+  await until(() => has(world.side(FURTHER), 'there'), 'it is here');
+  ok((await put(world.side(FURTHER), 'here')).ok);
+  await until(() => has(world.side('ap'), 'here'), 'it is there');
+  await world.stopAll();
+});
+
+test('a further node that lost its disk comes back whole under a new number, without a vote', async () => {
+  const world = await withFurther('furtherLost');
+  ok((await put(world.side('eu'), 'kept')).ok);
+  await world.stop(FURTHER);
+  await rm(world.folder(FURTHER), { recursive: true });
+  await world.start(FURTHER);
+  await until(() => has(world.side(FURTHER), 'kept'), 'the new disk is filled');
+  await settles(world, 'ap', ['1 ap*', '2 eu*', '3 us*', '5 eu/eu-2']);
+  await world.stopAll();
+});
+
+test('M4: the vote of a region goes to its other node in one step, also that of the leader', async () => {
+  const world = await withFurther('replace');
+  const eu = world.side('eu');
+  const moved = await eu.operate({ kind: 'transfer', id: 2 });
+  ok(moved.isDone || world.leader() === 'eu', JSON.stringify(moved));
+  const refused = await world.side('us').operate({ kind: 'promote', id: 4 });
+  equal(refused.error?.code, 'region-votes');
+  const replaced = await world.side('us').operate({ kind: 'promote', id: 4, replace: true });
+  ok(replaced.isDone, JSON.stringify(replaced));
+  await settles(world, 'ap', ['1 ap*', '2 eu', '3 us*', '4 eu/eu-2*']);
+  await until(() => world.leader() !== null && world.leader() !== 'eu', 'another leader');
+  ok((await put(eu, 'after')).ok);
+  await until(() => has(world.side(FURTHER), 'after'), 'the new voter has it');
+  await world.stopAll();
+});
+
+test('M5: a silent voter is replaced by the other node of its region; back again it learns', async () => {
+  const world = await withFurther('takeOver', 1_000);
+  await world.side('us').operate({ kind: 'transfer', id: 3 });
+  await until(() => world.leader() === 'us', 'us leads');
+  await world.stop('eu');
+  await settles(world, 'ap', ['1 ap*', '2 eu', '3 us*', '4 eu/eu-2*']);
+  const what = (): readonly string[] =>
+    world
+      .side('ap')
+      .engine.view.audit(1, 100)
+      .map((record) => record.what);
+  const expected = 'member 4 (eu/eu-2) takes the vote of member 2 (eu), silent for 1 s';
+  await until(() => what().includes(expected), 'the audit record');
+  ok((await put(world.side(FURTHER), 'meanwhile')).ok);
+  await world.start('eu');
+  await until(() => has(world.side('eu'), 'meanwhile'), 'it is whole again');
+  deepEqual(members(world.side('eu')), ['1 ap*', '2 eu', '3 us*', '4 eu/eu-2*']);
+  await world.stopAll();
+});
+
+test('a new region whose file names one node joins through it, and learns where all others are', async () => {
+  const world = new World('newRegion', FIRST);
+  await world.startAll();
+  await world.side('us').operate({ kind: 'transfer', id: 3 });
+  await until(() => world.leader() === 'us', 'us leads');
+  const added = await new Promise<boolean>((resolve) => {
+    const place = { peer: 'sa', host: 'h', port: 1 };
+    const audit = { who: 'test', from: 'here', what: 'add', why: '' };
+    const before = { place: null, modRevision: 0 };
+    const { engine } = world.side('eu');
+    engine.transact(putPeer(place, before, audit), (told) => resolve(told.ok));
+  });
+  ok(added);
+  // It asks one that does not lead, and knows nobody else.
+  await world.start('sa', ['ap']);
+  await settles(world, 'sa', ['1 ap*', '2 eu*', '3 us*', '4 sa']);
+  ok((await put(world.side('sa'), 'from-sa')).ok);
+  await world.stop('sa');
+  // It has been told where the others are: the one of its file need not be there.
+  world.cut.add('ap');
+  await world.start('sa', ['ap']);
+  ok((await put(world.side('sa'), 'again')).ok);
+  await until(() => has(world.side('us'), 'again'), 'the others have it');
+  await world.stopAll();
+});
+
+test('F1: nothing is founded by nodes whose files name different regions', async () => {
+  const world = new World('differ', FIRST);
+  await Promise.all([world.start('ap', ['ap', 'eu']), world.start('eu')]);
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  deepEqual(
+    [...world.sides.values()].map(({ state }) => state.kind),
+    ['seeking', 'seeking'],
+  );
+  const { state } = world.sides.get('ap') ?? fail('it runs');
+  equal('detail' in state ? state.detail : '', 'eu did not take the founding');
+  await world.stopAll();
+});

@@ -1,0 +1,157 @@
+/**
+ * What other nodes, and operators, ask of a member of the group: a number, an operation on the
+ * members, where others are. Only the leader can do the first two; whoever is asked passes them on.
+ */
+
+import type { z } from 'zod';
+
+import { isPeerName } from '../../base/peerName.ts';
+import type { ClientReply, ClientRequest } from '../../base/ports.ts';
+import { nameOf } from '../../raft/membership.ts';
+import type { NodeId } from '../../raft/types.ts';
+import type { GroupMember } from '../../replica/group/types.ts';
+import {
+  admit,
+  operate,
+  operatedSchema,
+  operationSchema,
+  type Operated,
+  type Operation,
+} from './members.ts';
+import type { PeerBook } from './peerBook.ts';
+import {
+  ADMIT_PATH,
+  admitSchema,
+  admittedSchema,
+  answerPeer,
+  isForOther,
+  JOIN_PATH,
+  joinSchema,
+  OPERATE_PATH,
+  parse,
+  PLACES_PATH,
+  type PeerAnswer,
+} from './peerCalls.ts';
+
+export interface MemberDeskOptions {
+  readonly book: PeerBook;
+  /** Null: there is none (yet). */
+  readonly group: () => GroupMember | null;
+  readonly cluster: () => string | null;
+  ask<T>(
+    peer: string,
+    path: string,
+    body: object | null,
+    schema: z.ZodType<T>,
+  ): Promise<PeerAnswer<T> | null>;
+}
+
+export class MemberDesk {
+  readonly #options: MemberDeskOptions;
+
+  constructor(options: MemberDeskOptions) {
+    this.#options = options;
+  }
+
+  /** False: it is for somebody else. `peer` is who asks, proved by its link. */
+  handle(peer: string, request: ClientRequest, reply: ClientReply): boolean {
+    const { path } = request;
+    if (path === JOIN_PATH) {
+      this.#onJoin(peer, request, reply);
+    } else if (path === PLACES_PATH) {
+      const others = this.#options.book.peers.filter((one) => one.peer !== peer);
+      const places = others.map((one) => ({ peer: one.peer, host: one.host, port: one.port }));
+      answerPeer(reply, 200, { places });
+    } else if (path !== ADMIT_PATH && path !== OPERATE_PATH) {
+      return false;
+    } else if (isForOther(request, this.#options.cluster())) {
+      // A member of a cluster before this one still takes us for its leader.
+      answerPeer(reply, 409, { error: 'other-cluster' });
+    } else if (path === ADMIT_PATH) {
+      this.#onAdmit(peer, request, reply);
+    } else {
+      this.#onOperate(request, reply);
+    }
+    return true;
+  }
+
+  /** Carries an operation on the members out, here or at the leader. */
+  async operate(operation: Operation): Promise<Operated> {
+    const group = this.#options.group();
+    if (group === null) return notNow('This node is in no group yet.');
+    const { id, leader } = group.status();
+    if (leader === id) return operate(group, operation);
+    const name = leaderOf(group);
+    if (name === null) return notNow('No leader is known; an election may be under way.');
+    const answer = await this.#askLeader(name, OPERATE_PATH, operation, operatedSchema);
+    return answer?.value ?? notNow(`The leader (${name}) did not answer.`, false);
+  }
+
+  #askLeader<T>(name: string, path: string, body: object, schema: z.ZodType<T>) {
+    const cluster = this.#options.cluster() ?? '';
+    return this.#options.ask(name, `${path}?cluster=${cluster}`, body, schema);
+  }
+
+  /** The same disk gets the same number. */
+  #onJoin(name: string, request: ClientRequest, reply: ClientReply): void {
+    const group = this.#options.group();
+    const asked = parse(request.body, joinSchema);
+    const cluster = this.#options.cluster();
+    if (asked === null) return answerPeer(reply, 400, { error: 'malformed' });
+    if (group === null || cluster === null) return answerPeer(reply, 503, { error: 'no-group' });
+    void this.#admit(group, name, asked).then((id) => {
+      const { members } = group.status().conf;
+      const peers = members.map((member) => ({ id: member.id, region: nameOf(member) }));
+      if (id === null) answerPeer(reply, 503, { error: 'not-now' });
+      else answerPeer(reply, 200, { cluster, id, peers });
+    });
+  }
+
+  async #admit(
+    group: GroupMember,
+    name: string,
+    asked: z.output<typeof joinSchema>,
+  ): Promise<NodeId | null> {
+    const leader = leaderOf(group);
+    if (leader === null || group.status().role === 'leader') return admit(group, name, asked);
+    const answer = await this.#askLeader(leader, ADMIT_PATH, { ...asked, name }, admittedSchema);
+    return answer?.value?.id ?? null;
+  }
+
+  /** A member speaks for a node that may have no link to us yet. */
+  #onAdmit(peer: string, request: ClientRequest, reply: ClientReply): void {
+    const group = this.#options.group();
+    const asked = parse(request.body, admitSchema);
+    if (asked === null || !isPeerName(asked.name)) {
+      return answerPeer(reply, 400, { error: 'malformed' });
+    }
+    const members = group?.status().conf.members ?? [];
+    if (group === null || !members.some((member) => nameOf(member) === peer)) {
+      return answerPeer(reply, 503, { error: 'no-group' });
+    }
+    const { name, ...disk } = asked;
+    void admit(group, name, disk).then((id) => {
+      if (id === null) answerPeer(reply, 503, { error: 'not-now' });
+      else answerPeer(reply, 200, { id });
+    });
+  }
+
+  #onOperate(request: ClientRequest, reply: ClientReply): void {
+    const operation = parse(request.body, operationSchema);
+    const group = this.#options.group();
+    if (operation === null) return answerPeer(reply, 400, { error: 'malformed' });
+    if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
+    void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
+  }
+}
+
+/** Null: none is known. */
+function leaderOf(group: GroupMember): string | null {
+  const { leader, conf } = group.status();
+  const member = conf.members.find(({ id }) => id === leader);
+  return member === undefined ? null : nameOf(member);
+}
+
+function notNow(message: string, definite = true): Operated {
+  return { isDone: false, error: { code: 'unavailable', message, definite } };
+}
