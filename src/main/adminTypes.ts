@@ -142,6 +142,19 @@ const regionSighting = named(
 );
 export type RegionSighting = z.output<typeof regionSighting>;
 
+const regionNode = named(
+  'RegionNode',
+  z.strictObject({
+    name: z.string().describe('its peer name: of the first node that of the region'),
+    state: z.enum(['up', 'draining', 'down']).describe('down: the link to it is'),
+    detail: z.string().describe('why it is down; of the node that answers empty'),
+    rttMs: z.number().nullable().describe('round trip'),
+    heardMs: z.number().nullable().describe('since its last heartbeat'),
+    inFlight: count.nullable(),
+  }),
+);
+export type RegionNode = z.output<typeof regionNode>;
+
 const regionRow = named(
   'Region',
   z.strictObject({
@@ -157,6 +170,12 @@ const regionRow = named(
     targetsHealthy: count.nullable(),
     targetsCount: count.nullable(),
     sightings: z.array(regionSighting).readonly(),
+    nodes: z
+      .array(regionNode)
+      .readonly()
+      .describe(
+        'those that the node which answers knows; from the supervisor: as each knows its own',
+      ),
     desired: z.enum(DESIRED_STATES).describe('what operators want of it'),
     weight: z.int().min(1).describe('others count its cost 100 / weight times'),
     residency: z.string().nullable().describe('label of where its data may be; null: none'),

@@ -11,12 +11,17 @@ import type { AdminServer } from '../io/admin/server.ts';
 import { serveRoutes } from '../io/admin/route.ts';
 import { startAdminServer } from '../io/admin/server.ts';
 import { err, ok } from '../base/result.ts';
-import type { Explanation, List, ModelRow, NodeRow, RegionRow, TargetRow } from './adminTypes.ts';
+import type { Explanation, List, ModelRow, NodeRow, RegionNode } from './adminTypes.ts';
+import type { RegionRow, TargetRow } from './adminTypes.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import { buildProgram } from './cli.ts';
 import { encodeBackup } from '../replica/control/backup.ts';
 import { sha256 } from './control/backupFile.ts';
 import { EXIT } from './exitCodes.ts';
+
+function node(name: string, state: RegionNode['state']): RegionNode {
+  return { name, state, detail: '', rttMs: null, heardMs: null, inFlight: null };
+}
 
 const REGIONS: List<RegionRow> = {
   items: [
@@ -38,6 +43,7 @@ const REGIONS: List<RegionRow> = {
           heardMs: 9000,
         },
       ],
+      nodes: [node('eu-central-1', 'up'), node('eu-central-1/eu-2', 'down')],
       desired: 'drained',
       weight: 50,
       residency: 'eu',
@@ -50,6 +56,7 @@ const REGIONS: List<RegionRow> = {
       targetsHealthy: null,
       targetsCount: null,
       sightings: [],
+      nodes: [],
       desired: 'active',
       weight: 100,
       residency: null,
@@ -228,11 +235,11 @@ test('get regions shows how each is seen, and which did not answer', async () =>
     out,
     [
       'REGION        STATE  DESIRED  WEIGHT  RESIDENCY  API                    ' +
-        'IN FLIGHT  TARGETS  SEEN BY',
+        'IN FLIGHT  TARGETS  NODES  SEEN BY',
       'eu-central-1  up     drained  50      eu         http://127.0.0.1:8102  ' +
-        '3          1/2      us-east-2: up 104 ms; ap-northeast-1: cut (no heartbeat)',
+        '3          1/2      1/2    us-east-2: up 104 ms; ap-northeast-1: cut (no heartbeat)',
       'us-east-2     down   active   100     -          -                      ' +
-        '-          -        -',
+        '-          -        -      -',
       '',
     ].join('\n'),
   );

@@ -167,6 +167,7 @@ export const MESSAGES = {
   'head.models': { en: 'MODELS', zh: '模型' },
   'head.model': { en: 'MODEL', zh: '模型' },
   'head.algorithm': { en: 'ALGORITHM', zh: '算法' },
+  'head.nodes': { en: 'NODES', zh: '节点' },
   'head.fallbacks': { en: 'FALLBACKS', zh: '备用模型' },
   'head.reason': { en: 'REASON', zh: '原因' },
   'head.rank': { en: 'RANK', zh: '次序' },

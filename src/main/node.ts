@@ -474,6 +474,7 @@ class LiveNode implements RunningNode {
       state: () => this.#state,
       children: () => this.#children?.rows() ?? [],
       others: () => this.#peers?.others() ?? [],
+      nodes: () => this.#peers?.nodes() ?? [],
       listen: () => this.#listen,
       workers: () => this.#team?.rows() ?? [],
       config: () => ({

@@ -6,6 +6,7 @@ import { PEER_LIMITS } from '../base/limits.ts';
 import type { Clock, TimerHandle, Timers } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { PeerHub, PeerObserver } from '../io/peer/contract.ts';
+import type { PeerAddress } from '../io/peer/slots.ts';
 import { createPeerHub } from '../io/peer/hub.ts';
 import { decodeDigest, encodeDigest } from '../protocol/peer/digest.ts';
 import { RegionDirectory, type RegionView as KnownRegion } from '../regions/directory.ts';
@@ -35,12 +36,8 @@ export async function openPeers(
   const peers = shell.regions.map(({ peer, address, delayMs }) => ({ peer, ...address, delayMs }));
   const directory = new RegionDirectory({ region: config.region, peers: [] }, clock.nowMs());
   const nodes = new RegionNodes(config.region, directory);
-  nodes.setPeers(
-    peers.map(({ peer }) => peer),
-    clock.nowMs(),
-  );
   const hub = createPeerHub({
-    config: { cluster: shell.cluster, name: config.peer, node: config.node, peers },
+    config: { cluster: shell.cluster, name: config.peer, node: config.node, peers: [] },
     tls: { kind: 'mutual', ca: ca ?? '', cert: cert ?? '', key: key ?? '' },
     clock,
     timers,
@@ -54,6 +51,12 @@ export async function openPeers(
     observer: observerOf(options, nodes, clock),
     isAvoided: (peer) => nodes.isAvoided(peer),
   });
+  const setPeers = (all: readonly PeerAddress[]): void => {
+    hub.setPeers(all);
+    const names = all.map(({ peer }) => peer);
+    nodes.setPeers(names, clock.nowMs());
+  };
+  setPeers(peers);
   const listening = await hub.listen(shell.listen);
   if (!listening.ok) {
     await hub.close(0);
@@ -67,6 +70,7 @@ export async function openPeers(
     others: () => directory.views(clock.nowMs()).map(otherRegion),
     nodes: () => nodes.views(clock.nowMs()),
     known: () => directory.views(clock.nowMs()),
+    setPeers,
     cut: (name) => hub.setCut(name, true),
     heal: () => healAll(hub),
     close: async () => {

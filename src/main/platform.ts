@@ -7,6 +7,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import type { Clock, RequestHandler, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Log } from '../io/observe/log.ts';
+import type { PeerAddress } from '../io/peer/slots.ts';
 import type { NodeConfig } from '../replica/config.ts';
 import type { RegionView as KnownRegion } from '../regions/directory.ts';
 import type { NodeView } from '../regions/nodes.ts';
@@ -82,6 +83,8 @@ export interface PeerSide extends Listening {
   nodes(): readonly NodeView[];
   /** The same as the node's other processes need it. */
   known(): readonly KnownRegion[];
+  /** Links to all of these, and to no others. What their CA did not sign is refused as ever. */
+  setPeers(peers: readonly PeerAddress[]): void;
   /** Cuts the links to a region, or that to a node, as an accident would; false: there is none. */
   cut(name: string): boolean;
   heal(): void;

@@ -13,10 +13,12 @@ import type {
   NodeRow,
   NodeState,
   NodeStatus,
+  RegionNode,
   RegionRow,
   TargetRow,
   WorkerRow,
 } from './adminTypes.ts';
+import type { NodeView } from '../regions/nodes.ts';
 import { isDrained, wishOf } from '../regions/desired.ts';
 import { VERSION } from './version.ts';
 
@@ -41,6 +43,8 @@ export interface NodeSources {
   readonly state: () => NodeState;
   readonly children: () => readonly LlamaChildRow[];
   readonly others: () => readonly OtherRegion[];
+  /** Every other node, those of this region too. */
+  readonly nodes: () => readonly NodeView[];
   readonly listen: () => NodeStatus['listen'];
   readonly workers: () => readonly WorkerRow[];
   readonly config: () => {
@@ -86,13 +90,17 @@ export function nodeRows(sources: NodeSources): List<NodeRow> {
 
 /** `GET /admin/v1/regions`: this one, then the others as they look from here. */
 export function regionRows(sources: NodeSources): List<RegionRow> {
-  const { region: own, wishes } = sources.gateway.serving.config;
+  const { region: own, peer, wishes } = sources.gateway.serving.config;
   const wished = (region: string) => {
     const { desired, weight, residency } = wishOf(wishes, region);
     return { desired, weight, residency };
   };
   const targets = targetRows(sources).items;
   const isDraining = sources.state() === 'draining';
+  const nodes = sources.nodes();
+  const nodesOf = (region: string) => {
+    return nodes.filter((node) => node.region === region).map(regionNode);
+  };
   const self: RegionRow = {
     region: own,
     state: isDraining ? 'draining' : 'healthy',
@@ -101,6 +109,7 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
     targetsHealthy: targets.filter(({ state }) => SERVING_STATES.has(state)).length,
     targetsCount: targets.length,
     sightings: [],
+    nodes: [ownNode(peer, sources), ...nodesOf(own)],
     ...wished(own),
   };
   const others = sources.others().map((other): RegionRow => {
@@ -113,10 +122,26 @@ export function regionRows(sources: NodeSources): List<RegionRow> {
       targetsHealthy: other.targetsHealthy,
       targetsCount: other.targetsCount,
       sightings: [{ by: own, state, reason, phi, rttMs, heardMs }],
+      nodes: nodesOf(other.region),
       ...wished(other.region),
     };
   });
   return { items: [self, ...others], unreachable: [] };
+}
+
+function ownNode(name: string, sources: NodeSources): RegionNode {
+  const state = sources.state() === 'draining' ? 'draining' : 'up';
+  const inFlight = sources.gateway.inFlightAll;
+  return { name, state, detail: '', rttMs: null, heardMs: null, inFlight };
+}
+
+function regionNode({ peer, link, isDraining, rttMs, heardMs, inFlight }: NodeView): RegionNode {
+  if (link.kind === 'down') {
+    const { detail } = link;
+    return { name: peer, state: 'down', detail, rttMs: null, heardMs: null, inFlight: null };
+  }
+  const state = isDraining ? 'draining' : 'up';
+  return { name: peer, state, detail: '', rttMs, heardMs, inFlight };
 }
 
 /** `GET /admin/v1/targets`: each once, in the worst state that it has for any model. */

@@ -19,6 +19,12 @@ interface Listing {
   readonly cells: (row: JsonRow) => readonly Cell[];
 }
 
+/** How many of the nodes are up, of how many; null: none is known. */
+function nodesUp(nodes: readonly JsonRow[]): Cell {
+  const up = nodes.filter((node) => node['state'] !== 'down');
+  return nodes.length === 0 ? null : `${up.length}/${nodes.length}`;
+}
+
 const LISTINGS: Readonly<Record<'regions' | 'nodes' | 'targets' | 'models', Listing>> = {
   regions: {
     about: 'get.regions',
@@ -31,6 +37,7 @@ const LISTINGS: Readonly<Record<'regions' | 'nodes' | 'targets' | 'models', List
       'head.api',
       'head.inFlight',
       'head.targets',
+      'head.nodes',
       'head.seenBy',
     ],
     cells: (row) => [
@@ -44,6 +51,7 @@ const LISTINGS: Readonly<Record<'regions' | 'nodes' | 'targets' | 'models', List
       row['targetsCount'] === null
         ? null
         : `${cell(row, 'targetsHealthy')}/${cell(row, 'targetsCount')}`,
+      nodesUp(rows(row['nodes'])),
       rows(row['sightings']).map(sighting).join('; '),
     ],
   },

@@ -108,6 +108,7 @@ export async function clusterRegions(parts: ClusterParts): Promise<List<RegionRo
       targetsHealthy: own?.targetsHealthy ?? null,
       targetsCount: own?.targetsCount ?? null,
       sightings,
+      nodes: own?.nodes ?? [],
       ...wishIn(answers, name),
     };
   });
