@@ -1,15 +1,18 @@
 /**
- * `npm test`: all tests, each file in a process of its own, with one closing report. One more at a time
- * than there are cores: the long ones wait for processes more than they work.
+ * `npm test`: all tests, each file in a process of its own, with one closing report. Two lanes run
+ * beside each other: files that start processes and wait for them most of the time, as many at once as
+ * there are cores, and files that compute, one for each two cores; so that what one leaves idle the
+ * other uses, and no test of real processes has more than that beside it.
  *
  * With arguments (`npm test -- src/io/http1/*.test.ts`) only those files run.
  */
 
 import { globSync } from 'node:fs';
-import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { ensureChromium } from './chromium.ts';
+import { report, runLane } from './testLanes.ts';
+
+const TEST_MS = 300_000;
 
 const chosen = process.argv.slice(2);
 const files = (chosen.length > 0 ? chosen : ['{src,tools,bench,test}/**/*.test.ts'])
@@ -20,17 +23,12 @@ if (files.length === 0) {
   process.exit(2);
 }
 if (chosen.length === 0) ensureChromium();
-const run = spawnSync(
-  process.execPath,
-  [
-    '--disable-warning=ExperimentalWarning',
-    `--import=${join(import.meta.dirname, 'testWatchdog.ts')}`,
-    '--test',
-    `--test-concurrency=${availableParallelism() + 1}`,
-    '--test-timeout=300000',
-    `--test-reporter=${process.env['BANYAN_TEST_REPORTER'] ?? 'spec'}`,
-    ...files,
-  ],
-  { stdio: 'inherit' },
-);
-process.exitCode = run.status ?? 1;
+const cores = availableParallelism();
+const waiting = files.filter((file) => /^test\/(e2e|conformance)\//.test(file));
+const computing = files.filter((file) => !waiting.includes(file));
+const lanes = [
+  runLane(waiting, cores, TEST_MS),
+  runLane(computing, waiting.length === 0 ? cores : Math.ceil(cores / 2), TEST_MS),
+];
+const isGood = await report(lanes, process.env['BANYAN_TEST_REPORTER'] ?? 'spec');
+process.exitCode = isGood ? 0 : 1;

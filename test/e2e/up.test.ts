@@ -222,16 +222,16 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
   });
 
   it('a second one is refused: by its folder, and by its ports', async () => {
-    const same = ['up', '--base-port', '18400', '--data', data, '--model-file', MODEL_FILE];
+    const same = ['up', '--base-port', '18300', '--data', data, '--model-file', MODEL_FILE];
     const locked = await banyan(same);
     assert.equal(locked.code, 5);
     assert.match(locked.stderr, new RegExp(`pid ${demo.child.pid}`));
     const other = await mkdtemp(join(tmpdir(), 'banyan-up-'));
-    const taken = createServer().listen(18_402, '127.0.0.1');
-    const ports = ['up', '--base-port', '18400', '--data', other, '--model-file', MODEL_FILE];
+    const taken = createServer().listen(18_302, '127.0.0.1');
+    const ports = ['up', '--base-port', '18300', '--data', other, '--model-file', MODEL_FILE];
     const refused = await banyan(ports);
     assert.equal(refused.code, 5);
-    assert.match(refused.stderr, /Port 18402 is taken by .*--base-port/);
+    assert.match(refused.stderr, /Port 18302 is taken by .*--base-port/);
     taken.close();
     await rm(other, { recursive: true, force: true });
   });
