@@ -1,8 +1,8 @@
 /**
  * `npm test`: all tests, each file in a process of its own, with one closing report. Two lanes run
- * beside each other: files that start processes and wait for them most of the time, as many at once as
- * there are cores, and files that compute, one for each two cores; so that what one leaves idle the
- * other uses, and no test of real processes has more than that beside it.
+ * beside each other. Files of real time (processes, sockets) wait most of the time: one more of them at
+ * once than there are cores. Files that compute run in what those leave, at a lower priority, one for
+ * each two cores.
  *
  * With arguments (`npm test -- src/io/http1/*.test.ts`) only those files run.
  */
@@ -13,22 +13,28 @@ import { ensureChromium } from './chromium.ts';
 import { report, runLane } from './testLanes.ts';
 
 const TEST_MS = 300_000;
+const REAL_TIME = /^(?:test\/(?:e2e|conformance)|src\/(?:io|main))\//;
 
 const chosen = process.argv.slice(2);
 const files = (chosen.length > 0 ? chosen : ['{src,tools,bench,test}/**/*.test.ts'])
   .flatMap((pattern) => globSync(pattern))
-  .toSorted();
+  .toSorted()
+  .toReversed(); // The long ones, those of `test/`, come first: no core is idle at the end.
 if (files.length === 0) {
   console.error(`test: no test file matches ${chosen.join(' ')}`);
   process.exit(2);
 }
 if (chosen.length === 0) ensureChromium();
 const cores = availableParallelism();
-const waiting = files.filter((file) => /^test\/(e2e|conformance)\//.test(file));
-const computing = files.filter((file) => !waiting.includes(file));
+const real = files.filter((file) => REAL_TIME.test(file));
+const computing = files.filter((file) => !REAL_TIME.test(file));
 const lanes = [
-  runLane(waiting, cores, TEST_MS),
-  runLane(computing, waiting.length === 0 ? cores : Math.ceil(cores / 2), TEST_MS),
+  runLane(real, { concurrency: cores + 1, limitMs: TEST_MS, imports: ['testWatchdog.ts'] }),
+  runLane(computing, {
+    concurrency: real.length === 0 ? cores : Math.ceil(cores / 2),
+    limitMs: TEST_MS,
+    imports: ['testWatchdog.ts', 'testGentle.ts'],
+  }),
 ];
 const isGood = await report(lanes, process.env['BANYAN_TEST_REPORTER'] ?? 'spec');
 process.exitCode = isGood ? 0 : 1;

@@ -26,7 +26,7 @@ async function toldOf(lanes: readonly TestEvent[][]) {
   return { isGood, events };
 }
 
-test('two lanes are told as one: what is of a file passes, and there is one summary with the sums', async () => {
+test('two lanes are told as one: what is of a file passes, one summary has the sums', async () => {
   const { isGood, events } = await toldOf([lane('a', 3, 0), lane('b', 4, 0)]);
   assert.equal(isGood, true);
   const ofFiles = events.filter(({ data }) => data.file !== undefined);

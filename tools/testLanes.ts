@@ -30,14 +30,24 @@ const COUNTS = [
 /** What each run says about itself at its end. */
 const CLOSING: ReadonlySet<string> = new Set(['test:plan', 'test:diagnostic', 'test:summary']);
 
-/** Runs `files`, at most `concurrency` at once; a test fails after `limitMs`. */
-export function runLane(files: readonly string[], concurrency: number, limitMs: number): Readable {
+export interface LaneOptions {
+  /** How many files at once. */
+  readonly concurrency: number;
+  /** A single test fails after it. */
+  readonly limitMs: number;
+  /** Modules of this folder that each file's process loads first. */
+  readonly imports: readonly string[];
+}
+
+/** Runs `files`, each in a process of its own. */
+export function runLane(files: readonly string[], options: LaneOptions): Readable {
+  const { concurrency, limitMs, imports } = options;
   return run({
     files: files.map((file) => resolve(file)),
     concurrency,
     execArgv: [
       '--disable-warning=ExperimentalWarning',
-      `--import=${join(import.meta.dirname, 'testWatchdog.ts')}`,
+      ...imports.map((name) => `--import=${join(import.meta.dirname, name)}`),
       `--test-timeout=${limitMs}`,
     ],
   });

@@ -126,7 +126,14 @@ export const INSTANCES: readonly ListedInstance[] = [
     isQuick: false,
     name: 'an acceptor is replaced; both hear of it when they do',
     scripts: [['change'], ['read']],
-    roundsMax: 2,
+  },
+  {
+    ...PLAIN,
+    ...REPLACE,
+    isQuick: false,
+    name: 'an acceptor is replaced; the reader does not hear of it',
+    scripts: [['change'], ['read']],
+    deaf: [1],
   },
   {
     ...PLAIN,

@@ -217,47 +217,50 @@ function regionOf(node: number): string {
   return REGIONS[node] ?? assert.fail(`there is a node ${node}`);
 }
 
-describe('our own group, three real logs', () => {
-  for (const [at, each] of ENGINE_CASES.entries()) {
-    it(each.name, { timeout: CASE_MS }, async () => {
-      const world = new RealGroupWorld(`case${at}`);
-      await world.open();
-      try {
-        await each.run(world);
-      } finally {
-        await world.close();
-      }
-    });
-  }
-});
-
-describe('etcd, three real servers', { skip: etcdAbsent() }, () => {
-  let cluster: EtcdCluster;
-  let folder: string;
-
-  before(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'banyan-engines-'));
-    cluster = await startEtcd();
+// The two wait for limits of time most of the while, and share nothing.
+describe('engines of the control state', { concurrency: 2 }, () => {
+  describe('our own group, three real logs', { concurrency: 2 }, () => {
+    for (const [at, each] of ENGINE_CASES.entries()) {
+      it(each.name, { timeout: CASE_MS }, async () => {
+        const world = new RealGroupWorld(`case${at}`);
+        await world.open();
+        try {
+          await each.run(world);
+        } finally {
+          await world.close();
+        }
+      });
+    }
   });
 
-  after(async () => {
-    await cluster.close();
-    await rm(folder, { recursive: true, force: true });
-  });
+  describe('etcd, three real servers', { skip: etcdAbsent() }, () => {
+    let cluster: EtcdCluster;
+    let folder: string;
 
-  for (const [at, each] of ENGINE_CASES.entries()) {
-    it(each.name, { timeout: CASE_MS }, async () => {
-      const world = new RealEtcdWorld(cluster, `case${at}`, join(folder, `case${at}`));
-      await world.open();
-      try {
-        await each.run(world);
-      } catch (cause) {
-        throw new Error(world.notes.join('\n'), { cause });
-      } finally {
-        await world.close();
-        cluster.heal();
-        await cluster.leader();
-      }
+    before(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'banyan-engines-'));
+      cluster = await startEtcd();
     });
-  }
+
+    after(async () => {
+      await cluster.close();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    for (const [at, each] of ENGINE_CASES.entries()) {
+      it(each.name, { timeout: CASE_MS }, async () => {
+        const world = new RealEtcdWorld(cluster, `case${at}`, join(folder, `case${at}`));
+        await world.open();
+        try {
+          await each.run(world);
+        } catch (cause) {
+          throw new Error(world.notes.join('\n'), { cause });
+        } finally {
+          await world.close();
+          cluster.heal();
+          await cluster.leader();
+        }
+      });
+    }
+  });
 });

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 
 import {
   banyan,
@@ -18,7 +18,7 @@ import {
   type Place,
 } from '../support/controlCluster.ts';
 import { startFakeUpstream } from '../support/fakeUpstream.ts';
-import { atEnd, tempDir, TEST_KEY, until } from '../support/node.ts';
+import { atEnd, cleanUp, tempDir, TEST_KEY, until } from '../support/node.ts';
 
 const REGIONS = ['ap-northeast-1', 'eu-central-1', 'us-east-2'] as const;
 const QUICK = { heartbeatMs: 50, electionMs: 500 };
@@ -38,7 +38,14 @@ async function status(place: Place): Promise<{ code: number | null; text: string
   return { code, text: stdout + stderr };
 }
 
+/** Until the verdict of `banyan status` is this one; asked for without a process. */
+function untilVerdict(place: Place, verdict: string, limitMs?: number): Promise<true> {
+  const look = async () => (await place.admin('outlook')).json?.verdict === verdict || null;
+  return until(`${place.region} says ${verdict}`, look, limitMs);
+}
+
 describe('banyan status', () => {
+  after(cleanUp);
   let places: readonly [Place, Place, Place];
 
   before(async () => {
@@ -48,17 +55,16 @@ describe('banyan status', () => {
 
   it('says yes with 0, no with 6, and without a quorum no with 7 and how old that is', async () => {
     const [a, b, c] = places;
-    await until('all are up to date', async () => (await status(a)).code === 0, 20_000);
+    await untilVerdict(a, 'safe', 20_000);
     const all = await status(a);
+    assert.equal(all.code, 0, all.text);
     assert.match(all.text, /^YES: any one region may be lost now/);
     assert.match(all.text, /3 of 3 voters are there and up to date; 2 are needed/);
     await c.end('SIGKILL');
     await untilLed([a, b]);
     // Who leads may have heard it just before it died.
-    const two = await until('it is missed', async () => {
-      const told = await status(b);
-      return told.code === 0 ? null : told;
-    });
+    await untilVerdict(b, 'at-risk');
+    const two = await status(b);
     assert.equal(two.code, 6, two.text);
     assert.match(two.text, /would stop without: ap-northeast-1, eu-central-1/);
     assert.match(two.text, /us-east-2 \(member 3\) does not answer/);
@@ -77,6 +83,7 @@ describe('banyan status', () => {
 });
 
 describe('backups', () => {
+  after(cleanUp);
   it('one that is made under load is restored into three new regions; old members stay out', async () => {
     const old = await threeRegions();
     const [a, , c] = old;
@@ -132,7 +139,7 @@ describe('backups', () => {
     await c.start();
     const later = await makeKey([a], 'later');
     await untilWorks(old, later);
-    await until('all may be lost', async () => (await status(c)).code === 0, 20_000);
+    await untilVerdict(c, 'safe', 20_000);
     const { json } = await a.admin('audit');
     assert.ok(json?.items?.some(({ what }) => what.startsWith('restored from a backup of test-')));
   });
@@ -149,6 +156,7 @@ describe('backups', () => {
 });
 
 describe('a quorum that is lost for good', () => {
+  after(cleanUp);
   it('one region goes on by force, the others join anew; whoever is of the old one is refused', async () => {
     const places = await threeRegions();
     const [a, b, c] = places;
@@ -185,7 +193,7 @@ describe('a quorum that is lost for good', () => {
     await untilWorks([c], after);
     const { json } = await a.admin('audit');
     assert.ok(json?.items?.some(({ what }) => what.startsWith('recovered by force from test-')));
-    await until('all may be lost', async () => (await status(a)).code === 0, 20_000);
+    await untilVerdict(a, 'safe', 20_000);
     const members = (await a.admin('members')).json?.items ?? [];
     assert.deepEqual(members.map(({ id, region }) => `${id} ${region}`).toSorted(), [
       '1 ap-northeast-1',
@@ -196,6 +204,7 @@ describe('a quorum that is lost for good', () => {
 });
 
 describe('a disk that is lost', () => {
+  after(cleanUp);
   it('comes back under a new number, whole, without a person; then any region may be lost', async () => {
     const places = await threeRegions();
     const [a, b, c] = places;
@@ -207,7 +216,7 @@ describe('a disk that is lost', () => {
     await c.start();
     await untilWorks([c], secret);
     await untilWorks([c], meanwhile);
-    await until('all may be lost', async () => (await status(c)).code === 0, 30_000);
+    await untilVerdict(c, 'safe', 30_000);
     const { json } = await c.admin('members');
     assert.deepEqual(
       json?.items?.map(({ id }) => id),

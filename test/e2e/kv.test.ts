@@ -1,27 +1,30 @@
 import { deepEqual, equal, match, notEqual, ok } from 'node:assert/strict';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 
 import { runChaos } from '../chaos/run.ts';
-import { createKvCluster, eventually, KvCluster, type KvMember } from '../support/kvCluster.ts';
+import {
+  createKvCluster,
+  eventually,
+  type KvCluster,
+  type KvClusterOptions,
+  type KvMember,
+} from '../support/kvCluster.ts';
 
-const open: KvCluster[] = [];
-after(async () => {
-  for (const cluster of open) await cluster.close();
-});
-
-async function started(options: Parameters<typeof createKvCluster>[0] = {}): Promise<KvCluster> {
+/** A cluster that lasts as long as the test. */
+async function started(t: TestContext, options: KvClusterOptions = {}): Promise<KvCluster> {
   const cluster = await createKvCluster(options);
-  open.push(cluster);
+  t.after(() => cluster.close());
   const initial = cluster.members.slice(0, 3);
-  for (const member of initial) equal((await member.init()).code, 0, member.output());
+  const made = await Promise.all(initial.map((member) => member.init()));
+  for (const { code, output } of made) equal(code, 0, output);
   await Promise.all(initial.map((member) => member.start()));
   return cluster;
 }
 
-test('three processes replicate over mutual TLS, and a leader killed at once loses nothing', async () => {
-  const cluster = await started();
+test('three processes replicate over mutual TLS, and a leader killed at once loses nothing', async (t) => {
+  const cluster = await started(t);
   const leader = await cluster.leader();
   const put = await leader.ask('PUT', '/v1/kv/a%20key', 'one');
   equal(put?.status, 200);
@@ -37,8 +40,8 @@ test('three processes replicate over mutual TLS, and a leader killed at once los
   await cluster.converged([1, 2, 3]);
 });
 
-test('a call that is sent again runs once, whoever takes it', async () => {
-  const cluster = await started({ hasTls: false });
+test('a call that is sent again runs once, whoever takes it', async (t) => {
+  const cluster = await started(t, { hasTls: false });
   await cluster.leader();
   const opened = await cluster.member(1).ask('POST', '/v1/sessions');
   const { session } = JSON.parse(opened?.text ?? '{}') as { session: number };
@@ -64,8 +67,8 @@ async function damage(member: KvMember): Promise<string> {
   return file;
 }
 
-test('a damaged log stops its member with a clear error; a new number takes its place', async () => {
-  const cluster = await started({ hasTls: false });
+test('a damaged log stops its member with a clear error; a new number takes its place', async (t) => {
+  const cluster = await started(t, { hasTls: false });
   const leader = await cluster.leader();
   const written = Array.from({ length: 60 }, (_, at) => `k${at % 10}`);
   for (const key of written) {
@@ -105,8 +108,8 @@ test('a damaged log stops its member with a clear error; a new number takes its 
   equal((await fourth.ask('GET', '/v1/kv/k3'))?.text, 'x'.repeat(200));
 });
 
-test('folders and files that are not a member’s own are refused, and stay as they are', async () => {
-  const cluster = await started({ hasTls: false, config: { state: 'sqlite' } });
+test('folders and files that are not a member’s own are refused, and stay as they are', async (t) => {
+  const cluster = await started(t, { hasTls: false, config: { state: 'sqlite' } });
   const leader = await cluster.leader();
   equal((await leader.ask('PUT', '/v1/kv/a', 'one'))?.status, 200);
   await cluster.converged([1, 2, 3]);
@@ -133,14 +136,14 @@ test('folders and files that are not a member’s own are refused, and stay as t
   await refusedWith((text) => `${text}}`, /JSON/);
   await writeFile(one.configFile, own);
   await rm(join(one.data, 'state.db'), { force: true });
-  for (const member of cluster.members.slice(0, 3)) await member.start();
+  await Promise.all(cluster.members.slice(0, 3).map((member) => member.start()));
   await cluster.leader();
   await cluster.converged([1, 2, 3]);
   equal((await one.ask('GET', '/v1/kv/a'))?.text, 'one');
 });
 
-test('a damaged database is made again from the log', async () => {
-  const cluster = await started({ hasTls: false, config: { state: 'sqlite' } });
+test('a damaged database is made again from the log', async (t) => {
+  const cluster = await started(t, { hasTls: false, config: { state: 'sqlite' } });
   const leader = await cluster.leader();
   for (let at = 0; at < 50; at += 1) {
     equal((await leader.ask('PUT', `/v1/kv/k${at}`, 'x'.repeat(1_000)))?.status, 200);

@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 
 import { createPrng } from '../../src/base/prng.ts';
 import type { Operation, Outcome } from '../../src/sim/checkers/history.ts';
@@ -17,6 +17,7 @@ import { checkLinearizability, describeRefusal } from '../../src/sim/checkers/li
 import { startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
 import {
   atEnd,
+  cleanUp,
   startNode,
   startRegions,
   TEST_KEY,
@@ -140,6 +141,7 @@ async function chat(
 }
 
 describe('claims over three regions', async () => {
+  after(cleanUp);
   const { nodes, fake } = await startWorld();
 
   test('of claims of one key in all regions at once one wins, and all are told of the same', async () => {
@@ -344,7 +346,8 @@ describe('claims over three regions', async () => {
   });
 });
 
-test('two regions and a witness that keeps registers: either region dies, the other claims on', async () => {
+test('two regions and a witness that keeps registers: either region dies, the other claims on', async (t) => {
+  t.after(cleanUp);
   const fake = await startFakeUpstream('fake');
   atEnd(() => fake.close());
   const specs = REGIONS.map((region) => specOf(region, fake));
@@ -365,7 +368,8 @@ test('two regions and a witness that keeps registers: either region dies, the ot
   }
 });
 
-test('a node of several processes claims the same: what one worker took no other runs', async () => {
+test('a node of several processes claims the same: what one worker took no other runs', async (t) => {
+  t.after(cleanUp);
   const fake = await startFakeUpstream('fake');
   atEnd(() => fake.close());
   const node = await startNode({ ...specOf(REGIONS[0], fake), workers: 2 });
@@ -379,7 +383,8 @@ test('a node of several processes claims the same: what one worker took no other
   );
 });
 
-test('two regions and a witness: either region may die, and the other claims on', async () => {
+test('two regions and a witness: either region may die, and the other claims on', async (t) => {
+  t.after(cleanUp);
   const { nodes } = await startWorld();
   const [node, killed, third] = nodes;
   assert.ok(node !== undefined && killed !== undefined && third !== undefined);
@@ -441,6 +446,7 @@ async function outcomeOf(input: KvInput, node: TestNode): Promise<Outcome<KvOutp
 }
 
 test('under kills, pauses and cut links the history of claims is linearizable', async (t) => {
+  t.after(cleanUp);
   // Short, so that generations change meanwhile; no key is used for as long as that.
   const { nodes } = await startWorld({ claimMs: 12_000 });
   const seed = Number(process.env['CHAOS_SEED'] ?? Date.now() % 100_000);

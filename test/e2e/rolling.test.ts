@@ -10,13 +10,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { it } from 'node:test';
+import { afterEach, it } from 'node:test';
 import { promisify } from 'node:util';
 
 import { controlCluster, startAll, untilLed, type Place } from '../support/controlCluster.ts';
 import { ask } from '../support/client.ts';
 import { startFakeUpstream } from '../support/fakeUpstream.ts';
-import { atEnd, tempDir, until } from '../support/node.ts';
+import { atEnd, cleanUp, tempDir, until } from '../support/node.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 /** The last program whose control state had another format of files and fewer paths. */
@@ -29,6 +29,8 @@ const RTT_MS: Readonly<Record<string, number>> = {
   'ap-northeast-1 us-east-2': 150,
   'eu-central-1 us-east-2': 100,
 };
+
+afterEach(cleanUp);
 
 async function regions(): Promise<readonly Place[]> {
   const fake = await startFakeUpstream();

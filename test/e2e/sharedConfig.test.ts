@@ -52,7 +52,16 @@ interface Config {
   }[];
 }
 
-const config = async () => JSON.parse(await verb('get', 'config', '-o', 'json')) as Config;
+interface Leader {
+  readonly leader: Region | null;
+}
+
+/** What `banyan get config` shows, asked for without a process: this is polled. */
+async function config(): Promise<Config> {
+  const response = await fetch(`${SERVER}/admin/v1/config`);
+  assert.equal(response.status, 200);
+  return (await response.json()) as Config;
+}
 
 const portOf = (region: Region, base: number) => BASE + base + REGIONS.indexOf(region);
 
@@ -128,7 +137,10 @@ describe('shared configuration', { skip }, () => {
     assert.equal(run.code, 0, run.stderr);
     return run.stdout;
   };
-  const leader = async () => (await verb('get', 'leader')).trim() as Region;
+  const leader = async () => {
+    const { leader: led } = (await (await fetch(`${SERVER}/admin/v1/leader`)).json()) as Leader;
+    return led ?? assert.fail('a region leads');
+  };
 
   before(async () => {
     fake = createServer((request, response) => {
@@ -153,7 +165,9 @@ describe('shared configuration', { skip }, () => {
     await until(
       'a leader that is one of us',
       async () => {
-        const led = (await banyan(['get', 'leader'])).stdout.trim();
+        const response = await fetch(`${SERVER}/admin/v1/leader`).catch(() => null);
+        if (response?.ok !== true) return false;
+        const led = ((await response.json()) as Leader).leader;
         return REGIONS.some((region) => region === led);
       },
       90_000,
@@ -279,7 +293,7 @@ describe('shared configuration', { skip }, () => {
     assert.match(ready, /^ok\nshared configuration: roll-out halted: /);
     await verb('config', 'rollback', '--why', 'it does harm');
     await until('it serves again', () => everywhere('second'), 15_000);
-    const { items } = await config();
+    const { items } = JSON.parse(await verb('get', 'config', '-o', 'json')) as Config;
     assert.deepEqual(
       items.map(({ applied }) => applied),
       [2, 2, 2],

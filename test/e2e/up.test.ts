@@ -66,6 +66,13 @@ async function verb(...args: readonly string[]): Promise<Answer> {
   return JSON.parse(run.stdout) as Answer;
 }
 
+/** What `banyan get` shows, asked for without a process: this is polled. */
+async function rows(list: 'nodes' | 'regions' | 'targets'): Promise<readonly Row[]> {
+  const response = await fetch(`${SERVER}/admin/v1/${list}`);
+  assert.equal(response.status, 200);
+  return ((await response.json()) as Answer).items;
+}
+
 interface Up {
   readonly child: ChildProcess;
   readonly output: () => string;
@@ -100,9 +107,8 @@ async function until(
 
 /** Process ids of all nodes and model servers. */
 async function allPids(): Promise<readonly number[]> {
-  const status = await verb('get', 'nodes');
-  const targets = await verb('get', 'targets');
-  return [...status.items, ...targets.items].map((row) => row.pid).filter((pid) => pid !== null);
+  const all = [...(await rows('nodes')), ...(await rows('targets'))];
+  return all.map((row) => row.pid).filter((pid) => pid !== null);
 }
 
 function isAlive(pid: number): boolean {
@@ -115,12 +121,11 @@ function isAlive(pid: number): boolean {
 }
 
 async function stateOf(region: string): Promise<string | undefined> {
-  const { items } = await verb('get', 'regions');
-  return items.find((row) => row.region === region)?.state;
+  return (await rows('regions')).find((row) => row.region === region)?.state;
 }
 
 async function allTargetsRun(): Promise<boolean> {
-  const { items } = await verb('get', 'targets');
+  const items = await rows('targets');
   const run = items.filter((row) => row.process === 'running');
   return items.length === 6 && run.length === 6;
 }
@@ -216,6 +221,7 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
       for (const { rttMs } of row.sightings) assert.ok(rttMs >= 100, `${rttMs} ms`);
     }
     assert.equal((await verb('get', 'nodes')).items.length, 3);
+    assert.equal((await verb('get', 'targets')).items.length, 6);
     assert.equal((await verb('get', 'models')).items.length, 3);
     const told = await verb('route', 'explain', '--model', 'banyan-support');
     assert.match(told.chosen, /^llama-[ab]$/);
@@ -282,7 +288,7 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
 
   it('a killed region stays down, the others answer everything, heal brings it back', async () => {
     await verb('fault', 'kill', 'ap-northeast-1');
-    assert.equal(await stateOf('ap-northeast-1'), 'down');
+    await until('it is down', async () => (await stateOf('ap-northeast-1')) === 'down', 5_000);
     const both = await Promise.all([answers(BASE + 1, LOAD), answers(BASE + 2, LOAD)]);
     assert.deepEqual(both, [LOAD, LOAD]);
     const refused = await banyan(['fault', 'kill', 'ap-northeast-1/llama-a']);
@@ -298,12 +304,11 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
     await verb('fault', 'heal');
     await until('healed', async () => (await stateOf('us-east-2')) === 'up', 20_000);
     await verb('fault', 'pause', 'eu-central-1');
-    assert.equal(await stateOf('eu-central-1'), 'paused');
+    await until('it is paused', async () => (await stateOf('eu-central-1')) === 'paused', 5_000);
     await until(
       'the others see it paused',
       async () => {
-        const { items } = await verb('get', 'regions');
-        const row = items.find((entry) => entry.region === 'eu-central-1');
+        const row = (await rows('regions')).find((entry) => entry.region === 'eu-central-1');
         return row?.sightings.every(({ state }) => state === 'paused') === true;
       },
       20_000,

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 
 import Anthropic from '@anthropic-ai/sdk';
 import OpenAI from 'openai';
@@ -14,6 +14,7 @@ import { answerText, ask, errorOf, type Question, type Reply } from '../support/
 import { DEFAULT_WORDS, startFakeUpstream, type FakeUpstream } from '../support/fakeUpstream.ts';
 import {
   atEnd,
+  cleanUp,
   keyHash,
   startNode,
   startRegions,
@@ -37,6 +38,8 @@ interface WorkerRow {
   readonly restarts: number;
   readonly inFlight: number;
 }
+
+afterEach(cleanUp);
 
 async function fake(name = 'fake'): Promise<FakeUpstream> {
   const started = await startFakeUpstream(name);
