@@ -3,7 +3,9 @@
  * each further one `REGION/NODE`. Neither a region's nor a node's name holds a slash.
  */
 
-import { LABEL } from './names.ts';
+/** A DNS label, or two; exported for the published schemas. */
+export const PEER_NAME =
+  /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)?$/;
 
 /** The name of a node; `node` is null for the first one of its region. */
 export function peerName(region: string, node: string | null): string {
@@ -24,5 +26,5 @@ export function nodeOfPeer(name: string): string | null {
 
 /** Whether both parts are names as operators give them. */
 export function isPeerName(text: string): boolean {
-  return LABEL.test(regionOfPeer(text)) && LABEL.test(nodeOfPeer(text) ?? regionOfPeer(text));
+  return PEER_NAME.test(text);
 }

@@ -11,6 +11,7 @@ import type { RegisterStore } from '../replica/registers/port.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import type { FaultReply, FaultRequest } from './adminTypes.ts';
 import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
+import type { PeersDesk } from './control/peersAdmin.ts';
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import type { ControlBackend } from './control/backend.ts';
 import { configHandlers } from './sharedConfig/configAdmin.ts';
@@ -40,6 +41,7 @@ export interface NodeAdminParts {
     readonly side: ControlBackend;
     readonly shared: SharedConfigNode;
     readonly ops: OpsParts;
+    readonly desk: PeersDesk;
     /** Null: no leases, claims and names here. */
     readonly registers: { readonly registers: RegisterStore } | null;
   } | null;
@@ -75,7 +77,7 @@ export function controlRoutes(
           NO_CONTROL,
         )
       : [
-          ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.side, wallMs)),
+          ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.desk, wallMs)),
           ...serveRoutes(OPS_ROUTES, opsHandlers(control.ops)),
           ...serveRoutes(
             REGION_ROUTES,

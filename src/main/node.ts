@@ -305,7 +305,7 @@ class LiveNode implements RunningNode {
           : {
               cluster: peers.cluster,
               listed: peers.regions,
-              upstream: links.upstream,
+              links,
             },
       clock,
       timers,

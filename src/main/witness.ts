@@ -152,7 +152,7 @@ async function openMember(
     peers: {
       cluster: peers.cluster,
       listed: peers.regions,
-      upstream: links.upstream,
+      links,
     },
     clock,
     timers,

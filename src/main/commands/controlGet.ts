@@ -50,8 +50,16 @@ const ADMIN_KEYS: Listing = {
   fields: ['name', 'role', 'sha256', 'createdAt', 'previousUntil'],
 };
 const MEMBERS: Listing = {
-  header: ['head.id', 'head.region', 'head.role', 'head.heard', 'head.match'],
-  fields: ['id', 'region', 'role', 'isHeard', 'match'],
+  header: [
+    'head.id',
+    'head.region',
+    'head.node',
+    'head.address',
+    'head.role',
+    'head.heard',
+    'head.match',
+  ],
+  fields: ['id', 'region', 'peer', 'address', 'role', 'isHeard', 'match'],
 };
 const AUDIT: Listing = {
   header: ['head.revision', 'head.who', 'head.from', 'head.what', 'head.why'],

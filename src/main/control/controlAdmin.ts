@@ -2,9 +2,11 @@
 
 import { err, ok } from '../../base/result.ts';
 import type { AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
+import { nameOf } from '../../raft/membership.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
 import { API_KEYS } from '../../replica/control/keys.ts';
 import { auditOf, recordOperation } from './audit.ts';
+import { renderAddress } from '../config/address.ts';
 import type { ControlBackend } from './backend.ts';
 import type {
   AdminKeysBody,
@@ -16,6 +18,7 @@ import type {
   MembersBody,
 } from './controlRoutes.ts';
 import type { Operated, Operation } from './members.ts';
+import { addPeer, forgetAfter, forgetPeer, type PeersDesk } from './peersAdmin.ts';
 import { changeSecret, secretRows } from './secretsAdmin.ts';
 
 const AUDIT_ROWS = 200;
@@ -28,37 +31,41 @@ export const NO_CONTROL: AdminRefusal = {
 };
 
 export function controlHandlers(
-  side: ControlBackend,
+  desk: PeersDesk,
   wallMs: () => number,
 ): AdminHandlers<typeof CONTROL_ROUTES> {
+  const { side } = desk;
   const keys = { kind: API_KEYS, verb: 'keys', side, wallMs };
   const adminKeys = { kind: ADMIN_KEYS, verb: 'admin-keys', side, wallMs };
   return {
-    getMembers: async () => ok(await groupView(side)),
-    getLeader: async () => ok(await groupView(side)),
+    getMembers: async () => ok(await groupView(desk)),
+    getLeader: async () => ok(await groupView(desk)),
     getKeys: () => ok({ items: secretRows(keys), unreachable: [] }),
     getAdminKeys: () => ok({ items: secretRows(adminKeys), unreachable: [] }),
     getAudit: () => ok({ items: auditRows(side), unreachable: [] }),
     changeKeys: ({ body, caller }) => changeSecret(keys, keyChange(body), caller),
     changeAdminKeys: ({ body, caller }) => changeSecret(adminKeys, adminKeyChange(body), caller),
-    changeMembers: ({ body, caller }) => changeMembers(side, body, caller),
+    changeMembers: ({ body, caller }) => changeMembers(desk, body, caller),
     moveLeader: ({ body, caller }) => moveLeader(side, body, caller),
   };
 }
 
-async function groupView(side: ControlBackend): Promise<GroupAnswer> {
+async function groupView({ side, book }: PeersDesk): Promise<GroupAnswer> {
   if (side.etcd !== null) return await side.etcd.members();
+  const addressOf = (peer: string): string | null => {
+    const place = book.placeOf(peer);
+    return place === null ? null : renderAddress(place);
+  };
   const status = side.group?.status() ?? null;
   const { state } = side;
-  const region = (id: number): string | null =>
-    status?.conf.members.find((member) => member.id === id)?.region ?? null;
+  const leader = status?.conf.members.find((member) => member.id === status.leader) ?? null;
   return {
     engine: 'raft',
     cluster: side.cluster,
     state: state.kind,
     detail: 'detail' in state ? state.detail : null,
     term: status?.term ?? null,
-    leader: status === null ? null : region(status.leader),
+    leader: leader === null ? null : nameOf(leader),
     revision: side.engine.view.revision,
     items:
       status?.conf.members.map((member) => {
@@ -67,6 +74,8 @@ async function groupView(side: ControlBackend): Promise<GroupAnswer> {
         return {
           id: member.id,
           region: member.region,
+          peer: nameOf(member),
+          address: addressOf(nameOf(member)),
           role: member.id === status.leader ? 'leader' : roleOf(status.conf.voters, member),
           // Only the leader hears from all.
           isHeard: isSelf ? true : (peer?.isActive ?? null),
@@ -114,16 +123,40 @@ function adminKeyChange(body: AdminKeysBody) {
   return { ...asked, own: { role } };
 }
 
-async function changeMembers(side: ControlBackend, request: MembersBody, caller: Caller) {
-  const { action, id, force, dryRun } = request;
-  const what = `${action} member ${id}${force ? ' by force' : ''}`;
+async function changeMembers(desk: PeersDesk, request: MembersBody, caller: Caller) {
+  const { side } = desk;
+  if (request.action === 'add') return addPeer(desk, request, caller);
+  if (request.action === 'forget') return forgetPeer(desk, request, caller);
+  const { action, id, dryRun } = request;
+  const { members } = side.group?.status().conf ?? { members: [] };
+  const member = members.find((one) => one.id === id);
+  const name = member === undefined ? '' : ` (${nameOf(member)})`;
+  const what = `${action} member ${id}${name}${howOf(request)}`;
   if (dryRun && side.etcd === null) return ok({ dryRun, would: what });
-  const operation: Operation =
-    action === 'promote' ? { kind: action, id } : { kind: action, id, force };
-  const refusal = operated(await side.operate(operation));
+  const refusal = operated(await side.operate(operationOf(request)));
   if (refusal !== null) return refusal;
-  recordOperation(side, auditOf(caller, request, what));
+  const audit = auditOf(caller, request, what);
+  const isLast =
+    member !== undefined && !members.some((one) => one.id !== id && nameOf(one) === nameOf(member));
+  const isForgotten =
+    action === 'remove' && isLast ? await forgetAfter(desk, nameOf(member), audit) : false;
+  if (!isForgotten) recordOperation(side, audit);
   return ok({ action, id, done: true as const });
+}
+
+type MemberChangeBody = Exclude<MembersBody, { readonly action: 'add' | 'forget' }>;
+
+function howOf(request: MemberChangeBody): string {
+  if (request.action === 'promote') {
+    return request.replace ? ' in the place of the voter of its region' : '';
+  }
+  return request.force ? ' by force' : '';
+}
+
+function operationOf(request: MemberChangeBody): Operation {
+  const { action, id } = request;
+  if (action !== 'promote') return { kind: action, id, force: request.force };
+  return request.replace ? { kind: action, id, replace: true } : { kind: action, id };
 }
 
 async function moveLeader(side: ControlBackend, request: LeaderBody, caller: Caller) {
@@ -141,7 +174,8 @@ async function moveLeader(side: ControlBackend, request: LeaderBody, caller: Cal
     return ok({ region, done: true as const });
   }
   const conf = side.group?.status().conf;
-  const to = conf?.members.findLast((member) => member.region === region);
+  const ofRegion = conf?.members.filter((one) => one.region === region || nameOf(one) === region);
+  const to = ofRegion?.findLast((one) => conf?.voters.includes(one.id)) ?? ofRegion?.at(-1);
   if (to === undefined) return refused(404, 'unknown_region', `No member is in "${region}".`);
   const what = `leadership goes to ${region}`;
   if (dryRun) return ok({ dryRun, would: what });

@@ -29,13 +29,15 @@ import { secretsInForce } from '../../replica/control/keyStore.ts';
 import type { PeerShell } from '../config/build.ts';
 import type { ControlShell } from '../config/controlShell.ts';
 import { SharedConfigNode, type SharedConfigHost } from '../sharedConfig/sharedNode.ts';
+import type { PeerSide } from '../platform.ts';
 import type { ControlBackend } from './backend.ts';
 import { ClaimClerk } from '../registers/claimClerk.ts';
 import type { RegisterBackend } from '../registers/registerBackend.ts';
 import { RegisterSide } from '../registers/registerSide.ts';
 import { EtcdSide } from './etcdSide.ts';
 import type { OpsParts } from './opsAdmin.ts';
-import { PeerBook, type KnownPeer } from './peerBook.ts';
+import { PeerBook } from './peerBook.ts';
+import type { PeersDesk } from './peersAdmin.ts';
 import { ControlSide } from './side.ts';
 import { Surveyor } from './survey.ts';
 
@@ -63,9 +65,7 @@ export interface ControlNodeOptions {
     readonly cluster: string;
     /** The other nodes, by this one's file. */
     readonly listed: PeerShell['regions'];
-    readonly upstream: Upstream;
-    /** Links to all of these, and to no others. */
-    readonly setPeers?: (peers: readonly KnownPeer[]) => void;
+    readonly links: Pick<PeerSide, 'upstream' | 'setPeers'>;
   } | null;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -83,7 +83,7 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
   const listed = (peers?.listed ?? []).map(({ peer, address, delayMs }) => {
     return { peer, host: address.host, port: address.port, delayMs };
   });
-  const book = new PeerBook(name, listed, (all) => peers?.setPeers?.(all));
+  const book = new PeerBook(name, listed, (all) => peers?.links.setPeers(all));
   if (shell.etcd !== null) {
     const side = await EtcdSide.create({ folder, shell: shell.etcd, clock, timers, log });
     return new ControlNode(options, side, book);
@@ -98,7 +98,7 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
     heartbeatMs: shell.heartbeatMs,
     electionMs: shell.electionMs,
     takeOverMs: CONTROL_LIMITS.takeOverMs,
-    upstream: peers?.upstream ?? NOWHERE,
+    upstream: peers?.links.upstream ?? NOWHERE,
     clock,
     timers,
     log,
@@ -123,7 +123,7 @@ function openRegisters(options: ControlNodeOptions, side: ControlBackend): Regis
     name,
     claimMs,
     control: side,
-    upstream: peers?.upstream ?? NOWHERE,
+    upstream: peers?.links.upstream ?? NOWHERE,
     clock,
     timers,
     log,
@@ -166,7 +166,7 @@ export class ControlNode {
       get otherPeers() {
         return book.names;
       },
-      upstream: peers?.upstream ?? NOWHERE,
+      upstream: peers?.links.upstream ?? NOWHERE,
       clock,
       timers,
       log,
@@ -182,7 +182,7 @@ export class ControlNode {
       side: this.side,
       name,
       book,
-      upstream: peers?.upstream ?? NOWHERE,
+      upstream: peers?.links.upstream ?? NOWHERE,
       clock,
       timers,
     });
@@ -194,6 +194,11 @@ export class ControlNode {
     const { side } = this;
     const engine = side.etcd === null ? 'raft' : 'etcd';
     return { side, surveyor: this.#surveyor, name, engine, clock };
+  }
+
+  /** What operators change members with. */
+  get desk(): PeersDesk {
+    return { side: this.side, book: this.book, name: this.#options.name };
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */

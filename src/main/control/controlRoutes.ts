@@ -6,6 +6,7 @@
 import { z } from 'zod';
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { PEER_NAME } from '../../base/peerName.ts';
 import { named, type AdminRoutes } from '../../io/admin/route.ts';
 import { RAFT_ERRORS } from '../../raft/errors.ts';
 import { listOf } from '../adminTypes.ts';
@@ -50,13 +51,21 @@ const groupAnswer = named(
       state: z.string(),
       detail: z.string().nullable(),
       term: z.int().nullable(),
-      leader: z.string().nullable().describe('its region, or name; null: none is known'),
+      leader: z
+        .string()
+        .nullable()
+        .describe('its node as in items, or its name; null: none is known'),
       revision: z.int().describe('of the control state that this node has'),
       items: z
         .array(
           z.strictObject({
             id: z.union([z.int().min(1), z.string()]).describe("etcd's are hexadecimal"),
             region: z.string().describe("of an etcd cluster: the member's name"),
+            peer: z.string().describe('its node: the region, or REGION/NODE of a further one'),
+            address: z
+              .string()
+              .nullable()
+              .describe('where the node that answers links to it; null: itself, or not known'),
             role: z.enum(['leader', 'voter', 'learner', 'witness']),
             isHeard: z.boolean().nullable().describe('only the leader hears from all'),
             match: z.int().nullable().describe('how far its log is'),
@@ -161,14 +170,36 @@ const adminKeysBody = named(
 );
 export type AdminKeysBody = z.output<typeof adminKeysBody>;
 
+const memberId = z.int().min(1);
+const force = z.boolean().default(false).describe('even where no quorum would be heard');
+const peer = z
+  .string()
+  .regex(PEER_NAME, 'must be REGION, or REGION/NODE: lower-case letters, digits, inner hyphens')
+  .describe('a region, for its first node, or REGION/NODE');
 const membersBody = named(
   'ChangeMembers',
-  z.strictObject({
-    action: z.enum(['remove', 'promote', 'demote']),
-    id: z.int().min(1),
-    force: z.boolean().default(false).describe('even where no quorum would be heard'),
-    ...askedOfChange,
-  }),
+  z.discriminatedUnion('action', [
+    z.strictObject({ action: z.literal('remove'), id: memberId, force, ...askedOfChange }),
+    z.strictObject({ action: z.literal('demote'), id: memberId, force, ...askedOfChange }),
+    z.strictObject({
+      action: z.literal('promote'),
+      id: memberId,
+      force,
+      replace: z
+        .boolean()
+        .default(false)
+        .describe('the node that votes for the region loses its vote in the same step'),
+      ...askedOfChange,
+    }),
+    z.strictObject({
+      action: z.literal('add'),
+      peer,
+      address: z.string().max(300).describe('HOST:PORT of its peer listener'),
+      force: z.boolean().default(false).describe('even where it is known with another address'),
+      ...askedOfChange,
+    }),
+    z.strictObject({ action: z.literal('forget'), peer, ...askedOfChange }),
+  ]),
 );
 export type MembersBody = z.output<typeof membersBody>;
 
@@ -182,10 +213,18 @@ const leaderBody = named(
 export type LeaderBody = z.output<typeof leaderBody>;
 
 const memberFields = { action: z.string(), id: z.int(), done: z.literal(true) };
+const peerFields = {
+  action: z.string(),
+  peer: z.string(),
+  address: z.string().optional().describe('of one that was added'),
+  done: z.literal(true),
+  revision: z.int(),
+};
 const membersChanged = named(
   'MembersChanged',
-  z.union([wouldBeDone, z.strictObject(memberFields)]),
+  z.union([wouldBeDone, z.strictObject(memberFields), z.strictObject(peerFields)]),
 );
+export type MembersChanged = z.output<typeof membersChanged>;
 const leaderFields = { region: z.string(), done: z.literal(true) };
 const leaderMoved = named('LeaderMoved', z.union([wouldBeDone, z.strictObject(leaderFields)]));
 
@@ -200,9 +239,20 @@ export const CHANGE_REFUSALS = {
 /** What the group itself refuses; the codes of `src/raft/errors.ts` beside our own. */
 const GROUP_REFUSALS = [
   'would_lose_quorum',
+  'region_votes',
   'kept_by_etcd',
   'etcd_refused',
   ...Object.keys(RAFT_ERRORS).map((code) => code.replaceAll('-', '_')),
+];
+
+/** What is said of where a node is may be refused with. */
+const PEER_REFUSALS = [
+  'peer_exists',
+  'unknown_region',
+  'is_member',
+  'too_many_peers',
+  'newer_format',
+  'changed',
 ];
 
 export const CONTROL_ROUTES = {
@@ -276,10 +326,15 @@ export const CONTROL_ROUTES = {
     method: 'POST',
     path: '/admin/v1/members',
     role: 'admin',
-    summary: 'Takes a member out, gives it a vote or takes the vote from it',
+    summary: 'Says where a node is; takes a member out, gives it a vote or takes it away',
     body: membersBody,
     answer: membersChanged,
-    refusals: { 404: ['no_control'], 409: GROUP_REFUSALS, ...CHANGE_REFUSALS },
+    refusals: {
+      400: ['malformed_address'],
+      404: ['no_control', 'unknown_peer'],
+      409: [...PEER_REFUSALS, ...GROUP_REFUSALS],
+      ...CHANGE_REFUSALS,
+    },
   },
   moveLeader: {
     method: 'POST',

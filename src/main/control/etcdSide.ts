@@ -184,6 +184,8 @@ export class EtcdSide implements ControlBackend, EtcdPart {
       items: members.map(({ id, name, isLeader, isLearner, isHeard, index }) => ({
         id,
         region: name,
+        peer: name,
+        address: null,
         role: isLeader ? 'leader' : isLearner ? 'learner' : 'voter',
         isHeard,
         match: index,

@@ -122,8 +122,35 @@ export const CONTROL_MESSAGES = {
   'lease.name': { en: 'the lease ("get leases" shows it)', zh: '租约名（见 “get leases”）' },
   'lease.wasFree': { en: 'Nobody held it.', zh: '无人持有。' },
   'get.noLeader': { en: 'No leader is known.', zh: '没有已知的领导者。' },
-  'member.about': { en: 'change the members of the control group', zh: '变更控制组的成员' },
-  'member.remove': { en: 'take a member out', zh: '移除成员' },
+  'member.about': {
+    en: 'say where nodes are, and change the members of the control group',
+    zh: '声明节点地址，变更控制组的成员',
+  },
+  'member.add': {
+    en: 'say where a new node is: all others link to it from then on; start it after that',
+    zh: '声明新节点的地址：此后其他节点都会与它建立链路；随后启动该节点',
+  },
+  'member.peer': {
+    en: 'the region, for its first node, or REGION/NODE for a further one',
+    zh: '区域名（该区域的首个节点），或 REGION/NODE（其余节点）',
+  },
+  'member.address': { en: 'of its peer listener', zh: '其对端监听地址' },
+  'member.forceAdd': {
+    en: 'even where it is known with another address, or its region is not',
+    zh: '即使已登记为其他地址，或其区域未知',
+  },
+  'member.remove': {
+    en: 'take a member out, or the address of a node',
+    zh: '移除成员，或节点的地址',
+  },
+  'member.idOrPeer': {
+    en: 'the number of the member ("get members" shows it), or the name of a node that is none',
+    zh: '成员编号（见 “get members”），或尚未成为成员的节点名',
+  },
+  'member.replace': {
+    en: 'in one step with the loss of the vote of the node that votes for its region',
+    zh: '同时取消该区域原投票节点的投票权',
+  },
   'member.promote': { en: 'let a learner vote', zh: '让学习者获得投票权' },
   'member.demote': { en: 'take the vote from a member', zh: '取消成员的投票权' },
   'member.id': {
@@ -140,6 +167,7 @@ export const CONTROL_MESSAGES = {
   },
   'leader.region': { en: 'the region', zh: '区域' },
   'control.done': { en: 'Done.', zh: '已完成。' },
+  'head.address': { en: 'ADDRESS', zh: '地址' },
   'head.name': { en: 'NAME', zh: '名称' },
   'head.id': { en: 'ID', zh: '编号' },
   'head.role': { en: 'ROLE', zh: '角色' },
