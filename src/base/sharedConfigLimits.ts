@@ -13,12 +13,17 @@ export const SHARED_CONFIG_LIMITS = {
   versionsMax: 100,
   historyBytesMax: 8 * MIB,
   regionsMax: CONFIG_LIMITS.regionsMax + 1,
+  /** Nodes in all regions. */
+  nodesMax: 128,
   /** A region bakes for so long before the next one is taken, ms. */
   bakeMs: 60_000,
   bakeMsMax: 24 * 3_600_000,
-  /** Whoever leads asks every region as often while a roll-out is under way, ms. */
+  /** Whoever leads asks every node as often while a roll-out is under way, ms. */
   askMs: 500,
-  /** A region that was not heard for so long is put off; in the middle of its bake it halts, ms. */
+  /**
+   * A node that was not heard for so long is left out while another of its region is, ms; a region
+   * none of whose nodes was is put off, and in the middle of its bake it halts.
+   */
   silentMs: 10_000,
   /** A region that was told of a version has it within, ms; else the roll-out halts. */
   applyMs: 30_000,

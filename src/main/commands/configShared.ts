@@ -176,16 +176,31 @@ async function show(options: ServerOptions & { version?: number; region?: string
         say('head.state'),
         say('head.refused'),
       ],
-      rows(answer['items']).map((row) => [
-        String(row['region']),
-        Number(row['assigned']),
-        typeof row['applied'] === 'number' ? row['applied'] : null,
-        String(row['state']),
-        typeof row['refused'] === 'string' ? row['refused'] : null,
+      rows(answer['items']).flatMap((row) => [
+        [
+          String(row['region']),
+          Number(row['assigned']),
+          typeof row['applied'] === 'number' ? row['applied'] : null,
+          String(row['state']),
+          typeof row['refused'] === 'string' ? row['refused'] : null,
+        ],
+        ...nodeRows(rows(row['nodes'])),
       ]),
     );
     return `${headline(answer)}\n${table}`;
   });
+}
+
+/** The nodes of a region, where it has several. */
+function nodeRows(nodes: readonly JsonRow[]): readonly (readonly (string | number | null)[])[] {
+  if (nodes.length < 2) return [];
+  return nodes.map(({ peer, applied, refused }) => [
+    `  ${String(peer)}`,
+    null,
+    typeof applied === 'number' ? applied : null,
+    null,
+    typeof refused === 'string' ? refused : null,
+  ]);
 }
 
 function headline({ base, newest, rollout }: JsonRow): string {

@@ -15,7 +15,6 @@ import type {
   Upstream,
 } from '../../base/ports.ts';
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
-import { regionOfPeer } from '../../base/peerName.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
 import type { KeyConfig, NodeConfig } from '../../replica/config.ts';
@@ -106,12 +105,6 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
   return new ControlNode(options, side, book);
 }
 
-function otherRegions(region: string, book: PeerBook): readonly string[] {
-  const regions = new Set(book.names.map(regionOfPeer));
-  regions.delete(region);
-  return [...regions];
-}
-
 /** Null: the file asks for none. */
 function openRegisters(options: ControlNodeOptions, side: ControlBackend): RegisterBackend | null {
   const { shell, dataDir, name, peers, clock, timers, log } = options;
@@ -150,19 +143,15 @@ export class ControlNode {
 
   /** Use `openControl`. */
   constructor(options: ControlNodeOptions, side: ControlBackend, book: PeerBook) {
-    const { dataDir, region, name, peers, clock, timers, log, host } = options;
+    const { dataDir, name, peers, clock, timers, log, host } = options;
     this.#options = options;
     this.side = side;
     this.book = book;
     this.shared = new SharedConfigNode({
       backend: this.side,
       dataDir,
-      region,
       name,
       // Nodes come and go while this one runs.
-      get otherRegions() {
-        return otherRegions(region, book);
-      },
       get otherPeers() {
         return book.names;
       },

@@ -65,36 +65,13 @@ export function askPeer<T>(
   body: object | null,
   schema: z.ZodType<T>,
 ): Promise<PeerAnswer<T> | null> {
-  return ask(upstream, timers, `node:${peer}`, path, body, schema);
-}
-
-/** Asks any node of a region. Never rejects. */
-export function askRegion<T>(
-  upstream: Upstream,
-  timers: Timers,
-  region: string,
-  path: string,
-  body: object | null,
-  schema: z.ZodType<T>,
-): Promise<PeerAnswer<T> | null> {
-  return ask(upstream, timers, `region:${region}`, path, body, schema);
-}
-
-function ask<T>(
-  upstream: Upstream,
-  timers: Timers,
-  origin: string,
-  path: string,
-  body: object | null,
-  schema: z.ZodType<T>,
-): Promise<PeerAnswer<T> | null> {
   return new Promise((resolve) => {
     const parts: Uint8Array[] = [];
     let bytes = 0;
     let status = 0;
     const call = upstream.start(
       {
-        origin,
+        origin: `node:${peer}`,
         method: body === null ? 'GET' : 'POST',
         path,
         headers: body === null ? [] : ['content-type', 'application/json'],

@@ -11,7 +11,7 @@ export const CHECK_PATH = '/group/config-check';
 const count = z.int().min(0);
 const counts = z.strictObject({ requests: count, errors: count });
 
-/** How a region fares: `RegionReport`. */
+/** How a node fares: `NodeReport`. */
 export const reportSchema = z.strictObject({
   boot: count,
   applied: count,

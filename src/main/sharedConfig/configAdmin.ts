@@ -1,5 +1,6 @@
 /** The admin API of the shared configuration: the handlers of `configRoutes.ts`. */
 
+import { regionOfPeer } from '../../base/peerName.ts';
 import { err, ok } from '../../base/result.ts';
 import type { AdminAnswer, AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlEngine, ControlFailure } from '../../replica/control/engine.ts';
@@ -13,6 +14,7 @@ import {
   type ConfigHead,
   type StoredHead,
 } from '../../replica/sharedConfig/records.ts';
+import { combined, namesOf, type NodeReport } from '../../replica/sharedConfig/regionReport.ts';
 import { inOrder } from '../../replica/sharedConfig/rollout.ts';
 import { readShared, textFor, unknownRegions } from '../config/shared.ts';
 import { auditOf } from '../control/audit.ts';
@@ -26,7 +28,6 @@ import type {
   VersionRow,
 } from './configRoutes.ts';
 import { problemLines } from './problems.ts';
-import type { Heard } from './runner.ts';
 import type { SharedConfigNode } from './sharedNode.ts';
 
 /** A roll-out's own steps change the head, too: so often a change is tried again. */
@@ -71,8 +72,9 @@ async function view(
   if (version !== null && whole === null) return unknownVersion(version);
   const text = whole === null || region === null ? whole : textFor(whole, region);
   const heard = await Promise.all(
-    shared.regions.map(async (name) => ({ name, report: await shared.lastReport(name) })),
+    shared.peers.map(async (peer) => ({ peer, report: await shared.lastReport(peer) })),
   );
+  const known = heard.flatMap(({ peer, report }) => (report === 'none' ? [] : [{ peer, report }]));
   const { newest, base, rollout } = head;
   return ok({
     newest,
@@ -88,22 +90,39 @@ async function view(
             halted: rollout.halted === '' ? null : rollout.halted,
             startedAt: new Date(rollout.startedMs).toISOString(),
           },
-    items: heard
-      .filter(({ report }) => report !== 'none')
-      .map(({ name, report }) => regionRow(head, name, report)),
+    items: shared.regions.flatMap((name) => {
+      const nodes = known.filter(({ peer }) => regionOfPeer(peer) === name);
+      return nodes.length === 0 ? [] : [regionRow(head, name, nodes)];
+    }),
     text,
-    unreachable: heard.filter(({ report }) => report === null).map(({ name }) => name),
+    unreachable: known.filter(({ report }) => report === null).map(({ peer }) => peer),
   });
 }
 
-function regionRow(head: ConfigHead, region: string, heard: Heard): ConfigRegionRow {
-  const report = heard === 'none' ? null : heard;
+interface KnownNode {
+  readonly peer: string;
+  /** Null: it does not answer. */
+  readonly report: NodeReport | null;
+}
+
+function regionRow(head: ConfigHead, region: string, nodes: readonly KnownNode[]): ConfigRegionRow {
+  const heard = new Map(
+    nodes.flatMap(({ peer, report }) => (report === null ? [] : [[peer, report] as const])),
+  );
+  const report = heard.size === 0 ? null : combined(heard);
+  const refused = report?.refused ?? null;
+  const who = refused === null ? '' : namesOf([refused.peer], nodes.length === 1, '');
   return {
     region,
     assigned: assignedTo(head, region),
     applied: report?.applied ?? null,
     state: stateOf(head, region),
-    refused: report?.refused?.why ?? null,
+    refused: refused === null ? null : `${who === '' ? '' : `${who}: `}${refused.why}`,
+    nodes: nodes.map((node) => ({
+      peer: node.peer,
+      applied: node.report?.applied ?? null,
+      refused: node.report?.refused?.why ?? null,
+    })),
   };
 }
 
@@ -264,7 +283,7 @@ interface CheckedText {
   readonly unchecked: readonly string[];
 }
 
-/** Every region has to take it. `isNew`: a region that it names has to be there. */
+/** Every node has to take it. `isNew`: a region that it names has to be there. */
 async function check(
   { shared }: ConfigAdminParts,
   text: string,
@@ -280,9 +299,7 @@ async function check(
   if (unknown.length > 0) {
     return invalid(problemLines(new Map([['', unknown]]), label, 'error'));
   }
-  const unchecked = [...checked].flatMap(([region, problems]) =>
-    problems === null ? [region] : [],
-  );
+  const unchecked = [...checked].flatMap(([peer, problems]) => (problems === null ? [peer] : []));
   const warnings = problemLines(checked, label, 'warning');
   const { bakeMs, order } = read.value;
   return ok({ bakeMs, order, warnings, unchecked });

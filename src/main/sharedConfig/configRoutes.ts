@@ -13,11 +13,22 @@ const version = z.int().min(1);
 const regionRow = z.strictObject({
   region: z.string(),
   assigned: count.describe('the version that it is to have; 0: none'),
-  applied: count.nullable().describe('the version in force there; null: it does not answer'),
+  applied: count
+    .nullable()
+    .describe('the version in force there, of its nodes the oldest; null: none of them answers'),
   state: z
     .enum(['base', 'applying', 'baking', 'done', 'halted'])
     .describe('base: no roll-out has reached it'),
   refused: z.string().nullable().describe('why its version does not work there'),
+  nodes: z
+    .array(
+      z.strictObject({
+        peer: z.string().describe('its peer name: the region, for a further node REGION/NODE'),
+        applied: count.nullable().describe('null: it does not answer'),
+        refused: z.string().nullable(),
+      }),
+    )
+    .readonly(),
 });
 export type ConfigRegionRow = z.output<typeof regionRow>;
 
@@ -42,7 +53,7 @@ const configAnswer = named(
         .string()
         .nullable()
         .describe('of the version or region that was asked for; null: none was'),
-      unreachable: z.array(z.string()).readonly(),
+      unreachable: z.array(z.string()).readonly().describe('nodes that give no answer'),
     })
     .describe('The configuration that all regions share, and where it counts.'),
 );
@@ -99,7 +110,10 @@ const configChanged = named(
       version: count.describe('the version that goes out, or counts again'),
       bakeMs: count.nullable().describe('in each region; null: it went to all at once'),
       warnings: z.array(z.string()).readonly(),
-      unchecked: z.array(z.string()).readonly().describe('regions that could not be asked'),
+      unchecked: z
+        .array(z.string())
+        .readonly()
+        .describe('nodes that could not be asked, by peer name'),
       revision: z.int(),
     }),
   ]),

@@ -1,4 +1,4 @@
-/** What regions say of one text, as lines for people: what all say once, else with who says it. */
+/** What nodes say of one text, as lines for people: what all say once, else with who says it. */
 
 import { CONFIG_LIMITS } from '../../base/limits.ts';
 import type { ConfigProblem } from '../config/document.ts';
@@ -12,13 +12,13 @@ export function problemLines(
   severity: ConfigProblem['severity'],
 ): readonly string[] {
   const found = new Map<string, { readonly problem: ConfigProblem; readonly by: string[] }>();
-  for (const [region, problems] of checked) {
+  for (const [peer, problems] of checked) {
     for (const problem of problems ?? []) {
       if (problem.severity !== severity) continue;
       const line = renderProblems(label, [problem]).trimEnd();
       const known = found.get(line) ?? { problem, by: [] };
       found.set(line, known);
-      if (!known.by.includes(region)) known.by.push(region);
+      if (!known.by.includes(peer)) known.by.push(peer);
     }
   }
   const asked = [...checked.values()].filter((problems) => problems !== null).length;

@@ -7,7 +7,7 @@ import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import { VirtualTime } from '../../base/virtualTime.ts';
 import { createLog } from '../../io/observe/log.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
-import { tellReport, readReport } from '../../replica/sharedConfig/reports.ts';
+import { readReport, reportingPeers, tellReport } from '../../replica/sharedConfig/reports.ts';
 import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
 import { RolloutRunner, type Heard, type RunnerOptions } from './runner.ts';
 import { StateReports } from './stateReports.ts';
@@ -30,8 +30,8 @@ function engineOf(world: RolloutWorld): ControlEngine {
 
 function runnerOf(world: RolloutWorld, time: VirtualTime, more: Partial<RunnerOptions> = {}) {
   return new RolloutRunner({
-    region: EU,
-    regions: () => [...world.regions.keys()],
+    name: EU,
+    peers: () => [...world.nodes.keys()],
     engine: engineOf(world),
     clock: time,
     timers: time,
@@ -39,7 +39,7 @@ function runnerOf(world: RolloutWorld, time: VirtualTime, more: Partial<RunnerOp
     leads: () => 'alone',
     ask: (region) => {
       world.settle();
-      return Promise.resolve(world.silent.has(region) ? null : { ...world.region(region) });
+      return Promise.resolve(world.silent.has(region) ? null : { ...world.node(region) });
     },
     ...more,
   });
@@ -101,13 +101,31 @@ test('a region is silent from the time on that it was heard last, by this leader
   runner.stop();
 });
 
+test('both nodes of a region are asked, and one that dies is waited for up to its limit', async () => {
+  const two = `${AP}/two`;
+  const world = new RolloutWorld(AP, two, EU);
+  const time = new VirtualTime();
+  world.push('a');
+  const runner = runnerOf(world, time);
+  runner.wake();
+  await pass(time, askMs * 2);
+  equal(world.head.rollout?.stage?.region, AP);
+  deepEqual([world.node(AP).applied, world.node(two).applied], [1, 1]);
+  world.silent.set(two, 0);
+  await pass(time, silentMs - askMs * 2);
+  equal(world.head.rollout?.stage?.region, AP, 'it is waited for');
+  await pass(time, 10_000);
+  equal(world.head.base, 1);
+  runner.stop();
+});
+
 test('a region without a configuration (a witness) is not waited for', async () => {
   const world = new RolloutWorld(AP, EU);
   const time = new VirtualTime();
   world.push('a');
   const ask = (region: string): Promise<Heard> => {
     world.settle();
-    return Promise.resolve(region === AP ? 'none' : { ...world.region(region) });
+    return Promise.resolve(region === AP ? 'none' : { ...world.node(region) });
   };
   const runner = runnerOf(world, time, { ask });
   runner.wake();
@@ -121,11 +139,11 @@ test('what a region said before another one drove on is not held against it', as
   const time = new VirtualTime();
   world.push('a');
   equal(world.step(), `goes to ${AP}`);
-  const before = { ...world.region(AP), applied: 0 };
+  const before = { ...world.node(AP), applied: 0 };
   const ask = (region: string): Promise<Heard> => {
     // Meanwhile another node sees that the region has the version.
     if (world.head.rollout?.stage?.bake === null) match(world.step() ?? '', /^bakes in/);
-    return Promise.resolve(region === AP ? before : { ...world.region(region) });
+    return Promise.resolve(region === AP ? before : { ...world.node(region) });
   };
   const runner = runnerOf(world, time, { leads: () => 'maybe', ask });
   runner.wake();
@@ -139,11 +157,11 @@ test('a region counts as heard while it tells anew, not for what it told once (S
   const world = new RolloutWorld(AP, EU);
   const time = new VirtualTime();
   const engine = engineOf(world);
-  const report = () => Promise.resolve({ ...world.region(AP) });
-  const reports = new StateReports({ region: AP, engine, clock: time, timers: time, report });
-  world.run(tellReport(EU, world.region(EU), AUDIT));
+  const report = () => Promise.resolve({ ...world.node(AP) });
+  const reports = new StateReports({ name: AP, engine, clock: time, timers: time, report });
+  world.run(tellReport(EU, world.node(EU), AUDIT));
   equal(reports.heard(EU), null, 'that may be long ago');
-  world.run(tellReport(EU, world.region(EU), AUDIT));
+  world.run(tellReport(EU, world.node(EU), AUDIT));
   equal(reports.heard(EU)?.boot, 1);
   time.advance(silentMs / 2);
   equal(reports.heard(EU), null);
@@ -151,12 +169,28 @@ test('a region counts as heard while it tells anew, not for what it told once (S
   await settled();
 });
 
+test('nodes of one region tell under their own names', async () => {
+  const two = `${EU}/two`;
+  const world = new RolloutWorld(EU, two);
+  const time = new VirtualTime();
+  const engine = engineOf(world);
+  for (const name of [EU, two]) {
+    const report = () => Promise.resolve({ ...world.node(name), boot: name.length });
+    const reports = new StateReports({ name, engine, clock: time, timers: time, report });
+    reports.wake();
+    await settled();
+    reports.stop();
+  }
+  deepEqual(reportingPeers(world.machine), [EU, two]);
+  equal(readReport(world.machine, two)?.report.boot, two.length);
+});
+
 test('a region tells once that it is there, and during a roll-out every few seconds (SR1)', async () => {
   const world = new RolloutWorld(EU);
   const time = new VirtualTime();
   const engine = engineOf(world);
-  const report = () => Promise.resolve({ ...world.region(EU) });
-  const reports = new StateReports({ region: EU, engine, clock: time, timers: time, report });
+  const report = () => Promise.resolve({ ...world.node(EU) });
+  const reports = new StateReports({ name: EU, engine, clock: time, timers: time, report });
   const told = () => world.machine.get(`config/regions/${EU}`)?.version ?? 0;
   for (let count = 0; count < 5; count += 1) {
     reports.wake();
@@ -172,7 +206,7 @@ test('a region tells once that it is there, and during a roll-out every few seco
   world.settle();
   await pass(time, askMs);
   equal(readReport(world.machine, EU)?.report.applied, 0, 'no stage has come to it');
-  world.region(EU).out = ['t'];
+  world.node(EU).out = ['t'];
   await pass(time, askMs);
   deepEqual(readReport(world.machine, EU)?.report.out, ['t'], 'what matters is told at once');
   reports.stop();

@@ -1,37 +1,40 @@
 /**
- * Drives a roll-out while this node leads: asks the regions how they fare, lets the core decide, and
+ * Drives a roll-out while this node leads: asks all nodes how they fare, lets the core decide, and
  * sends what it decides. Two that run at once do no harm: their steps are compared with the head.
  */
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { ControlEngine, ControlOutcome } from '../../replica/control/engine.ts';
 import type { AuditInput } from '../../replica/control/types.ts';
 import { changeHead, outcomeOf } from '../../replica/sharedConfig/changes.ts';
-import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
 import { readHead } from '../../replica/sharedConfig/records.ts';
-import { nextStep, type RegionSeen } from '../../replica/sharedConfig/rollout.ts';
+import type { NodeReport, NodeSeen, SeenNodes } from '../../replica/sharedConfig/regionReport.ts';
+import { nextStep } from '../../replica/sharedConfig/rollout.ts';
 
-/** What a region said; `none`: it has no configuration to speak of (a witness). */
-export type Heard = RegionReport | 'none' | null;
+/** What a node said; `none`: it has no configuration to speak of (a witness). */
+export type Heard = NodeReport | 'none' | null;
 
 export interface RunnerOptions {
-  readonly region: string;
-  readonly regions: () => readonly string[];
+  /** This node's own peer name. */
+  readonly name: string;
+  /** All nodes that are known, this one too, by peer name. */
+  readonly peers: () => readonly string[];
   readonly engine: ControlEngine;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
   /** `alone`: by the group's word; `maybe`: whoever keeps the state names nobody. */
   readonly leads: () => 'no' | 'alone' | 'maybe';
-  readonly ask: (region: string) => Promise<Heard>;
+  readonly ask: (peer: string) => Promise<Heard>;
 }
 
 export class RolloutRunner {
   readonly #options: RunnerOptions;
-  /** When each region was heard last, or this node began to listen. */
+  /** When each node was heard last, or this node began to listen. */
   readonly #heardMs = new Map<string, number>();
   #timer: TimerHandle | null = null;
   #isBusy = false;
@@ -68,16 +71,17 @@ export class RolloutRunner {
   }
 
   async #step(isAlone: boolean): Promise<void> {
-    const { engine, region, clock, log } = this.#options;
-    // Read before the regions are asked: a region that is older than the head seems to have lost
+    const { engine, name, clock, log } = this.#options;
+    // Read before the nodes are asked: one that is older than the head seems to have lost
     // what it has. A head that has moved on meanwhile fails the comparison.
     const stored = readHead(engine.view);
     if (stored === null) return;
     const seen = await this.#look();
     if (this.#isStopped) return;
-    const step = nextStep(stored.head, seen, isAlone ? region : null, Math.round(clock.wallMs()));
+    const last = isAlone ? regionOfPeer(name) : null;
+    const step = nextStep(stored.head, seen, last, Math.round(clock.wallMs()));
     if (step === null) return;
-    const audit: AuditInput = { who: 'banyan', from: region, what: step.what, why: '' };
+    const audit: AuditInput = { who: 'banyan', from: name, what: step.what, why: '' };
     const { rollout } = stored.head;
     const more = step.isOver ? outcomeOf(engine.view, rollout, 'everywhere') : [];
     const outcome = await new Promise<ControlOutcome>((resolve) => {
@@ -86,17 +90,17 @@ export class RolloutRunner {
     if (outcome.ok && outcome.value.isSuccess) log.info('config-rollout', { step: step.what });
   }
 
-  async #look(): Promise<ReadonlyMap<string, RegionSeen>> {
-    const { regions, ask, clock } = this.#options;
-    const seen = new Map<string, RegionSeen>();
+  async #look(): Promise<SeenNodes> {
+    const { peers, ask, clock } = this.#options;
+    const seen = new Map<string, NodeSeen>();
     await Promise.all(
-      regions().map(async (region) => {
-        const report = await ask(region);
+      peers().map(async (peer) => {
+        const report = await ask(peer);
         const nowMs = clock.nowMs();
         if (report === 'none') return;
-        if (report !== null || !this.#heardMs.has(region)) this.#heardMs.set(region, nowMs);
-        const silentMs = nowMs - (this.#heardMs.get(region) ?? nowMs);
-        seen.set(region, { report, silentMs });
+        if (report !== null || !this.#heardMs.has(peer)) this.#heardMs.set(peer, nowMs);
+        const silentMs = nowMs - (this.#heardMs.get(peer) ?? nowMs);
+        seen.set(peer, { report, silentMs });
       }),
     );
     return seen;

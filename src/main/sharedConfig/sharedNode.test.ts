@@ -38,9 +38,7 @@ function nodeOf(world: RolloutWorld, cluster = 'c1') {
   const node = new SharedConfigNode({
     backend,
     dataDir: folder,
-    region: HERE,
     name: HERE,
-    otherRegions: [],
     otherPeers: [],
     upstream: { start: () => ({ cancel: () => {} }) as never },
     clock: createClock(),

@@ -8,6 +8,7 @@
 
 import { randomBytes } from 'node:crypto';
 
+import { regionOfPeer } from '../../base/peerName.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type {
   ClientEvents,
@@ -20,13 +21,13 @@ import type {
 } from '../../base/ports.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { GaugeValues } from '../../io/observe/metrics.ts';
-import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
 import { assignedTo, readHead, readText } from '../../replica/sharedConfig/records.ts';
 import type { Counts } from '../../replica/sharedConfig/records.ts';
-import { readReport, reportingRegions } from '../../replica/sharedConfig/reports.ts';
+import type { NodeReport } from '../../replica/sharedConfig/regionReport.ts';
+import { readReport, reportingPeers } from '../../replica/sharedConfig/reports.ts';
 import type { ConfigProblem } from '../config/document.ts';
 import type { ControlBackend } from '../control/backend.ts';
-import { answerPeer, askRegion, parse } from '../control/peerCalls.ts';
+import { answerPeer, askPeer, parse } from '../control/peerCalls.ts';
 import {
   CHECK_PATH,
   checkSchema,
@@ -57,10 +58,9 @@ export interface SharedConfigHost {
 export interface SharedConfigOptions {
   readonly backend: ControlBackend;
   readonly dataDir: string;
-  readonly region: string;
   /** This node's own peer name. */
   readonly name: string;
-  readonly otherRegions: readonly string[];
+  /** Of the other nodes that there are links to; they come and go. */
   readonly otherPeers: readonly string[];
   readonly upstream: Upstream;
   readonly clock: Clock;
@@ -69,7 +69,7 @@ export interface SharedConfigOptions {
   readonly host: SharedConfigHost;
 }
 
-/** What every region says of a text: problems by region; null: it could not be asked. */
+/** What every node says of a text: problems by peer name; null: it could not be asked. */
 export type Checked = ReadonlyMap<string, readonly ConfigProblem[] | null>;
 
 export class SharedConfigNode {
@@ -77,10 +77,10 @@ export class SharedConfigNode {
   readonly #boot = randomBytes(6).readUIntBE(0, 6);
   readonly #window = new ErrorWindow();
   readonly #runner: RolloutRunner;
-  /** Null: regions are asked over their links. */
+  /** Null: nodes are asked over their links. */
   readonly #state: StateReports | null;
   #applied: LastApplied | null = null;
-  #refused: RegionReport['refused'] = null;
+  #refused: NodeReport['refused'] = null;
   /** A head that is older than what the disk has of the same cluster: the state here is behind. */
   #oldRevision = -1;
   #working: Promise<void> = Promise.resolve();
@@ -90,33 +90,38 @@ export class SharedConfigNode {
 
   constructor(options: SharedConfigOptions) {
     this.#options = options;
-    const { region, otherRegions, backend, clock, timers, log } = options;
+    const { name, otherPeers, backend, clock, timers, log } = options;
     this.#runner = new RolloutRunner({
-      region,
-      regions: () => this.regions,
+      name,
+      peers: () => this.peers,
       engine: backend.engine,
       clock,
       timers,
       log,
       leads: () => this.#leads(),
-      // What this region told, too: others that drive at the same time know no more.
-      ask: (other) =>
-        this.#state === null ? this.askReport(other) : Promise.resolve(this.#state.heard(other)),
+      // What this node told, too: others that drive at the same time know no more.
+      ask: (peer) =>
+        this.#state === null ? this.askReport(peer) : Promise.resolve(this.#state.heard(peer)),
     });
     // With links everything is asked over those; with a group of our own there are links.
     const { engine } = backend;
     const report = () => this.#report();
     this.#state =
-      otherRegions.length > 0 || backend.etcd === null
+      otherPeers.length > 0 || backend.etcd === null
         ? null
-        : new StateReports({ region, engine, clock, timers, report });
+        : new StateReports({ name, engine, clock, timers, report });
+  }
+
+  /** All nodes that are known, this one first. */
+  get peers(): readonly string[] {
+    const { name, otherPeers, backend } = this.#options;
+    const told = this.#state === null ? [] : reportingPeers(backend.engine.view);
+    return [...new Set([name, ...otherPeers, ...told])];
   }
 
   /** All regions that are known, this one first. */
   get regions(): readonly string[] {
-    const { region, otherRegions, backend } = this.#options;
-    const told = this.#state === null ? [] : reportingRegions(backend.engine.view);
-    return [...new Set([region, ...otherRegions, ...told])];
+    return [...new Set(this.peers.map((peer) => regionOfPeer(peer)))];
   }
 
   /** The version in force here; 0: none. */
@@ -198,40 +203,32 @@ export class SharedConfigNode {
     return NO_EVENTS;
   }
 
-  /** How a region fares; null: it does not answer. */
-  async askReport(region: string): Promise<Heard> {
-    const { upstream, timers } = this.#options;
-    if (region === this.#options.region) return this.#report();
-    if (this.#state !== null) return this.#state.heard(region);
-    const answer = await askRegion(upstream, timers, region, REPORT_PATH, null, reportSchema);
+  /** How a node fares; null: it does not answer. */
+  async askReport(peer: string): Promise<Heard> {
+    const { name, upstream, timers } = this.#options;
+    if (peer === name) return this.#report();
+    if (this.#state !== null) return this.#state.heard(peer);
+    const answer = await askPeer(upstream, timers, peer, REPORT_PATH, null, reportSchema);
     // Whoever knows no such path (a witness) has no configuration either.
     return answer?.status === 404 ? 'none' : (answer?.value ?? null);
   }
 
-  /** What is known of a region for people: without links what it told last. */
-  async lastReport(region: string): Promise<Heard> {
-    const told =
-      this.#state === null ? null : readReport(this.#options.backend.engine.view, region);
-    return told?.report ?? this.askReport(region);
+  /** What is known of a node for people: without links what it told last. */
+  async lastReport(peer: string): Promise<Heard> {
+    const told = this.#state === null ? null : readReport(this.#options.backend.engine.view, peer);
+    return told?.report ?? this.askReport(peer);
   }
 
-  /** What every region says of a text, with its own file and environment. */
+  /** What every node says of a text, with its own file and environment. */
   async checkEverywhere(text: string): Promise<Checked> {
-    const { region, otherRegions, upstream, timers, host } = this.#options;
+    const { name, otherPeers, upstream, timers, host } = this.#options;
     const checked = new Map<string, readonly ConfigProblem[] | null>();
-    checked.set(region, await host.check(text));
+    checked.set(name, await host.check(text));
     // Without links nobody else can be asked before.
-    for (const other of this.regions) if (!checked.has(other)) checked.set(other, null);
+    for (const other of this.peers) if (!checked.has(other)) checked.set(other, null);
     await Promise.all(
-      otherRegions.map(async (other) => {
-        const answer = await askRegion(
-          upstream,
-          timers,
-          other,
-          CHECK_PATH,
-          { text },
-          problemsSchema,
-        );
+      otherPeers.map(async (other) => {
+        const answer = await askPeer(upstream, timers, other, CHECK_PATH, { text }, problemsSchema);
         if (answer?.status === 404) checked.delete(other);
         else checked.set(other, answer?.value?.problems.map(problemOf) ?? null);
       }),
@@ -239,7 +236,7 @@ export class SharedConfigNode {
     return checked;
   }
 
-  async #report(): Promise<RegionReport> {
+  async #report(): Promise<NodeReport> {
     const { host } = this.#options;
     const counts = await host.counts();
     return {
@@ -276,11 +273,11 @@ export class SharedConfigNode {
   }
 
   async #applyNewest(isAgain: boolean): Promise<void> {
-    const { backend, region } = this.#options;
+    const { backend, name } = this.#options;
     const stored = this.#isStopped ? null : readHead(backend.engine.view);
     if (stored === null || stored.head.newest === 0) return;
     if (stored.modRevision === this.#oldRevision) return;
-    const version = assignedTo(stored.head, region);
+    const version = assignedTo(stored.head, regionOfPeer(name));
     const text = version === 0 ? null : readText(backend.engine.view, version);
     // A number alone is not enough: a control state that was restored may have given it again.
     if (version === this.applied && text === (this.#applied?.text ?? null)) {

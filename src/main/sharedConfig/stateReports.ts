@@ -1,27 +1,28 @@
 /**
- * Tells how this region fares through the control state, and hears the others from there: where etcd
- * keeps the control state, regions need no links between them.
+ * Tells how this node fares through the control state, and hears the others from there: where etcd
+ * keeps the control state, nodes need no links between them.
  *
- * SR1: without a roll-out a region tells that it is there, and which version it has: once.
- * SR2: a region counts as heard while it tells anew; what it told stays in the state, and means nothing.
+ * SR1: without a roll-out a node tells that it is there, and which version it has: once.
+ * SR2: a node counts as heard while it tells anew; what it told stays in the state, and means nothing.
  */
 
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
-import type { RegionReport } from '../../replica/sharedConfig/judge.ts';
 import { readHead } from '../../replica/sharedConfig/records.ts';
+import type { NodeReport } from '../../replica/sharedConfig/regionReport.ts';
 import { readReport, tellReport } from '../../replica/sharedConfig/reports.ts';
 
 /** Only its counts have changed: it tells as often, ms; else at once. Well below `silentMs`. */
 const COUNTS_MS = SHARED_CONFIG_LIMITS.silentMs / 4;
 
 export interface StateReportsOptions {
-  readonly region: string;
+  /** This node's own peer name. */
+  readonly name: string;
   readonly engine: ControlEngine;
   readonly clock: Clock;
   readonly timers: Timers;
-  readonly report: () => Promise<RegionReport>;
+  readonly report: () => Promise<NodeReport>;
 }
 
 export class StateReports {
@@ -53,21 +54,21 @@ export class StateReports {
     });
   }
 
-  /** What a region told, if that is not too long ago. */
-  heard(region: string): RegionReport | null {
+  /** What a node told, if that is not too long ago. */
+  heard(peer: string): NodeReport | null {
     const { engine, clock } = this.#options;
-    const stored = readReport(engine.view, region);
+    const stored = readReport(engine.view, peer);
     if (stored === null) return null;
     const { modRevision, report } = stored;
     const nowMs = clock.nowMs();
-    const known = this.#heard.get(region);
+    const known = this.#heard.get(peer);
     if (known === undefined) {
       // It may have told that long ago: only the next time counts.
-      this.#heard.set(region, { modRevision, atMs: -Infinity });
+      this.#heard.set(peer, { modRevision, atMs: -Infinity });
       return null;
     }
-    if (known.modRevision !== modRevision) this.#heard.set(region, { modRevision, atMs: nowMs });
-    const { atMs = -Infinity } = this.#heard.get(region) ?? {};
+    if (known.modRevision !== modRevision) this.#heard.set(peer, { modRevision, atMs: nowMs });
+    const { atMs = -Infinity } = this.#heard.get(peer) ?? {};
     return nowMs - atMs < SHARED_CONFIG_LIMITS.silentMs / 2 ? report : null;
   }
 
@@ -77,16 +78,16 @@ export class StateReports {
   }
 
   async #turn(): Promise<void> {
-    const { region, engine, clock, report } = this.#options;
+    const { name, engine, clock, report } = this.#options;
     const next = await report();
-    const told = readReport(engine.view, region)?.report ?? null;
+    const told = readReport(engine.view, name)?.report ?? null;
     const isSame = told !== null && factsOf(told) === factsOf(next);
     const isDue = this.#isRolling && clock.nowMs() - this.#toldMs >= COUNTS_MS;
     if ((isSame && !isDue) || this.#isStopped) return;
-    const what = `config report of ${region}: version ${next.applied}`;
-    const audit = { who: 'banyan', from: region, what, why: '' };
+    const what = `config report of ${name}: version ${next.applied}`;
+    const audit = { who: 'banyan', from: name, what, why: '' };
     await new Promise<void>((resolve) => {
-      engine.transact(tellReport(region, next, audit), (outcome) => {
+      engine.transact(tellReport(name, next, audit), (outcome) => {
         if (outcome.ok) this.#toldMs = clock.nowMs();
         resolve();
       });
@@ -95,6 +96,6 @@ export class StateReports {
 }
 
 /** What has to be told at once. */
-function factsOf({ boot, applied, refused, out }: RegionReport): string {
+function factsOf({ boot, applied, refused, out }: NodeReport): string {
   return JSON.stringify([boot, applied, refused, out]);
 }

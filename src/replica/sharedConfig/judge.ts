@@ -3,43 +3,39 @@
  * `requestsMin` requests on; then their rate may not be above `errorsFactor` times the larger of two
  * rates, and `errorsMarginPercent` more: the region's own before, and that of the regions which do
  * not have the version, over the time of the bake. What is wrong everywhere is not the version's.
+ * A region's requests are those of its nodes that bake; each of them may not have restarted.
  */
 
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
-import type { Counts, Stage } from './records.ts';
+import type { Counts, Mark, Stage } from './records.ts';
+import { namesOf, sumOf, unionOf, type NodeReports } from './regionReport.ts';
 
-type Bake = NonNullable<Stage['bake']>;
 type Before = NonNullable<Stage['before']>;
 
-/** What a region says of itself. */
-export interface RegionReport {
-  /** Tells one process from the next. */
-  readonly boot: number;
-  /** The version in force there; 0: none. */
-  readonly applied: number;
-  /** A version that it could not take. */
-  readonly refused: { readonly version: number; readonly why: string } | null;
-  /** Since its process began. */
-  readonly counts: Counts;
-  /** In the last minutes (`beforeMs`). */
-  readonly before: Counts;
-  /** Targets that take no requests because of their health. */
-  readonly out: readonly string[];
+/** A region that bakes. */
+export interface Baking {
+  /** Its nodes that had the version as the bake began, and are heard. */
+  readonly nodes: NodeReports;
+  /** It has one node in all. */
+  readonly isSingle: boolean;
 }
 
-/** Why the roll-out must not go on, or null. `others`: regions without the version. */
+/** Why the roll-out must not go on, or null. `others`: nodes of regions without the version. */
 export function judge(
-  region: string,
+  { nodes, isSingle }: Baking,
   before: Before,
-  { marks }: Bake,
-  report: RegionReport,
-  others: ReadonlyMap<string, RegionReport>,
+  marks: readonly Mark[],
+  others: NodeReports,
 ): string | null {
-  const own = marks.find((mark) => mark.region === region);
-  if (own === undefined || own.boot !== report.boot) return 'its node restarted while it baked';
-  const during = since(own.counts, report.counts);
-  const elsewhere = elsewhereSince(marks, others);
-  return judgeErrors(before.counts, during, elsewhere) ?? judgeTargets(before, report, others);
+  const restarted = marks
+    .filter(({ peer, boot }) => (nodes.get(peer)?.boot ?? boot) !== boot)
+    .map(({ peer }) => peer);
+  if (restarted.length > 0) {
+    return `${namesOf(restarted, isSingle, 'its node')} restarted while it baked`;
+  }
+  const during = sinceMarks(marks, nodes);
+  const elsewhere = sinceMarks(marks, others);
+  return judgeErrors(before.counts, during, elsewhere) ?? judgeTargets(before, nodes, others);
 }
 
 function judgeErrors(before: Counts, during: Counts, elsewhere: Counts): string | null {
@@ -55,26 +51,22 @@ function judgeErrors(before: Counts, during: Counts, elsewhere: Counts): string 
 }
 
 /** A target that is out here, was in before, and is not out where the version is not. */
-function judgeTargets(
-  before: Before,
-  report: RegionReport,
-  others: ReadonlyMap<string, RegionReport>,
-): string | null {
-  const elsewhere = new Set([...others.values()].flatMap(({ out }) => out));
-  const bad = report.out.filter((target) => !before.out.includes(target) && !elsewhere.has(target));
+function judgeTargets(before: Before, nodes: NodeReports, others: NodeReports): string | null {
+  const elsewhere = new Set(unionOf(others.values()));
+  const bad = unionOf(nodes.values()).filter(
+    (target) => !before.out.includes(target) && !elsewhere.has(target),
+  );
   return bad.length === 0 ? null : `targets fail: ${bad.join(', ')}`;
 }
 
-function elsewhereSince(marks: Bake['marks'], others: ReadonlyMap<string, RegionReport>): Counts {
-  const sum = { requests: 0, errors: 0 };
-  for (const { region, boot, counts } of marks) {
-    const report = others.get(region);
-    if (report === undefined || report.boot !== boot) continue;
-    const { requests, errors } = since(counts, report.counts);
-    sum.requests += requests;
-    sum.errors += errors;
-  }
-  return sum;
+/** What nodes counted since their marks; one that has restarted, or has none, counts for nothing. */
+function sinceMarks(marks: readonly Mark[], nodes: NodeReports): Counts {
+  return sumOf(
+    marks.flatMap(({ peer, boot, counts }) => {
+      const report = nodes.get(peer);
+      return report?.boot === boot ? [since(counts, report.counts)] : [];
+    }),
+  );
 }
 
 function since(from: Counts, to: Counts): Counts {

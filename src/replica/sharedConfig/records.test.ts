@@ -1,4 +1,4 @@
-import { deepEqual, equal } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import fc from 'fast-check';
@@ -8,9 +8,9 @@ import { ControlMachine } from '../control/machine.ts';
 import { encodeCommand } from '../control/codec.ts';
 import type { Operation } from '../control/types.ts';
 import { putHead, putVersion, readHead, readVersion } from './records.ts';
-import type { RegionReport } from './judge.ts';
+import type { NodeReport } from './regionReport.ts';
 import type { ConfigHead, ConfigVersion } from './records.ts';
-import { readReport, reportingRegions, tellReport } from './reports.ts';
+import { readReport, reportingPeers, tellReport } from './reports.ts';
 
 const PLAIN = { noNullPrototype: true } as const;
 const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
@@ -56,7 +56,7 @@ const head: fc.Arbitrary<ConfigHead> = fc.record(
                   fc.record(
                     {
                       sinceMs: number,
-                      marks: fc.array(fc.record({ region, boot: number, counts }, PLAIN), {
+                      marks: fc.array(fc.record({ peer: region, boot: number, counts }, PLAIN), {
                         maxLength: 3,
                       }),
                     },
@@ -100,7 +100,7 @@ test('a version is read back as it was written', () => {
 });
 
 test('what a region tells is read back as it was written', () => {
-  const report: RegionReport = {
+  const report: NodeReport = {
     boot: 7,
     applied: 3,
     refused: { version: 4, why: 'no such file' },
@@ -110,7 +110,7 @@ test('what a region tells is read back as it was written', () => {
   };
   const machine = machineWith(...tellReport('eu-central-1', report, AUDIT).success);
   deepEqual(readReport(machine, 'eu-central-1'), { report, modRevision: 1 });
-  deepEqual(reportingRegions(machine), ['eu-central-1']);
+  deepEqual(reportingPeers(machine), ['eu-central-1']);
   equal(readReport(machine, 'us-east-2'), null);
 });
 
@@ -123,4 +123,25 @@ test('what is no head of this version of the program is told from none', () => {
   for (const type of ['config-head/1', 'config-head/9']) {
     equal(readHead(machineWith({ kind: 'put', key: 'config/head', type, value })), null);
   }
+});
+
+/** A head as it was written when a region had one node, and a mark was called after the region. */
+const BEFORE =
+  '03000000000000000200000000000000010300000000000000e803000000000000f401000000000000' +
+  '010000000200000065750100000002000000757300000000010200000065754c0400000000000001' +
+  '140000000000000001000000000000000100000004000000766c6c6d01b00400000000000002000000' +
+  '0200000065750700000000000000140000000000000001000000000000000200000075730800000000' +
+  '00000014000000000000000100000000000000';
+
+test('a head from before regions had several nodes is read, and written byte for byte as it was', () => {
+  const value = Uint8Array.from(Buffer.from(BEFORE, 'hex'));
+  const machine = machineWith({ kind: 'put', key: 'config/head', type: 'config-head/1', value });
+  const read = readHead(machine)?.head;
+  const peers = read?.rollout?.stage?.bake?.marks.map(({ peer, boot }) => [peer, boot]);
+  deepEqual(peers, [
+    ['eu', 7],
+    ['us', 8],
+  ]);
+  ok(read !== undefined);
+  deepEqual(putHead(read), { kind: 'put', key: 'config/head', type: 'config-head/1', value });
 });

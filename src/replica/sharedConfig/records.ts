@@ -24,9 +24,10 @@ export interface Counts {
   readonly errors: number;
 }
 
-/** A region's counts since its process began; `boot` tells one process from the next. */
+/** A node's counts since its process began; `boot` tells one process from the next. */
 export interface Mark {
-  readonly region: string;
+  /** Its peer name: for a region's first node that of the region. */
+  readonly peer: string;
   readonly boot: number;
   readonly counts: Counts;
 }
@@ -44,7 +45,7 @@ export interface Stage {
   /** Null: the region does not have the version yet. */
   readonly bake: {
     readonly sinceMs: number;
-    /** All regions as the bake began, this one included. */
+    /** All nodes that were heard as the bake began, those of this region included. */
     readonly marks: readonly Mark[];
   } | null;
 }
@@ -196,7 +197,7 @@ function writeStage(writer: ByteWriter, { region, startedMs, before, bake }: Sta
   writer.bool(bake !== null);
   if (bake === null) return;
   writer.u64(bake.sinceMs).list(bake.marks, (mark) => {
-    writer.text(mark.region).u64(mark.boot);
+    writer.text(mark.peer).u64(mark.boot);
     writeCounts(writer, mark.counts);
   });
 }
@@ -239,8 +240,8 @@ function readOut(reader: ByteReader): readonly string[] {
 }
 
 function readMarks(reader: ByteReader): readonly Mark[] {
-  return reader.list(SHARED_CONFIG_LIMITS.regionsMax, () => ({
-    region: reader.text(NAME_BYTES),
+  return reader.list(SHARED_CONFIG_LIMITS.nodesMax, () => ({
+    peer: reader.text(NAME_BYTES),
     boot: reader.u64(),
     counts: readCounts(reader),
   }));

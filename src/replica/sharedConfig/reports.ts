@@ -1,13 +1,13 @@
 /**
- * How regions fare, in the control state: for regions without links between them. `config/regions/NAME`
- * holds what a region told last. Where there are links it is asked over those, and nothing is written.
+ * How nodes fare, in the control state: for those without links between them. `config/regions/PEER`
+ * holds what a node told last. Where there are links it is asked over those, and nothing is written.
  */
 
 import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { ControlView } from '../control/engine.ts';
 import type { AuditInput, Transaction } from '../control/types.ts';
-import type { RegionReport } from './judge.ts';
+import type { NodeReport } from './regionReport.ts';
 
 const PREFIX = 'config/regions/';
 const TYPE = 'config-region/1';
@@ -15,31 +15,31 @@ const NAME_BYTES = 256;
 const WHY_BYTES = SHARED_CONFIG_LIMITS.refusalCharsMax * 4;
 
 export interface StoredReport {
-  readonly report: RegionReport;
-  /** Rises with each time that the region tells. */
+  readonly report: NodeReport;
+  /** Rises with each time that the node tells. */
   readonly modRevision: number;
 }
 
-/** Regions that have ever told, by name. */
-export function reportingRegions(view: ControlView): readonly string[] {
-  const { regionsMax } = SHARED_CONFIG_LIMITS;
-  const { items } = view.range({ prefix: PREFIX, after: '', keysMax: regionsMax });
+/** Nodes that have ever told, by peer name. */
+export function reportingPeers(view: ControlView): readonly string[] {
+  const { nodesMax } = SHARED_CONFIG_LIMITS;
+  const { items } = view.range({ prefix: PREFIX, after: '', keysMax: nodesMax });
   return items.map(({ key }) => key.slice(PREFIX.length));
 }
 
-export function readReport(view: ControlView, region: string): StoredReport | null {
-  const item = view.get(PREFIX + region);
+export function readReport(view: ControlView, peer: string): StoredReport | null {
+  const item = view.get(PREFIX + peer);
   const report = item?.type === TYPE ? decodeReport(item.value) : null;
   return item === null || report === null ? null : { report, modRevision: item.modRevision };
 }
 
-export function tellReport(region: string, report: RegionReport, audit: AuditInput): Transaction {
+export function tellReport(peer: string, report: NodeReport, audit: AuditInput): Transaction {
   const value = encodeReport(report);
-  const put = { kind: 'put', key: PREFIX + region, type: TYPE, value } as const;
+  const put = { kind: 'put', key: PREFIX + peer, type: TYPE, value } as const;
   return { kind: 'transaction', audit, compares: [], success: [put], failure: [] };
 }
 
-function encodeReport({ boot, applied, refused, counts, before, out }: RegionReport): Uint8Array {
+function encodeReport({ boot, applied, refused, counts, before, out }: NodeReport): Uint8Array {
   const writer = new ByteWriter()
     .u64(boot)
     .u64(applied)
@@ -49,10 +49,10 @@ function encodeReport({ boot, applied, refused, counts, before, out }: RegionRep
   return writer.list(out, (target) => writer.text(target)).finish();
 }
 
-function decodeReport(bytes: Uint8Array): RegionReport | null {
+function decodeReport(bytes: Uint8Array): NodeReport | null {
   const reader = new ByteReader(bytes);
   const counts = () => ({ requests: reader.u64(), errors: reader.u64() });
-  const report: RegionReport = {
+  const report: NodeReport = {
     boot: reader.u64(),
     applied: reader.u64(),
     refused: reader.bool() ? { version: reader.u64(), why: reader.text(WHY_BYTES) } : null,

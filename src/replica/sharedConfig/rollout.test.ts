@@ -3,12 +3,15 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
+import { regionOfPeer } from '../../base/peerName.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import { assignedTo, listVersions, readText } from './records.ts';
 import { inOrder } from './rollout.ts';
 import { RolloutWorld } from './rolloutTestkit.ts';
 
 const [EU, US, AP] = ['eu-central-1', 'us-east-2', 'ap-northeast-1'] as const;
+/** A further node of `EU`. */
+const EU2 = `${EU}/two`;
 const { errorsMin, requestsMin, silentMs, applyMs } = SHARED_CONFIG_LIMITS;
 
 const world = () => new RolloutWorld(EU, US, AP);
@@ -86,7 +89,7 @@ test('a few errors, or errors of a few requests, halt nothing', () => {
 test('errors that were there before, or are everywhere, halt nothing', () => {
   const one = world();
   one.push('a');
-  one.region(AP).before = { requests: 100, errors: 20 };
+  one.node(AP).before = { requests: 100, errors: 20 };
   one.step();
   one.step();
   one.serve(AP, 100, 40);
@@ -101,10 +104,10 @@ test('errors that were there before, or are everywhere, halt nothing', () => {
 
 test('a target that fails only with the version halts it', () => {
   const one = baking();
-  one.region(AP).out = ['vllm'];
-  one.region(US).out = ['vllm'];
+  one.node(AP).out = ['vllm'];
+  one.node(US).out = ['vllm'];
   equal(one.step(), null, 'it is out without the version too');
-  one.region(US).out = [];
+  one.node(US).out = [];
   equal(one.step(), `halted in ${AP}: targets fail: vllm`);
 });
 
@@ -119,7 +122,7 @@ test('a region that refuses, is silent, restarts or is late halts it', () => {
   silent.silent.set(AP, silentMs);
   match(silent.step() ?? '', /it stopped answering/);
   const restarted = baking();
-  restarted.region(AP).boot = 2;
+  restarted.node(AP).boot = 2;
   match(restarted.step() ?? '', /restarted while it baked/);
   const late = world();
   late.push('a');
@@ -133,7 +136,7 @@ test('a halted roll-out that is resumed takes the errors of now for those before
   const one = baking();
   one.serve(AP, 100, 50);
   match(one.step() ?? '', /halted/);
-  one.region(AP).before = { requests: 100, errors: 50 };
+  one.node(AP).before = { requests: 100, errors: 50 };
   one.resume();
   equal(one.step(), `bakes in ${AP}`);
   one.serve(AP, 100, 50);
@@ -199,25 +202,140 @@ test('the history keeps its limits, and what is in force', () => {
   ok(bytes <= SHARED_CONFIG_LIMITS.historyBytesMax, String(bytes));
 });
 
+/** A world with a second node in `EU`, where version 2 bakes. */
+function bakingInTwo(): RolloutWorld {
+  const one = new RolloutWorld(EU, EU2, US);
+  one.push('a', { isEmergency: true });
+  one.settle();
+  one.push('b', { order: [EU] });
+  equal(one.step(), `goes to ${EU}`);
+  equal(one.step(), `bakes in ${EU}`);
+  return one;
+}
+
+test('a region bakes once every node of it that is heard has the version', () => {
+  const one = new RolloutWorld(EU, EU2, US);
+  one.push('a', { order: [EU] });
+  one.step();
+  one.node(EU).applied = 1;
+  equal(one.decide(one.stored), null, 'one of two has it');
+  one.nowMs += applyMs + 1;
+  const late = one.decide(one.stored)?.audit.what ?? '';
+  match(late, /halted in eu-central-1: node two did not take the version in time/);
+  one.node(EU2).applied = 1;
+  match(one.decide(one.stored)?.audit.what ?? '', /bakes in eu-central-1/);
+});
+
+test('a halted roll-out says which node of a region it was', () => {
+  const refusing = new RolloutWorld(EU, EU2, US);
+  refusing.refusing.set(EU2, 1);
+  refusing.push('a', { order: [EU] });
+  match(refusing.steps().at(-1) ?? '', /halted in eu-central-1: node two refuses the version: no/);
+  const first = bakingInTwo();
+  first.node(EU).boot = 2;
+  match(first.step() ?? '', /halted in eu-central-1: its first node restarted while it baked/);
+  const further = bakingInTwo();
+  further.node(EU2).boot = 2;
+  match(further.step() ?? '', /halted in eu-central-1: node two restarted while it baked/);
+  const lost = bakingInTwo();
+  lost.node(EU2).applied = 1;
+  match(lost.decide(lost.stored)?.audit.what ?? '', /: node two lost the version/);
+});
+
+test('errors of the nodes of a region count together', () => {
+  const one = bakingInTwo();
+  one.serve(US, 1_000, 0);
+  one.serve(EU, requestsMin - 1, errorsMin - 1);
+  equal(one.step(), null);
+  one.serve(EU2, 1, 1);
+  match(one.step() ?? '', /halted in eu-central-1: errors rose to 25\.0 % \(5 of 20\)/);
+});
+
+test('a node that dies while its region bakes is waited for, then left out: it goes on', () => {
+  const one = bakingInTwo();
+  one.silent.set(EU2, silentMs - 1);
+  one.nowMs += 10_000;
+  equal(one.step(), null, 'it may be back in a moment');
+  one.silent.set(EU2, silentMs);
+  equal(one.step(), `goes to ${US}`);
+  deepEqual(one.steps().at(-1), `everywhere; not heard: ${EU2}`);
+});
+
+test('a region whose nodes are all gone halts, as one with a single node does', () => {
+  const one = bakingInTwo();
+  one.silent.set(EU, silentMs);
+  one.silent.set(EU2, silentMs * 3);
+  match(one.step() ?? '', /halted in eu-central-1: it stopped answering/);
+});
+
+test('a node that comes while its region bakes takes the version, and holds nothing up', () => {
+  const one = new RolloutWorld(EU, EU2, US);
+  one.push('a', { order: [EU] });
+  one.silent.set(EU2, silentMs);
+  one.step();
+  equal(one.step(), `bakes in ${EU}`);
+  one.silent.delete(EU2);
+  equal(one.decide(one.stored), null, 'it has nothing yet, and has lost nothing');
+  equal(assignedTo(one.head, EU), 1, 'it is to have it');
+  one.node(EU2).out = ['vllm'];
+  one.serve(EU2, 100, 100);
+  one.nowMs += 1_000;
+  equal(one.step(), `goes to ${US}`);
+  const refusing = new RolloutWorld(EU, EU2);
+  refusing.refusing.set(EU2, 1);
+  refusing.push('a');
+  refusing.silent.set(EU2, silentMs);
+  refusing.step();
+  refusing.step();
+  refusing.silent.delete(EU2);
+  match(refusing.step() ?? '', /node two refuses the version/);
+});
+
+test('a bake whose nodes are all gone halts, though another node of the region is back', () => {
+  const one = new RolloutWorld(EU, EU2, US);
+  one.push('a', { order: [EU] });
+  one.silent.set(EU2, silentMs);
+  one.step();
+  one.step();
+  one.silent.delete(EU2);
+  one.silent.set(EU, silentMs);
+  match(one.step() ?? '', /none of its nodes that baked answers/);
+});
+
+test('a bake of more nodes than a list holds keeps the marks of its own region', () => {
+  const { nodesMax } = SHARED_CONFIG_LIMITS;
+  const others = Array.from({ length: nodesMax }, (_, at) => `${US}/n${at}`);
+  const one = new RolloutWorld(...others, EU, EU2);
+  one.push('a', { order: [EU] });
+  one.step();
+  one.step();
+  const marks = one.head.rollout?.stage?.bake?.marks ?? [];
+  equal(marks.length, nodesMax);
+  deepEqual(
+    marks.slice(0, 2).map(({ peer }) => peer),
+    [EU, EU2],
+  );
+});
+
 const action = fc.oneof(
   fc.record({ kind: fc.constant('old' as const), leader: fc.constantFrom(EU, US, AP) }),
   fc.record({ kind: fc.constant('new' as const), leader: fc.constantFrom(EU, US, AP) }),
   fc.record({ kind: fc.constant('time' as const), ms: fc.constantFrom(200, 1_000, 12_000) }),
-  fc.record({ kind: fc.constantFrom('silent', 'heard', 'restart'), who: fc.nat(2) }),
-  fc.record({ kind: fc.constantFrom('errors', 'settle'), who: fc.nat(2) }),
+  fc.record({ kind: fc.constantFrom('silent', 'heard', 'restart'), who: fc.nat(3) }),
+  fc.record({ kind: fc.constantFrom('errors', 'settle'), who: fc.nat(3) }),
   fc.record({ kind: fc.constantFrom('push', 'resume', 'end', 'read') }),
 );
 
-test('two leaders with views of any age: one region at a time, and all bake (RO1 to RO4)', () => {
+test('two leaders with views of any age: one region at a time, and all bake (RO1 to RO5)', () => {
   fc.assert(
     fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
-      const one = world();
+      const one = new RolloutWorld(EU, US, AP, EU2);
       one.push('a', { isEmergency: true });
       let view = one.stored;
       /** When each region got the version that bakes there, by the head. */
       const bakedMs = new Map<string, number>();
       for (const each of actions) {
-        const name = [EU, US, AP]['who' in each ? each.who : 0] ?? EU;
+        const name = [EU, US, AP, EU2]['who' in each ? each.who : 0] ?? EU;
         const before = one.head;
         if (each.kind === 'old' || each.kind === 'new') {
           const stored = each.kind === 'old' ? view : one.stored;
@@ -227,7 +345,7 @@ test('two leaders with views of any age: one region at a time, and all bake (RO1
           one.nowMs += 'ms' in each ? each.ms : 0;
         } else if (each.kind === 'silent') one.silent.set(name, silentMs);
         else if (each.kind === 'heard') one.silent.delete(name);
-        else if (each.kind === 'restart') one.region(name).boot += 1;
+        else if (each.kind === 'restart') one.node(name).boot += 1;
         else if (each.kind === 'errors') one.serve(name, 100, 50);
         else if (each.kind === 'settle') one.settle();
         else if (each.kind === 'read') view = one.stored;
@@ -251,8 +369,14 @@ test('two leaders with views of any age: one region at a time, and all bake (RO1
         if (before.rollout?.halted !== '' && before.rollout && each.kind !== 'resume') {
           deepEqual(one.head, before);
         }
-        // RO2: who is done has baked for the whole time.
         const { stage } = rollout;
+        const isBegun = stage?.bake !== null && before.rollout?.stage?.bake === null;
+        if (stage !== null && isBegun) {
+          const nodes = [...one.nodes.keys()].filter((peer) => regionOfPeer(peer) === stage.region);
+          const heard = nodes.filter((peer) => !one.silent.has(peer));
+          ok(heard.length > 0 && heard.every((peer) => one.node(peer).applied === rollout.version));
+        }
+        // RO2: who is done has baked for the whole time.
         if (stage !== null && stage.bake !== null) bakedMs.set(stage.region, stage.bake.sinceMs);
         for (const region of rollout.done) {
           if (before.rollout?.done.includes(region) === true) continue;

@@ -1,6 +1,6 @@
 /**
  * Takes a version through the regions, one after the other: what is to be done next, decided from
- * the head and from what the regions say. Pure; whoever leads asks again and again, and sends the
+ * the head and from what the nodes say. Pure; whoever leads asks again and again, and sends the
  * step as a transaction that is compared with the head it was decided from. Two at once cannot both
  * take a step, and one that dies is followed by the next, which reads where it had come to.
  *
@@ -8,21 +8,25 @@
  * RO2: a region is done only after it had the version for the time of the bake, and was well.
  * RO3: the version counts for all once every region that is heard is done, and not before.
  * RO4: a halted roll-out does nothing until an operator resumes or ends it.
+ * RO5: the nodes of a region that had the version as the bake began bake it: each of them may not
+ *      lose it or restart. One that is gone is left out while another one is heard; one that comes
+ *      later takes the version, and counts for nothing in this bake unless it refuses.
  */
 
+import { regionOfPeer } from '../../base/peerName.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
-import { judge, type RegionReport } from './judge.ts';
+import { judge } from './judge.ts';
 import type { ConfigHead, Mark, Rollout, Stage } from './records.ts';
-
-/** A region, as whoever leads sees it. */
-export interface RegionSeen {
-  /** Null: it does not answer. */
-  readonly report: RegionReport | null;
-  /** Since it was heard last, ms; 0 where it answers. */
-  readonly silentMs: number;
-}
-
-export type SeenRegions = ReadonlyMap<string, RegionSeen>;
+import {
+  combined,
+  namesOf,
+  regionsSeen,
+  type NodeReport,
+  type NodeReports,
+  type RegionReport,
+  type RegionSeen,
+  type SeenNodes,
+} from './regionReport.ts';
 
 export interface RolloutStep {
   readonly head: ConfigHead;
@@ -33,12 +37,12 @@ export interface RolloutStep {
 }
 
 /**
- * The next step; null: nothing is to be done now. What the regions say must not be older than the
+ * The next step; null: nothing is to be done now. What the nodes say must not be older than the
  * head. `last`: a region that goes last, if it may.
  */
 export function nextStep(
   head: ConfigHead,
-  seen: SeenRegions,
+  seen: SeenNodes,
   last: string | null,
   nowMs: number,
 ): RolloutStep | null {
@@ -55,7 +59,7 @@ export function nextStep(
       return stepOf(head, { ...rollout, halted }, `halted in ${halted}`);
     }
     case 'bake': {
-      const bake = { sinceMs: nowMs, marks: marksOf(seen) };
+      const bake = { sinceMs: nowMs, marks: marksOf(stage.region, seen) };
       const baking = { ...rollout, stage: { ...stage, before: found.before, bake } };
       return stepOf(head, baking, `bakes in ${stage.region}`);
     }
@@ -85,27 +89,27 @@ export function inOrder(
 function nextRegion(
   head: ConfigHead,
   rollout: Rollout,
-  seen: SeenRegions,
+  seen: SeenNodes,
   last: string | null,
   nowMs: number,
 ): RolloutStep | null {
-  const left = inOrder([...seen.keys()], rollout.order, last).filter(
+  const regions = regionsSeen(seen);
+  const left = inOrder([...regions.keys()], rollout.order, last).filter(
     (region) => !rollout.done.includes(region),
   );
   // One that has been silent for long is put off: it takes the version when it comes back.
-  const region = left.find(
-    (name) => (seen.get(name)?.silentMs ?? 0) < SHARED_CONFIG_LIMITS.silentMs,
-  );
+  const region = left.find((name) => !isGone(regions.get(name)));
   if (region === undefined) {
     if (rollout.done.length === 0) return null;
-    const without = left.length === 0 ? '' : `; not heard: ${left.join(', ')}`;
+    const missed = [...seen].filter(([, node]) => isGone(node)).map(([peer]) => peer);
+    const without = missed.length === 0 ? '' : `; not heard: ${missed.toSorted().join(', ')}`;
     return {
       head: { newest: head.newest, base: rollout.version, rollout: null }, // RO3
       what: `config roll-out of ${rollout.version}: everywhere${without}`,
       isOver: true,
     };
   }
-  const report = seen.get(region)?.report ?? null;
+  const report = regions.get(region)?.report ?? null;
   if (report === null) return null;
   const stage: Stage = {
     region,
@@ -116,6 +120,10 @@ function nextRegion(
   return stepOf(head, { ...rollout, stage }, `goes to ${region}`);
 }
 
+function isGone(seen: { readonly silentMs: number } | undefined): boolean {
+  return (seen?.silentMs ?? 0) >= SHARED_CONFIG_LIMITS.silentMs;
+}
+
 type Found =
   | { readonly kind: 'wait' }
   | { readonly kind: 'halt'; readonly why: string }
@@ -123,51 +131,79 @@ type Found =
   | { readonly kind: 'done' };
 
 /** How the region fares that the roll-out is at. */
-function lookAt(rollout: Rollout, stage: Stage, seen: SeenRegions, nowMs: number): Found {
-  const { report = null, silentMs = Infinity } = seen.get(stage.region) ?? {};
-  if (report === null) {
-    if (silentMs < SHARED_CONFIG_LIMITS.silentMs) return { kind: 'wait' };
-    return { kind: 'halt', why: 'it stopped answering' };
+function lookAt(rollout: Rollout, stage: Stage, seen: SeenNodes, nowMs: number): Found {
+  const region = regionsSeen(seen).get(stage.region);
+  const report = region?.report ?? null;
+  if (region === undefined || report === null) {
+    const isWaitedFor = region !== undefined && !isGone(region);
+    return isWaitedFor ? { kind: 'wait' } : { kind: 'halt', why: 'it stopped answering' };
   }
-  const { refused, applied } = report;
-  if (refused?.version === rollout.version) {
-    return { kind: 'halt', why: `it refuses the version: ${refused.why}` };
+  const { version } = rollout;
+  const { isSingle } = region;
+  const { refused } = report;
+  if (refused?.version === version) {
+    const who = namesOf([refused.peer], isSingle, 'it');
+    return { kind: 'halt', why: `${who} refuses the version: ${refused.why}` };
   }
-  if (applied !== rollout.version) {
-    const isLate = nowMs - stage.startedMs > SHARED_CONFIG_LIMITS.applyMs;
-    if (stage.bake !== null) return { kind: 'halt', why: 'it lost the version' };
-    return isLate ? { kind: 'halt', why: 'it did not take the version in time' } : { kind: 'wait' };
+  if (stage.bake !== null) return lookAtBake(rollout, stage, stage.bake, seen, region, nowMs);
+  if (report.applied === version) {
+    return { kind: 'bake', before: stage.before ?? beforeOf(report) };
   }
-  const { region, bake, before } = stage;
-  if (bake === null) return { kind: 'bake', before: before ?? beforeOf(report) };
-  const others = othersOf(rollout, stage, seen);
-  const why = judge(region, before ?? beforeOf(report), bake, report, others);
-  if (why !== null) return { kind: 'halt', why };
-  return nowMs - bake.sinceMs < rollout.bakeMs ? { kind: 'wait' } : { kind: 'done' };
+  if (nowMs - stage.startedMs <= SHARED_CONFIG_LIMITS.applyMs) return { kind: 'wait' };
+  const who = namesOf(without(report.nodes, version), isSingle, 'it');
+  return { kind: 'halt', why: `${who} did not take the version in time` };
 }
 
-/** Regions without the version that answer. */
-function othersOf(
+/** RO5. */
+function lookAtBake(
   rollout: Rollout,
-  stage: Stage,
-  seen: SeenRegions,
-): ReadonlyMap<string, RegionReport> {
-  const others = new Map<string, RegionReport>();
-  for (const [region, { report }] of seen) {
-    const hasIt = region === stage.region || rollout.done.includes(region);
-    if (report !== null && !hasIt) others.set(region, report);
+  { region: name, before }: Stage,
+  { sinceMs, marks }: NonNullable<Stage['bake']>,
+  seen: SeenNodes,
+  { report: all, isSingle }: RegionSeen,
+  nowMs: number,
+): Found {
+  const marked = new Set(marks.map(({ peer }) => peer));
+  const nodes = new Map([...(all?.nodes ?? [])].filter(([peer]) => marked.has(peer)));
+  if (nodes.size === 0) return { kind: 'halt', why: 'none of its nodes that baked answers' };
+  const report = combined(nodes);
+  const lost = without(nodes, rollout.version);
+  if (lost.length > 0) {
+    return { kind: 'halt', why: `${namesOf(lost, isSingle, 'it')} lost the version` };
+  }
+  const others = othersOf(rollout, name, seen);
+  const why = judge({ nodes, isSingle }, before ?? beforeOf(report), marks, others);
+  if (why !== null) return { kind: 'halt', why };
+  return nowMs - sinceMs < rollout.bakeMs ? { kind: 'wait' } : { kind: 'done' };
+}
+
+/** Nodes that do not have a version in force. */
+function without(nodes: NodeReports, version: number): readonly string[] {
+  return [...nodes].filter(([, { applied }]) => applied !== version).map(([peer]) => peer);
+}
+
+/** Nodes that answer, of regions without the version. */
+function othersOf({ done }: Rollout, region: string, seen: SeenNodes): NodeReports {
+  const others = new Map<string, NodeReport>();
+  for (const [peer, { report }] of seen) {
+    const of = regionOfPeer(peer);
+    if (report !== null && of !== region && !done.includes(of)) others.set(peer, report);
   }
   return others;
 }
 
-function beforeOf({ before, out }: RegionReport): Stage['before'] & object {
+function beforeOf({ before, out }: RegionReport): NonNullable<Stage['before']> {
   return { counts: before, out };
 }
 
-function marksOf(seen: SeenRegions): readonly Mark[] {
-  return [...seen].flatMap(([region, { report }]) =>
-    report === null ? [] : [{ region, boot: report.boot, counts: report.counts }],
+/** All nodes that answer, those of the region first: the list has a limit. */
+function marksOf(region: string, seen: SeenNodes): readonly Mark[] {
+  const marks = [...seen].flatMap(([peer, { report }]) =>
+    report === null ? [] : [{ peer, boot: report.boot, counts: report.counts }],
   );
+  const isOwn = ({ peer }: Mark): boolean => regionOfPeer(peer) === region;
+  const ordered = [...marks.filter(isOwn), ...marks.filter((mark) => !isOwn(mark))];
+  return ordered.slice(0, SHARED_CONFIG_LIMITS.nodesMax);
 }
 
 function stepOf(head: ConfigHead, rollout: Rollout, what: string): RolloutStep {

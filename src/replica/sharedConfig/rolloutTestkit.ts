@@ -1,32 +1,34 @@
-/** A world for tests of roll-outs: one control state, regions that take what they are given. */
+/** A world for tests of roll-outs: one control state, nodes that take what they are given. */
 
 import { decodeReply, encodeCommand } from '../control/codec.ts';
 import { ControlMachine } from '../control/machine.ts';
 import type { Transaction } from '../control/types.ts';
+import { regionOfPeer } from '../../base/peerName.ts';
 import { changeHead, endRollout, outcomeOf, resumeRollout, startVersion } from './changes.ts';
-import type { RegionReport } from './judge.ts';
 import { assignedTo, readHead, type ConfigHead, type StoredHead } from './records.ts';
-import { nextStep, type RegionSeen, type SeenRegions } from './rollout.ts';
+import type { NodeReport, NodeSeen, SeenNodes } from './regionReport.ts';
+import { nextStep } from './rollout.ts';
 
 const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
 
-type Changing = { -readonly [Name in keyof RegionReport]: RegionReport[Name] };
+type Changing = { -readonly [Name in keyof NodeReport]: NodeReport[Name] };
 
 export class RolloutWorld {
   readonly machine = new ControlMachine();
-  readonly regions = new Map<string, Changing>();
-  /** Regions that do not answer, and for how long. */
+  /** By peer name. */
+  readonly nodes = new Map<string, Changing>();
+  /** Nodes that do not answer, and for how long. */
   readonly silent = new Map<string, number>();
-  /** Versions that a region does not take. */
+  /** Versions that a node does not take. */
   readonly refusing = new Map<string, number>();
   nowMs = 1_000_000;
   #index = 0;
 
-  constructor(...regions: readonly string[]) {
-    for (const region of regions) {
+  constructor(...peers: readonly string[]) {
+    for (const peer of peers) {
       const before = { requests: 1_000, errors: 0 };
       const counts = { requests: 0, errors: 0 };
-      this.regions.set(region, { boot: 1, applied: 0, refused: null, counts, before, out: [] });
+      this.nodes.set(peer, { boot: 1, applied: 0, refused: null, counts, before, out: [] });
     }
   }
 
@@ -47,10 +49,10 @@ export class RolloutWorld {
     return this.stored.head;
   }
 
-  region(name: string): Changing {
-    const region = this.regions.get(name);
-    if (region === undefined) throw new Error(`no region ${name}`);
-    return region;
+  node(name: string): Changing {
+    const node = this.nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    return node;
   }
 
   push(text: string, more: { isEmergency?: boolean; order?: readonly string[]; of?: number } = {}) {
@@ -69,25 +71,25 @@ export class RolloutWorld {
     return this.run(resumeRollout(this.stored, rollout, this.nowMs, AUDIT));
   }
 
-  /** Regions take what they are to have. */
+  /** Nodes take what their regions are to have. */
   settle(): void {
-    for (const [name, region] of this.regions) {
+    for (const [name, node] of this.nodes) {
       if (this.silent.has(name)) continue;
-      const version = assignedTo(this.head, name);
+      const version = assignedTo(this.head, regionOfPeer(name));
       if (version !== 0 && this.refusing.get(name) === version) {
-        region.refused = { version, why: 'no such file' };
+        node.refused = { version, why: 'no such file' };
       } else {
-        region.applied = version;
-        region.refused = null;
+        node.applied = version;
+        node.refused = null;
       }
     }
   }
 
-  seen(): SeenRegions {
-    const seen = new Map<string, RegionSeen>();
-    for (const [name, region] of this.regions) {
+  seen(): SeenNodes {
+    const seen = new Map<string, NodeSeen>();
+    for (const [name, node] of this.nodes) {
       const silentMs = this.silent.get(name);
-      const report = silentMs === undefined ? { ...region } : null;
+      const report = silentMs === undefined ? { ...node } : null;
       seen.set(name, { report, silentMs: silentMs ?? 0 });
     }
     return seen;
@@ -101,7 +103,7 @@ export class RolloutWorld {
     return changeHead(stored, step.head, { ...AUDIT, what: step.what }, more);
   }
 
-  /** Regions settle, the leader takes a step if there is one; what it did. */
+  /** Nodes settle, the leader takes a step if there is one; what it did. */
   step(last: string | null = null): string | null {
     this.settle();
     const transaction = this.decide(this.stored, last);
@@ -123,8 +125,8 @@ export class RolloutWorld {
   }
 
   serve(name: string, requests: number, errors: number): void {
-    const region = this.region(name);
-    const { counts } = region;
-    region.counts = { requests: counts.requests + requests, errors: counts.errors + errors };
+    const node = this.node(name);
+    const { counts } = node;
+    node.counts = { requests: counts.requests + requests, errors: counts.errors + errors };
   }
 }
