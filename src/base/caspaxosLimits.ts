@@ -17,7 +17,13 @@ export const CASPAXOS_LIMITS = {
   recentMax: 8,
   /** Buckets from the lowest that is not closed to the highest that is open. */
   bucketsMax: 1_024,
-  keysPerBucketMax: 1_000_000,
+  /** Keys of the bucket that is never closed. */
+  permanentKeysMax: 100_000,
+  /** Keys of all buckets that will be closed, at one acceptor, and what they may take of its memory. */
+  keysMax: 1_000_000,
+  keyBytesMax: 512 * 1024 * KIB,
+  /** Slots of a bucket that an acceptor keeps as objects: those changed last. All others are packed. */
+  liveSlotsMax: 1_024,
   /** Requests under way and waiting at one node. */
   requestsMax: 4_096,
   /** Keys whose next ballot and value a proposer remembers. */

@@ -4,7 +4,8 @@ import { assert } from './assert.ts';
 import { CASPAXOS_LIMITS } from './caspaxosLimits.ts';
 import { GROUP_LIMITS } from './groupLimits.ts';
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
 export const REGISTER_LIMITS = {
   /** One round; above the longest round trip between regions and an fsync, ms. */
@@ -19,13 +20,16 @@ export const REGISTER_LIMITS = {
   requestsMax: 4_096,
   /** Size of one file of an acceptor's log, bytes. */
   segmentBytes: 4 * MIB,
-  /** The log is shortened after so many records at least, and as many as there are keys. */
-  digestRecords: 16_384,
+  /** The log is shortened after so many slots at least, and as many as there are keys. */
+  digestSlotsMin: 16_384,
   /** Slots of one record of a shortened log: full ones fit into a message of the group. */
   digestSlots: 32,
-  /** A digest is made in slices of this, ms and records, with as long a pause behind each. */
+  /** A digest is made in slices of this, ms, records and bytes, with as long a pause behind each. */
   digestSliceMs: 3,
   digestSliceRecords: 64,
+  digestSliceBytes: 64 * KIB,
+  /** It waits while so many writes of the log are not durable. */
+  digestBacklogMax: 64,
   /** The log says that all so far is durable once nothing was written for so long, ms. */
   settleMs: 500,
   /** A full disk is asked for space again after this, ms. */
@@ -38,8 +42,9 @@ export const REGISTER_LIMITS = {
   peerNameBytesMax: 127,
   /** Nodes that announce themselves, in all regions. */
   nodesMax: 128,
-  /** Keys of one generation of claims, and of all leases and names together. */
-  keysMax: 100_000,
+  /** Operators are warned from here on, percent of the room for claims
+   * (`keysMax` and `keyBytesMax` of CASPAXOS_LIMITS). */
+  fillWarnPercent: 80,
   /** How long a claim stands at least, ms; at most twice as long. */
   claimMsMin: 1_000,
   claimMsDefault: 24 * 3_600_000,
@@ -70,8 +75,4 @@ assert(
   REGISTER_LIMITS.peerNameBytesMax + '/req_'.length + 26 <= CASPAXOS_LIMITS.holderBytesMax,
   'the owner of a claim is a node and the id of a request',
 );
-assert(
-  REGISTER_LIMITS.nameBytesMax + 16 <= CASPAXOS_LIMITS.keyNameBytesMax &&
-    REGISTER_LIMITS.keysMax <= CASPAXOS_LIMITS.keysPerBucketMax,
-  'names fit into keys, keys into buckets',
-);
+assert(REGISTER_LIMITS.nameBytesMax + 16 <= CASPAXOS_LIMITS.keyNameBytesMax, 'names fit into keys');

@@ -8,13 +8,15 @@
  * A4: a closed bucket is refused for ever and what it held is dropped whole.
  * A5: whatever an acceptor says leaves after all that it rests on is durable, its answers to queries
  *     too.
- * A6: keys of a bucket are limited; a full disk takes nothing new, and reads go on.
+ * A6: keys of the bucket that is never closed, and of all others together, are limited: those that are there may change, new
+ *     ones are refused. A full disk takes nothing new, and reads go on.
  */
 
 import { assert } from '../base/assert.ts';
 import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
-import { isClosed, isOpen } from './control.ts';
+import { isClosed, isOpen, PERMANENT_BUCKET } from './control.ts';
 import { ABSENT } from './register.ts';
+import { SlotTable } from './slotTable.ts';
 import { answer, keyText, type Core } from './state.ts';
 import type { Control, Header, Key, MessageOf, Refusal, Slot } from './types.ts';
 
@@ -74,35 +76,15 @@ export function onScan(self: Core, message: MessageOf<'scan'>): void {
   for (const bucket of [...self.buckets.keys()].toSorted((a, b) => a - b)) {
     if (after !== null && bucket < after.bucket) continue;
     const from = after?.bucket === bucket ? after.name : '';
-    const room = self.options.scanKeysMax - keys.length;
-    const names = nextNames(self.buckets.get(bucket) ?? new Map<never, never>(), from, room + 1);
-    isLast = names.length <= room;
-    for (const name of names.slice(0, room)) keys.push({ bucket, name });
+    for (const [name, { accepted }] of self.buckets.get(bucket)?.after(from) ?? []) {
+      if (isZeroBallot(accepted)) continue;
+      isLast = keys.length < self.options.scanKeysMax;
+      if (!isLast) break;
+      keys.push({ bucket, name });
+    }
     if (!isLast) break;
   }
   answer(self, message, { kind: 'page', ballot, keys, isLast });
-}
-
-/** The first `countMax` names behind `from` that hold something, in order: one look at each. */
-function nextNames(
-  slots: ReadonlyMap<string, Slot>,
-  from: string,
-  countMax: number,
-): readonly string[] {
-  const names: string[] = [];
-  for (const [name, { accepted }] of slots) {
-    const last = names[countMax - 1];
-    if (name <= from || isZeroBallot(accepted) || (last !== undefined && name >= last)) continue;
-    let [low, high] = [0, names.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((names[middle] ?? '') < name) low = middle + 1;
-      else high = middle;
-    }
-    names.splice(low, 0, name);
-    if (names.length > countMax) names.pop();
-  }
-  return names;
 }
 
 /** A3, A4. Null: it may take part. A newer epoch than any seen is remembered before the answer. */
@@ -119,8 +101,24 @@ function admit(self: Core, header: Header, key: Key): Refusal | null {
 function room(self: Core, key: Key): Refusal | null {
   if (self.disk !== 'ok') return 'disk';
   const bucket = self.buckets.get(key.bucket);
-  if (bucket === undefined || bucket.has(key.name)) return null;
-  return bucket.size < self.options.keysPerBucketMax ? null : 'bucket-full';
+  if (bucket?.has(key.name) === true) return null;
+  // What is never closed has room of its own: no lease waits for claims to end.
+  const isFull =
+    key.bucket === PERMANENT_BUCKET
+      ? (bucket?.size ?? 0) >= self.options.permanentKeysMax
+      : fillOf(self) >= 1;
+  return isFull ? 'bucket-full' : null;
+}
+
+/** How full the buckets that will be closed are, together: 1 where nothing new goes in. */
+export function fillOf({ buckets, options }: Core): number {
+  let [keys, bytes] = [0, 0];
+  for (const [bucket, slots] of buckets) {
+    if (bucket === PERMANENT_BUCKET) continue;
+    keys += slots.size;
+    bytes += slots.bytes;
+  }
+  return Math.max(keys / options.keysMax, bytes / options.keyBytesMax);
 }
 
 function refuse(
@@ -136,7 +134,7 @@ function refuse(
 function put(self: Core, key: Key, slot: Slot, isAcceptedNew: boolean): void {
   assert(compareBallots(slot.accepted, slot.promised) <= 0, 'what is accepted was promised');
   let bucket = self.buckets.get(key.bucket);
-  if (bucket === undefined) self.buckets.set(key.bucket, (bucket = new Map()));
+  if (bucket === undefined) self.buckets.set(key.bucket, (bucket = new SlotTable()));
   bucket.set(key.name, slot);
   const text = keyText(key);
   const dirty = self.dirty.get(text);

@@ -11,7 +11,7 @@ import { assert } from '../base/assert.ts';
 import type { Bugs } from './bugs.ts';
 import { describeBallot, describeRegister } from './describe.ts';
 import { stepCore } from './node.ts';
-import { casOptions, emptyStored, foldPersist, startCore } from './start.ts';
+import { casOptions, copyStored, emptyStored, foldPersist, startCore } from './start.ts';
 import { keyText, type Core, type Request, type Round } from './state.ts';
 import type { Control, Input, Message, NodeId, Output, Persist, Reply, Stored } from './types.ts';
 
@@ -112,7 +112,7 @@ export class NodeModel {
       requestMs: TICK_MS * 1_000_000,
       scanKeysMax: 1,
     });
-    const core = startCore(options, stored, 0, bugs);
+    const core = startCore(options, copyStored(stored), 0, bugs);
     assert(core.ok, 'what was durable starts again');
     return this.#intern(core.value, stored, [], []);
   }
@@ -190,7 +190,7 @@ export class NodeModel {
 
   /** The node after a crash: what was not durable is gone. */
   crash(node: ModelNode): ModelNode {
-    return this.#restart(node.core.options.id, copyStored(node.stored));
+    return this.#restart(node.core.options.id, node.stored);
   }
 
   message(message: Message): ModelMessage {
@@ -331,11 +331,6 @@ function laneText(core: Core, acceptor: NodeId): string {
   return parts.join(';');
 }
 
-function copyStored(stored: Stored): Stored {
-  const buckets = new Map([...stored.buckets].map(([id, slots]) => [id, new Map(slots)]));
-  return { ...stored, buckets };
-}
-
 /** A copy that shares nothing that a step changes. */
 function copyCore(core: Core): Core {
   const requests = new Map<Request, Request>();
@@ -347,7 +342,7 @@ function copyCore(core: Core): Core {
   const rescan = core.rescan;
   return {
     ...core,
-    buckets: new Map([...core.buckets].map(([id, slots]) => [id, new Map(slots)])),
+    buckets: new Map([...core.buckets].map(([id, slots]) => [id, slots.copy()])),
     queues: new Map([...core.queues].map(([text, queue]) => [text, queue.map(copyOf)])),
     rounds: new Map(
       [...core.rounds].map(([text, round]) => [

@@ -9,13 +9,14 @@
 
 import { assert, unreachable } from '../base/assert.ts';
 import type { Result } from '../base/result.ts';
-import { onAccept, onPrepare, onQuery, onScan, slotOf, takeControl } from './acceptor.ts';
+import { fillOf, onAccept, onPrepare, onQuery, onScan, slotOf, takeControl } from './acceptor.ts';
 import { isZeroBallot } from './ballot.ts';
 import { NO_BUGS, type Bugs } from './bugs.ts';
 import { acceptorOf } from './control.ts';
 import { failAll, onNewControl, startRequest, sweepWaiting } from './requests.ts';
 import { loseRescan, onLaneKeyDone, onPage, onRescanTime, startRescan } from './rescan.ts';
 import { beginRound, onAccepted, onPromise, onRefused, onRoundTime, onState } from './rounds.ts';
+import type { SlotTable } from './slotTable.ts';
 import { startCore, type StartError } from './start.ts';
 import { emptyOutbox, isDirty, raiseAlarm, scheduleAt, type Core } from './state.ts';
 import type {
@@ -40,7 +41,7 @@ export class CasNode {
     this.#core = core;
   }
 
-  /** Starts from what the disk holds. An error says why this disk may not take part. */
+  /** Starts from what the disk holds, and takes it over. An error says why this disk may not take part. */
   static start(options: CasOptions, stored: Stored, nowMs: number): Result<CasNode, StartError> {
     return CasNode.startBroken(options, stored, nowMs, NO_BUGS);
   }
@@ -76,6 +77,7 @@ export class CasNode {
       epoch,
       control,
       keys,
+      fill: fillOf(this.#core),
       requests: requestCount,
       cached: cache.size,
       disk,
@@ -85,35 +87,48 @@ export class CasNode {
   }
 
   /** All that this acceptor keeps, by bucket and name. */
-  get kept(): ReadonlyMap<number, ReadonlyMap<string, Slot>> {
+  get kept(): ReadonlyMap<number, SlotTable> {
     return this.#core.buckets;
   }
 
   /**
-   * All that was given out to persist, as persists with so many slots at most: folded in order they
-   * stand for every one before, so that a log may begin with them.
+   * All that was given out to persist, as persists with so many slots at most, while the state goes on:
+   * the epoch and the control state as they are now, then every key that is there now, as it is when
+   * it comes or later, unless its bucket was closed meanwhile.
    */
-  *digest(slotsMax: number): Iterable<Persist> {
+  digest(slotsMax: number): Iterator<Persist> {
     const { seq, epoch, control, buckets } = this.#core;
-    let slots: SlotRecord[] = [];
-    yield { seq: Math.max(1, seq), epoch, control, slots: [] };
-    for (const [bucket, named] of buckets) {
-      for (const [name, { promised, accepted, register }] of named) {
-        const isAccepted = !isZeroBallot(accepted);
-        const key = { bucket, name };
-        const what = isAccepted ? { ballot: accepted, register } : null;
-        slots.push({ key, promised, accepted: what });
-        if (slots.length < slotsMax) continue;
-        yield { seq: Math.max(1, seq), epoch, control: null, slots };
-        slots = [];
-      }
-    }
-    if (slots.length > 0) yield { seq: Math.max(1, seq), epoch, control: null, slots };
+    const head: Persist = { seq: Math.max(1, seq), epoch, control, slots: [] };
+    return digestOf(head, [...buckets.keys()], buckets, slotsMax);
   }
 
   /** What this acceptor keeps of a key. For checkers and for a page that shows it. */
   slot(key: Key): Slot {
     return slotOf(this.#core, key);
+  }
+}
+
+function* digestOf(
+  head: Persist,
+  numbers: readonly number[],
+  buckets: ReadonlyMap<number, SlotTable>,
+  slotsMax: number,
+): Generator<Persist, void, undefined> {
+  yield head;
+  for (const bucket of numbers) {
+    for (let after = ''; ;) {
+      const slots: SlotRecord[] = [];
+      for (const [name, { promised, accepted, register }] of buckets.get(bucket)?.after(after) ??
+        []) {
+        const what = isZeroBallot(accepted) ? null : { ballot: accepted, register };
+        slots.push({ key: { bucket, name }, promised, accepted: what });
+        if (slots.length === slotsMax) break;
+      }
+      const last = slots.at(-1);
+      if (last === undefined) break;
+      yield { seq: head.seq, epoch: head.epoch, control: null, slots };
+      after = last.key.name;
+    }
   }
 }
 

@@ -19,7 +19,7 @@ import {
   describeReply,
 } from './describe.ts';
 import { CasNode } from './node.ts';
-import { casOptions, emptyStored, foldPersist } from './start.ts';
+import { casOptions, copyStored, emptyStored, foldPersist } from './start.ts';
 import { testAcceptor } from './testkit.ts';
 import type { CasOptions, Control, Input, Key, Message, Output, Persist, Stored } from './types.ts';
 
@@ -98,7 +98,7 @@ export class ScenarioWorld {
 
   #start(node: WorldNode): void {
     const { options, stored } = node;
-    const started = CasNode.startBroken(options, stored, this.#nowMs, this.#bugs);
+    const started = CasNode.startBroken(options, copyStored(stored), this.#nowMs, this.#bugs);
     if (!started.ok) {
       this.#lines.push(`${node.id} refuses to start: ${started.error}`);
       return;
@@ -169,7 +169,7 @@ export class ScenarioWorld {
           prng: createPrng(id),
           cacheMax: Number(named.get('cache') ?? 8),
           roundsMax: Number(named.get('rounds') ?? 4),
-          keysPerBucketMax: Number(named.get('keys') ?? 8),
+          keysMax: Number(named.get('keys') ?? 8),
           scanKeysMax: 2,
         });
         const stored = emptyStored(options);

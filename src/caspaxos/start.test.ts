@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { createPrng } from '../base/prng.ts';
 import { firstControl } from './control.ts';
 import { CasNode } from './node.ts';
-import { casOptions, emptyStored, foldPersist } from './start.ts';
+import { SlotTable } from './slotTable.ts';
+import { casOptions, copyStored, emptyStored, foldPersist } from './start.ts';
 import { testAcceptor } from './testkit.ts';
 
 const OWN = { id: 1, cluster: 'test', incarnation: 1_000, prng: createPrng(1) };
@@ -30,7 +31,9 @@ test('a disk with a slot that no acceptor writes does not start', () => {
     accepted: { epoch: 1, counter: 2, proposer: 1 },
     register: { version: 0, value: new Uint8Array(0), recent: [] },
   };
-  const buckets = new Map([[1, new Map([['k', slot]])]]);
+  const table = new SlotTable();
+  table.set('k', slot);
+  const buckets = new Map([[1, table]]);
   assert.equal(errorOf({ control: CONTROL, epoch: 1, buckets }), 'bad-slot');
   assert.equal(errorOf({ control: { ...CONTROL, floor: 1 }, epoch: 1, buckets }), 'bad-slot');
   assert.equal(errorOf({ control: CONTROL, epoch: 0 }), 'bad-control');
@@ -38,7 +41,7 @@ test('a disk with a slot that no acceptor writes does not start', () => {
 
 test('persists fold to what the node held, a promise without its value too', () => {
   const stored = emptyStored(OWN);
-  const started = CasNode.start(OPTIONS, stored, 0);
+  const started = CasNode.start(OPTIONS, copyStored(stored), 0);
   assert.ok(started.ok);
   const node = started.value;
   const key = { bucket: 1, name: 'k' };

@@ -13,6 +13,7 @@ import { compareBallots, ZERO_BALLOT } from './ballot.ts';
 import { NO_BUGS, type Bugs } from './bugs.ts';
 import { acceptorOf, isClosed, isWellFormedControl } from './control.ts';
 import { ABSENT } from './register.ts';
+import { SlotTable } from './slotTable.ts';
 import { emptyOutbox, type Core } from './state.ts';
 import type { CasOptions, Persist, Stored } from './types.ts';
 
@@ -38,7 +39,9 @@ export function casOptions(
     roundsMax: limits.roundsMax,
     requestsMax: limits.requestsMax,
     cacheMax: limits.cacheMax,
-    keysPerBucketMax: limits.keysPerBucketMax,
+    permanentKeysMax: limits.permanentKeysMax,
+    keysMax: limits.keysMax,
+    keyBytesMax: limits.keyBytesMax,
     valueBytesMax: limits.valueBytesMax,
     scanKeysMax: limits.scanKeysMax,
     ...own,
@@ -70,7 +73,7 @@ export function foldPersist(stored: Stored, persist: Persist): void {
   }
   for (const { key, promised, accepted } of persist.slots) {
     let bucket = stored.buckets.get(key.bucket);
-    if (bucket === undefined) stored.buckets.set(key.bucket, (bucket = new Map()));
+    if (bucket === undefined) stored.buckets.set(key.bucket, (bucket = new SlotTable()));
     const before = bucket.get(key.name);
     bucket.set(key.name, {
       promised,
@@ -80,7 +83,16 @@ export function foldPersist(stored: Stored, persist: Persist): void {
   }
 }
 
-/** Builds the state of a node, or says why its disk may not take part. */
+/** What is stored, apart from what becomes of the original. */
+export function copyStored(stored: Stored): Stored {
+  const buckets = new Map([...stored.buckets].map(([id, slots]) => [id, slots.copy()]));
+  return { ...stored, buckets };
+}
+
+/**
+ * Builds the state of a node, or says why its disk may not take part. The tables of `stored` are the
+ * node's from now on.
+ */
 export function startCore(
   options: CasOptions,
   stored: Stored,
@@ -89,8 +101,7 @@ export function startCore(
 ): Result<Core, StartError> {
   const problem = checkStored(options, stored, bugs);
   if (problem !== null) return err(problem);
-  const buckets = new Map([...stored.buckets].map(([id, slots]) => [id, new Map(slots)]));
-  const { epoch, control } = stored;
+  const { epoch, control, buckets } = stored;
   return ok({
     options,
     bugs,
@@ -137,7 +148,7 @@ function checkStored(options: CasOptions, stored: Stored, bugs: Bugs): StartErro
   for (const [bucket, slots] of buckets) {
     const isGone = control === null || isClosed(control, bucket);
     if (isGone && !bugs.has('reopened-bucket')) return 'bad-slot';
-    for (const { accepted, promised } of slots.values()) {
+    for (const [promised, accepted] of slots.ballots()) {
       if (compareBallots(accepted, promised) > 0 && bugs.size === 0) return 'bad-slot';
     }
   }

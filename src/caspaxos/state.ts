@@ -6,6 +6,7 @@
 import { CASPAXOS_LIMITS } from '../base/caspaxosLimits.ts';
 import { compareBallots } from './ballot.ts';
 import type { Bugs } from './bugs.ts';
+import type { SlotTable } from './slotTable.ts';
 import type {
   Alarm,
   Ballot,
@@ -21,7 +22,6 @@ import type {
   Refusal,
   Register,
   Reply,
-  Slot,
 } from './types.ts';
 
 /** What this output will hold. */
@@ -113,7 +113,7 @@ export interface Core {
   /** The highest epoch seen. */
   epoch: number;
   control: Control | null;
-  readonly buckets: Map<number, Map<string, Slot>>;
+  readonly buckets: Map<number, SlotTable>;
   /** 0: not granted yet. */
   proposer: number;
   counter: number;

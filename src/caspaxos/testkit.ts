@@ -10,7 +10,7 @@ import { TestNetwork, type MessageFaults } from '../base/networkTestkit.ts';
 import { NO_BUGS, type Bugs } from './bugs.ts';
 import { firstControl } from './control.ts';
 import { CasNode } from './node.ts';
-import { casOptions, emptyStored, foldPersist } from './start.ts';
+import { casOptions, copyStored, emptyStored, foldPersist } from './start.ts';
 import { keyText } from './state.ts';
 import { ChosenWatch, RegisterChecker } from './testChecker.ts';
 import type {
@@ -132,7 +132,7 @@ export class TestCluster extends TestNetwork<Message, NetworkFaults> {
     const node = this.node(id);
     assert(node.cas === null, 'the node is not running');
     const { bugs = NO_BUGS, isProposerReused = false } = this.options;
-    const started = CasNode.startBroken(node.options, node.stored, this.nowMs, bugs);
+    const started = CasNode.startBroken(node.options, copyStored(node.stored), this.nowMs, bugs);
     assert(started.ok, 'what was durable starts again');
     node.cas = started.value;
     node.life += 1;

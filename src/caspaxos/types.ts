@@ -17,6 +17,7 @@
 
 import type { Prng } from '../base/prng.ts';
 import type { CasErrorCode } from './errors.ts';
+import type { SlotTable } from './slotTable.ts';
 
 /** A node: 1 and up, handed out by the Raft log, never used twice. */
 export type NodeId = number;
@@ -107,8 +108,7 @@ export interface Stored {
   readonly incarnation: number;
   epoch: number;
   control: Control | null;
-  /** By bucket, then by name. */
-  readonly buckets: Map<number, Map<string, Slot>>;
+  readonly buckets: Map<number, SlotTable>;
 }
 
 export const REFUSALS = ['ballot', 'epoch', 'closed', 'not-open', 'bucket-full', 'disk'] as const;
@@ -251,7 +251,11 @@ export interface CasOptions {
   readonly requestsMax: number;
   /** Keys whose next ballot and value are remembered. */
   readonly cacheMax: number;
-  readonly keysPerBucketMax: number;
+  /** Keys of the bucket that is never closed. */
+  readonly permanentKeysMax: number;
+  /** Keys of all buckets that will be closed, together, and the memory that they may take. */
+  readonly keysMax: number;
+  readonly keyBytesMax: number;
   readonly valueBytesMax: number;
   /** Keys of one page of a rescan. */
   readonly scanKeysMax: number;
@@ -264,6 +268,8 @@ export interface CasStatus {
   readonly epoch: number;
   readonly control: Control | null;
   readonly keys: number;
+  /** How much of what `keysMax` and `keyBytesMax` allow is taken, the larger of both: 0 to 1. */
+  readonly fill: number;
   readonly requests: number;
   readonly cached: number;
   readonly disk: DiskState;

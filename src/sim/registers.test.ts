@@ -98,17 +98,20 @@ test('a lost disk comes back under a new number and is filled: then another may 
   for (let at = 0; at < 200; at += 1) equal(claim(world, 2, `k${at}`, 'b').kind, 'taken');
 });
 
-test('a claim stands for its time at least, for twice of it at most, and then the key is free', () => {
-  const claimMs = 60_000;
-  const world = new RegisterWorld(3, claimMs);
-  world.run(claimMs / 2);
-  won(claim(world, 0, 'k', 'a'));
-  world.run(claimMs);
-  equal(claim(world, 1, 'k', 'b').kind, 'taken', 'its own time is not over');
-  world.run(claimMs * 2);
-  won(claim(world, 2, 'k', 'c'));
-  const control = world.registers(0).host?.control;
-  ok((control?.openTo ?? 0) - (control?.floor ?? 0) <= 2, 'older generations are gone');
+test('a claim stands for its time at least, for a quarter more at most, and then the key is free', () => {
+  const claimMs = 40_000;
+  // Generations change in a moment of their own: claims are made at several distances from it.
+  for (const afterMs of [100, 4_000, 9_000]) {
+    const world = new RegisterWorld(3, claimMs);
+    world.run(claimMs * 2 + afterMs);
+    won(claim(world, 0, 'k', 'a'));
+    world.run(claimMs - 100);
+    equal(claim(world, 1, 'k', 'b').kind, 'taken', 'its own time is not over');
+    world.run(claimMs / 4 + 5 * REGISTER_LIMITS.careMs);
+    won(claim(world, 2, 'k', 'c'));
+    const control = world.registers(0).host?.control;
+    ok((control?.openTo ?? 0) - (control?.floor ?? 0) <= 5, 'older generations are gone');
+  }
 });
 
 test('a key that is asked for again and again is free once its time is over all the same', () => {
@@ -119,11 +122,11 @@ test('a key that is asked for again and again is free once its time is over all 
   const beginMs = world.time.nowMs();
   let tries = 0;
   for (;;) {
-    world.run(claimMs / 3);
+    world.run(claimMs / 20);
     tries += 1;
     const answer = claim(world, tries % 3, 'k', `again-${tries}`);
     const tookMs = world.time.nowMs() - beginMs;
-    ok(tookMs < claimMs * 2.5, `${JSON.stringify(answer)} after ${tookMs} ms`);
+    ok(tookMs < claimMs * 1.35, `${JSON.stringify(answer)} after ${tookMs} ms`);
     if (answer.kind === 'won') break;
     equal(answer.claim.owner, 'a', 'who has it is told');
   }
@@ -289,7 +292,7 @@ test('a name has one owner in all regions, until that one gives it back', () => 
 
 test('a long log is shortened while claims go on, and what was there before is there after', () => {
   const world = new RegisterWorld(1);
-  const count = REGISTER_LIMITS.digestRecords;
+  const count = REGISTER_LIMITS.digestSlotsMin;
   const winners: WonClaim[] = [];
   let asked = 0;
   const claimMore = (upTo: number, widthMax: number): void => {
@@ -307,7 +310,7 @@ test('a long log is shortened while claims go on, and what was there before is t
   const isShortened = (): boolean => {
     return disk.names.paths().some((path) => path.endsWith('.snapshot'));
   };
-  // A claim is two records: now it begins. Old keys change and new ones come in between its slices.
+  // A claim is two slots: now it begins. Old keys change and new ones come in between its slices.
   ok(!isShortened());
   let settled = 0;
   while (!isShortened()) {
@@ -324,6 +327,37 @@ test('a long log is shortened while claims go on, and what was there before is t
   const rows = world.registers(0).claims.list(asked + 1);
   equal(rows.length, asked);
   equal(rows.filter(({ result }) => result === 'done').length, settled);
+});
+
+test('a full disk: claims are refused, a small log is shortened in the space kept for it, and claims go on', () => {
+  const world = new RegisterWorld(1);
+  const { disk } = world.node(0);
+  won(claim(world, 0, 'first', 'a'));
+  world.run(1_000); // The next segment and the space for this very moment are made.
+  disk.faults.capacityBytes = disk.usedBytes();
+  const { claims } = world.registers(0);
+  let made = 1;
+  const wide = 400;
+  for (let refused = 0; refused === 0;) {
+    let open = wide;
+    for (let each = 0; each < wide; each += 1) {
+      claims.claim(`k${made}-${each}`, 'a', 'x'.repeat(90), (answer) => {
+        open -= 1;
+        if (!answer.ok) refused += 1;
+      });
+    }
+    world.until(() => open === 0);
+    made += wide;
+    ok(made < 200_000, 'the disk is full at some time');
+  }
+  const seen = world.ask((done) => claims.lookup('first', done));
+  ok(seen.ok && seen.value?.owner === 'a', 'what is there can be read');
+  // It has given itself the space of what was old: many slots of few keys would fill it again.
+  world.until(() => world.registers(0).host?.status().disk === 'ok');
+  world.crash(0, 'power');
+  ok(world.start(0).ok);
+  world.until(() => world.registers(0).host?.isReady === true);
+  equal(claim(world, 0, 'first', 'b').kind, 'taken');
 });
 
 test('a damaged log does not open: its number takes part no more', () => {

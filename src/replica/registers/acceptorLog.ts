@@ -1,12 +1,16 @@
 /**
  * What an acceptor must not forget, on disk: each persist is one record of the durable log
- * (src/storage), and a snapshot of the log is a few persists that stand for all before them.
+ * (src/storage), and the log is shortened by a digest: persists that stand for all before them.
  *
  * AL1: persists become durable in order, and `persisted` names only what an fsync has covered.
  * AL2: a record that cannot be read is damage: the disk takes part no more under its number.
- * AL3: a digest may be made while the state goes on: it stands for all records before it began, holds
- *      each slot as it was then or later, and counts once all records are durable that it has seen.
- *      Those since it began are kept and folded over it, in order, so that what comes out is the last.
+ * AL3: a digest may be made while the state goes on: it stands for all records before it began, and
+ *      holds each slot as it was then or later. What was written since it began is kept.
+ * AL4: a digest is written into the log itself, a few records at a time between those of the state: each
+ *      is true where it stands. The end of it is a snapshot that holds no slots, only what
+ *      the control state was where it began; what is before that goes. No more is in memory, or
+ *      written at once, than a slice. A full disk has no space for that: what is small enough for
+ *      the space that is kept for it becomes a snapshot with all its slots (`shorten` alone).
  */
 
 import { concatBytes } from '../../base/bytes.ts';
@@ -18,7 +22,13 @@ import { emptyStored, foldPersist } from '../../caspaxos/start.ts';
 import type { CasOptions, Persist, Stored } from '../../caspaxos/types.ts';
 import type { DurableLog } from '../../storage/log.ts';
 import { openLog } from '../../storage/open.ts';
-import type { LogDiskState, LogOpenFailure, LogOptions, LogPersist } from '../../storage/types.ts';
+import type {
+  LogDiskState,
+  LogOpenFailure,
+  LogOptions,
+  LogPersist,
+  LogRecovered,
+} from '../../storage/types.ts';
 import { frameMessages, MessageAssembler } from '../group/messageFrames.ts';
 
 const KINDS = ['persist'] as const;
@@ -51,7 +61,7 @@ export function openAcceptorLog(
   const seqs: { readonly log: number; readonly core: number }[] = [];
   const durable = (seq: number): void => {
     let core = 0;
-    while ((seqs[0]?.log ?? Infinity) <= seq) core = seqs.shift()?.core ?? core;
+    while ((seqs[0]?.log ?? Infinity) <= seq) core = Math.max(core, seqs.shift()?.core ?? 0);
     if (core > 0) events.persisted(core);
   };
   openLog(
@@ -63,32 +73,35 @@ export function openAcceptorLog(
       const { log, recovered } = opened.value;
       const { snapshot, entries } = recovered;
       const stored = emptyStored(own);
-      const isRead =
-        (snapshot === null || foldDigest(stored, snapshot.data)) &&
-        entries.every(({ data }) => foldRecord(stored, data));
-      if (!isRead) {
+      let slots = foldAll(stored, recovered);
+      if (slots === null) {
         const detail = 'a record of the registers cannot be read';
         return log.close(() => done(err({ kind: 'damaged', file: '', offset: 0, detail })));
       }
       const last = entries.at(-1)?.index ?? snapshot?.index ?? 0;
-      done(ok({ log: new AcceptorLog(log, seqs, last, entries.length), stored }));
+      // What a digest has left is no reason for another one.
+      for (const { size } of stored.buckets.values()) slots -= size;
+      done(ok({ log: new AcceptorLog(log, seqs, last, Math.max(0, slots)), stored }));
     },
   );
 }
 
-function foldRecord(stored: Stored, data: Uint8Array): boolean {
-  // The values are views: the bytes they were read from would be kept with them.
-  const persist = decodePersist(data.slice());
-  if (persist !== null) foldPersist(stored, persist);
-  return persist !== null;
-}
-
-function foldDigest(stored: Stored, data: Uint8Array): boolean {
+/** AL2. Adds all that was found; how many slots were written, or null where something is no record. */
+function foldAll(stored: Stored, { snapshot, entries }: LogRecovered): number | null {
+  let slots = 0;
   let isRead = true;
-  const records = new MessageAssembler((record) => {
-    isRead &&= foldRecord(stored, record);
-  });
-  return records.take(data) && isRead;
+  const fold = (data: Uint8Array): void => {
+    // The values are views: the bytes they were read from would be kept with them.
+    const persist = decodePersist(data.slice());
+    isRead &&= persist !== null;
+    if (persist === null) return;
+    foldPersist(stored, persist);
+    slots += persist.slots.length;
+  };
+  const digest = new MessageAssembler(fold);
+  if (snapshot !== null && !digest.take(snapshot.data)) return null;
+  for (const { data } of entries) fold(data);
+  return isRead ? slots : null;
 }
 
 /** One piece of a digest. */
@@ -102,18 +115,20 @@ export class AcceptorLog {
   readonly #seqs: { readonly log: number; readonly core: number }[];
   #seq = 0;
   #index: number;
-  #records: number;
+  /** Written since the last digest, and at the start all that was found. */
+  #slots: number;
+  #slotsBefore = 0;
 
   constructor(
     log: DurableLog,
     seqs: { readonly log: number; readonly core: number }[],
     index: number,
-    records: number,
+    slots: number,
   ) {
     this.#log = log;
     this.#seqs = seqs;
     this.#index = index;
-    this.#records = records;
+    this.#slots = slots;
   }
 
   get diskState(): LogDiskState {
@@ -122,29 +137,45 @@ export class AcceptorLog {
 
   /** It has grown enough to be shortened, with so many keys in all. */
   isLong(keys: number): boolean {
-    return this.#records >= Math.max(REGISTER_LIMITS.digestRecords, keys);
+    return this.diskState === 'ok' && this.#slots >= Math.max(REGISTER_LIMITS.digestSlotsMin, keys);
+  }
+
+  /** Writes that are not durable yet. */
+  get backlog(): number {
+    return this.#seqs.length;
   }
 
   persist(persist: Persist): void {
-    const data = encodePersist(persist);
-    this.#index += 1;
-    this.#records += 1;
-    const entry = { term: TERM, index: this.#index, kind: KINDS[0], timeMs: 0, data };
-    this.#put(persist.seq, { snapshot: null, entries: [entry], compactTo: 0 });
+    this.#slots += persist.slots.length;
+    this.#append(persist.seq, encodePersist(persist));
   }
 
   /** Where a digest that is begun now begins. */
   beginDigest(): number {
-    this.#records = 0;
+    this.#slotsBefore = this.#slots;
     return this.#index;
   }
 
-  /** AL3. `pieces` (`encodeDigest`) stand for all persists up to where it began: those may go. */
+  /** AL4. How many bytes it takes. */
+  digest(persist: Persist): number {
+    const data = encodePersist(persist);
+    this.#append(0, data);
+    return data.length;
+  }
+
+  /** AL3. `pieces` (`encodeDigest`) and what `digest` took stand for all persists up to `index`. */
   shorten(index: number, pieces: readonly Uint8Array[]): void {
+    this.#slots -= this.#slotsBefore;
     if (index === 0) return;
     const data = concatBytes(pieces);
     const snapshot = { index, term: TERM, meta: new Uint8Array(0), data };
     this.#put(0, { snapshot, entries: [], compactTo: index });
+  }
+
+  #append(core: number, data: Uint8Array): void {
+    this.#index += 1;
+    const entry = { term: TERM, index: this.#index, kind: KINDS[0], timeMs: 0, data };
+    this.#put(core, { snapshot: null, entries: [entry], compactTo: 0 });
   }
 
   settle(): void {
@@ -161,7 +192,7 @@ export class AcceptorLog {
 
   #put(core: number, what: Pick<LogPersist, 'snapshot' | 'entries' | 'compactTo'>): void {
     this.#seq += 1;
-    if (core > 0) this.#seqs.push({ log: this.#seq, core });
+    this.#seqs.push({ log: this.#seq, core });
     this.#log.persist({ seq: this.#seq, hardState: null, isLogDiscarded: false, ...what });
   }
 }

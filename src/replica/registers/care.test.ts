@@ -5,6 +5,7 @@ import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import type { Control } from '../../caspaxos/types.ts';
 import {
   afterRescan,
+  GENERATIONS_KEPT,
   nextStep,
   type Agreed,
   type CareStep,
@@ -14,6 +15,7 @@ import {
 import type { RegisterNode } from './state.ts';
 
 const CLAIM_MS = 60_000;
+const PART_MS = CLAIM_MS / GENERATIONS_KEPT;
 
 function node(peer: string, id: number): RegisterNode {
   return { peer, id, incarnation: id * 10 };
@@ -87,18 +89,23 @@ test('a region that has left the group is no acceptor any more', () => {
   );
 });
 
-test('a generation ends after its time, by the holder of its lease alone', () => {
-  const due = { state: FOUNDED, seenMs: CLAIM_MS };
+test('a generation ends after its part of the time, by the holder of its lease alone', () => {
+  const due = { state: FOUNDED, seenMs: PART_MS };
   equal(nextStep(view(due)).kind, 'none', 'it is led, and has no lease');
-  equal(nextStep(view({ ...due, fence: 1, seenMs: CLAIM_MS - 1 })).kind, 'none');
+  equal(nextStep(view({ ...due, fence: 1, seenMs: PART_MS - 1 })).kind, 'none');
   const next = put(view({ ...due, fence: 1, isLeading: false }));
   deepEqual([next.control.openTo, next.control.floor, next.fence], [2, 0, 1]);
-  const third = put(view({ ...due, state: next, fence: 1 }));
-  deepEqual(
-    [third.control.openTo, third.control.floor],
-    [3, 1],
-    'the one before the last is closed',
-  );
+});
+
+test('a generation that is not the newest any more is closed after as many parts as there are', () => {
+  let state = FOUNDED;
+  const floors: number[] = [];
+  for (let part = 0; part < GENERATIONS_KEPT + 3; part += 1) {
+    state = put(view({ state, seenMs: PART_MS, fence: 1 }));
+    floors.push(state.control.floor);
+  }
+  // The first one takes no new claims from the first step on: four whole parts later it is closed.
+  deepEqual(floors, [0, 0, 0, 0, 1, 2, 3]);
 });
 
 test('a holder that was paused past its time changes nothing: its number is lower than was seen', () => {
@@ -109,8 +116,8 @@ test('a holder that was paused past its time changes nothing: its number is lowe
 
 test('a wall clock that jumps ends no generation that was seen for less than a tenth of its time', () => {
   const jumped = { state: FOUNDED, fence: 1, wallMs: FOUNDED.openedMs + 10 * CLAIM_MS };
-  equal(nextStep(view({ ...jumped, seenMs: CLAIM_MS / 10 - 1 })).kind, 'none');
-  equal(nextStep(view({ ...jumped, seenMs: CLAIM_MS / 10 })).kind, 'put');
+  equal(nextStep(view({ ...jumped, seenMs: PART_MS / 10 - 1 })).kind, 'none');
+  equal(nextStep(view({ ...jumped, seenMs: PART_MS / 10 })).kind, 'put');
 });
 
 /** The acceptors that a change begun now leads to; null: none begins. */

@@ -4,10 +4,12 @@
  * faster, so that two who decide at once do no harm.
  *
  * MC1: acceptors change through a joint set and its rescan only (K1 of src/caspaxos/SPEC.md).
- * MC2: a generation is opened when the newest one has stood for its time, and the ones before that
- *      are closed then: a claim stands for that time at least, and for twice of it at most.
+ * MC2: a generation is the newest one for a part of `claimMs` (GENERATIONS_KEPT parts), then stays open
+ *      for as many parts as there are: a claim stands for `claimMs` at least, and for one part more
+ *      at most. Fewer parts keep more claims that are over, more cost more: each claim looks into
+ *      every generation that is open.
  * MC3: a wall clock alone closes nothing: whoever decides has itself seen the newest generation for
- *      a tenth of its time.
+ *      a tenth of its part.
  * MC4: generations are changed by whoever holds their lease, and never under a lower number than the
  *      state has seen (L3 of src/caspaxos/SPEC.md).
  * MC5: a region has one acceptor: the node that votes for it in the group, else its first node, else
@@ -68,6 +70,9 @@ export type CareStep =
   | { readonly kind: 'rescan' }
   /** MC6. */
   | { readonly kind: 'forget'; readonly node: RegisterNode };
+
+/** Generations that are open behind the newest one. */
+export const GENERATIONS_KEPT = 4;
 
 const NONE: CareStep = { kind: 'none' };
 
@@ -139,14 +144,16 @@ function isSame(a: readonly Acceptor[], b: readonly Acceptor[]): boolean {
 
 /** MC3. */
 function isGenerationOver({ claimMs, wallMs, seenMs }: CareView, openedMs: number): boolean {
-  if (seenMs >= claimMs) return true;
-  return wallMs - openedMs >= claimMs && seenMs * 10 >= claimMs;
+  const partMs = Math.ceil(claimMs / GENERATIONS_KEPT);
+  if (seenMs >= partMs) return true;
+  return wallMs - openedMs >= partMs && seenMs * 10 >= partMs;
 }
 
 /** MC2. */
 function rotate(control: Control, wallMs: number, fence: number): CareStep {
   let next = control;
-  for (let bucket = control.floor + 1; bucket < control.openTo; bucket += 1) {
+  const closeTo = control.openTo - GENERATIONS_KEPT;
+  for (let bucket = control.floor + 1; bucket <= closeTo; bucket += 1) {
     if (isClosed(next, bucket)) continue;
     const closed = closeBucket(next, bucket, 0);
     if (closed.ok) next = closed.value;

@@ -9,6 +9,7 @@ import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import { decodeMessage, encodeMessage } from '../../caspaxos/messageCodec.ts';
 import type { CasNode } from '../../caspaxos/node.ts';
+import type { SlotTable } from '../../caspaxos/slotTable.ts';
 import type {
   Alarm,
   CasStatus,
@@ -20,10 +21,10 @@ import type {
   NodeId,
   Output,
   Reply,
-  Slot,
 } from '../../caspaxos/types.ts';
 import type { LogDiskState } from '../../storage/types.ts';
-import { encodeDigest, type AcceptorLog, type AcceptorLogEvents } from './acceptorLog.ts';
+import type { AcceptorLog, AcceptorLogEvents } from './acceptorLog.ts';
+import { writeDigest } from './digest.ts';
 
 export type HostReply = Exclude<Reply, { readonly kind: 'alarm' }>;
 export type HostDone = (reply: HostReply) => void;
@@ -75,7 +76,7 @@ export class RegisterHost implements AcceptorLogEvents {
   }
 
   /** What this acceptor keeps, by bucket and name. */
-  get kept(): ReadonlyMap<number, ReadonlyMap<string, Slot>> {
+  get kept(): ReadonlyMap<number, SlotTable> {
     return this.#node.kept;
   }
 
@@ -216,29 +217,15 @@ export class RegisterHost implements AcceptorLogEvents {
     return keys;
   }
 
-  /** AL3 of acceptorLog.ts: in slices, while everything goes on. One at a time. */
+  /** One at a time. */
   #shortenSoon(): void {
     if (this.#isShortening || this.#isStopped) return;
     this.#isShortening = true;
-    const index = this.#log.beginDigest();
-    const digest = this.#node.digest(REGISTER_LIMITS.digestSlots)[Symbol.iterator]();
-    const pieces: Uint8Array[] = [];
-    const slice = (): void => {
-      if (this.#isStopped) return;
-      const { digestSliceMs, digestSliceRecords } = REGISTER_LIMITS;
-      const untilMs = this.#ports.clock.nowMs() + digestSliceMs;
-      for (let count = 0; count < digestSliceRecords; count += 1) {
-        const next = digest.next();
-        if (next.done === true) {
-          this.#isShortening = false;
-          return this.#log.shorten(index, pieces);
-        }
-        pieces.push(encodeDigest(next.value));
-        if (this.#ports.clock.nowMs() >= untilMs) break;
-      }
-      this.#ports.timers.after(digestSliceMs, slice);
-    };
-    this.#ports.timers.after(0, slice);
+    const { clock, timers } = this.#ports;
+    const digest = this.#node.digest(REGISTER_LIMITS.digestSlots);
+    writeDigest(this.#log, digest, { clock, timers, isStopped: () => this.#isStopped }, () => {
+      this.#isShortening = false;
+    });
   }
 
   #step(input: Input): void {

@@ -49,6 +49,8 @@ export interface RegistersOptions {
   readonly engine: ControlEngine;
   /** Members of the group that keeps the control state; empty: not known. */
   readonly members: () => readonly GroupPlace[];
+  /** For tests: less room than CASPAXOS_LIMITS. */
+  readonly limits?: Partial<Pick<CasOptions, 'keysMax' | 'keyBytesMax'>>;
   /** Whether this node looks after the acceptors. One at a time is enough. */
   readonly isLeading: () => boolean;
 }
@@ -125,8 +127,8 @@ export class Registers implements RegisterStore {
     openAcceptorLog(disk, this.#options.folder, own, 'open', relay, (opened) => {
       if (!opened.ok) return done(opened);
       const { log, stored } = opened.value;
-      const { roundMs, requestMs, requestsMax, keysMax } = REGISTER_LIMITS;
-      const limits = { roundMs, requestMs, requestsMax, keysPerBucketMax: keysMax };
+      const { roundMs, requestMs, requestsMax } = REGISTER_LIMITS;
+      const limits = { roundMs, requestMs, requestsMax, ...this.#options.limits };
       const node = CasNode.start(casOptions({ ...own, ...limits, prng }), stored, clock.nowMs());
       if (!node.ok) {
         const detail = `the registers of this disk do not fit: ${node.error}`;
