@@ -177,6 +177,13 @@ export const ERRORS = {
     'Whether this Idempotency-Key was used cannot be known now, so the request did not run.',
     'Retry with the same key as Retry-After says; operator: see banyan_registers_ready.',
   ),
+  idempotency_full: entry(
+    503,
+    true,
+    ...BUSY,
+    'No more Idempotency-Keys can be kept until older ones end, so the request did not run.',
+    'Retry with the same key as Retry-After says; operator: shorten control.registers.claimMs.',
+  ),
   upstream_rate_limited: entry(
     429,
     true,

@@ -42,10 +42,11 @@ export const REGISTER_LIMITS = {
   peerNameBytesMax: 127,
   /** Nodes that announce themselves, in all regions. */
   nodesMax: 128,
-  /** Operators are warned from here on, percent of the room for claims
-   * (`keysMax` and `keyBytesMax` of CASPAXOS_LIMITS). */
+  /** Operators are warned from here on, percent of the room for claims. */
   fillWarnPercent: 80,
-  /** How long a claim stands at least, ms; at most twice as long. */
+  /** Whoever finds no room is told to come again within this, ms. */
+  roomMsMax: 3_600_000,
+  /** How long a claim stands at least, ms; at most a quarter longer. */
   claimMsMin: 1_000,
   claimMsDefault: 24 * 3_600_000,
   claimMsMax: 30 * 24 * 3_600_000,

@@ -26,7 +26,7 @@ export const CAS_ERRORS = {
   'too-many': definite('Too many requests are under way at this node.'),
   'bucket-closed': definite('The bucket of this key is closed for ever.'),
   'bucket-not-open': definite('The bucket of this key is not open yet.'),
-  'bucket-full': definite('The bucket of this key holds as many keys as it may.'),
+  'bucket-full': definite('The acceptors keep as many keys as they may.'),
   'no-quorum': definite('No quorum of acceptors answered in time; nothing was proposed.'),
   contended: definite('Other proposers were always faster; nothing was proposed.'),
   'behind-control': definite('The acceptors know a newer configuration than this node.'),

@@ -244,6 +244,8 @@ export function onRefused(self: Core, message: MessageOf<'refused'>): void {
   request.hindrance = message.reason;
   refusals.add(message.from);
   if (isQuorum(round.control, (id) => !refusals.has(id))) return;
+  // Room comes with the end of a bucket, not in a moment.
+  if (message.reason === 'bucket-full') return failRequest(self, request, 'bucket-full');
   giveWay(self, round);
 }
 

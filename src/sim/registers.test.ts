@@ -330,6 +330,31 @@ test('a long log is shortened while claims go on, and what was there before is t
   equal(rows.filter(({ result }) => result === 'done').length, settled);
 });
 
+test('without room new keys are refused at once, known ones are told, and a generation that ends makes room', () => {
+  const claimMs = 40_000;
+  const world = new RegisterWorld(3, claimMs, 1, [], { keysMax: 30 });
+  const wonFirst = won(claim(world, 0, 'k0', 'a'));
+  for (let at = 1; at < 30; at += 1) won(claim(world, at % 3, `k${at}`, 'a'));
+  equal(world.registers(1).host?.status().fill, 1);
+  const beginMs = world.time.nowMs();
+  for (const place of [0, 1, 2]) {
+    const { claims } = world.registers(place);
+    const refused = world.ask<ClaimAnswer>((done) => claims.claim(`new-${place}`, 'a', '', done));
+    ok(!refused.ok && refused.error.kind === 'full', JSON.stringify(refused));
+    // The first generation takes claims for a quarter of the time, and stands for its whole then.
+    const { roomInMs } = refused.error;
+    ok(roomInMs > claimMs && roomInMs <= claimMs * 1.25, `room in ${roomInMs} ms`);
+  }
+  ok(world.time.nowMs() - beginMs < 1_000, 'nobody waits for a refusal');
+  equal(claim(world, 2, 'k7', 'b').kind, 'taken');
+  ok(world.ask((done) => world.registers(0).claims.settle(wonFirst, 'done', done)).ok);
+  const { names } = world.registers(1);
+  ok(world.ask((done) => names.take('shop', 'ann', done)).ok, 'names have room of their own');
+  world.run(claimMs * 1.25 + 4 * REGISTER_LIMITS.careMs);
+  won(claim(world, 1, 'new-0', 'a'));
+  won(claim(world, 0, 'k7', 'b'));
+});
+
 test('a full disk takes nothing, a small log is shortened in the space that is kept, and it goes on', () => {
   const world = new RegisterWorld(1);
   const { disk } = world.node(0);

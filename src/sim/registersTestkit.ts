@@ -11,7 +11,11 @@ import { decodeReply, encodeCommand } from '../replica/control/codec.ts';
 import type { ControlEngine } from '../replica/control/engine.ts';
 import { ControlMachine } from '../replica/control/machine.ts';
 import type { Transaction } from '../replica/control/types.ts';
-import { Registers, type RegistersFailure } from '../replica/registers/registers.ts';
+import {
+  Registers,
+  type RegistersFailure,
+  type RegistersOptions,
+} from '../replica/registers/registers.ts';
 import { announceNode } from '../replica/registers/state.ts';
 import type { StoreDone, StoreFailure } from '../replica/registers/port.ts';
 import { SimDisk } from './disk.ts';
@@ -95,11 +99,19 @@ export class RegisterWorld {
   readonly nodes: Node[] = [];
   readonly cuts = new Set<string>();
   readonly claimMs: number;
+  readonly #limits: NonNullable<RegistersOptions['limits']>;
   #incarnations = 0;
 
   /** `further`: names of nodes that come after the first ones, of which there is one a region. */
-  constructor(count: number, claimMs = 3_600_000, seed = 1, further: readonly string[] = []) {
+  constructor(
+    count: number,
+    claimMs = 3_600_000,
+    seed = 1,
+    further: readonly string[] = [],
+    limits: NonNullable<RegistersOptions['limits']> = {},
+  ) {
     this.claimMs = claimMs;
+    this.#limits = limits;
     const first = Array.from({ length: count }, (_, place) => `r${place}`);
     for (const [place, name] of [...first, ...further].entries()) {
       const disk = new SimDisk(this.time, createPrng(seed * 100 + place), { latencyMs: 1 });
@@ -155,6 +167,7 @@ export class RegisterWorld {
         name: node.name,
         claimMs: this.claimMs,
         folder: 'registers',
+        limits: this.#limits,
         engine: node.engine,
         members: () =>
           this.nodes

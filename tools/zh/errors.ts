@@ -39,6 +39,10 @@ export const ERRORS_ZH: Readonly<Record<ErrorCode, readonly [string, string]>> =
     '目前无法得知此 Idempotency-Key 是否用过，因此请求未执行。',
     '按 Retry-After 以同一键重试；运维：查看 banyan_registers_ready。',
   ],
+  idempotency_full: [
+    '在较早的 Idempotency-Key 到期之前无法再保存新键，因此请求未执行。',
+    '按 Retry-After 以同一键重试；运维：缩短 control.registers.claimMs。',
+  ],
   upstream_rate_limited: ['该模型的所有后端都超出速率限额。', '按 Retry-After 等待，或增加后端。'],
   upstream_rejected: ['模型服务拒绝了请求。', '按其消息改正。'],
   upstream_unauthorized: ['模型服务拒绝了网关的凭据。', '运维：核对后端的 API 密钥。'],

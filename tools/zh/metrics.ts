@@ -58,6 +58,8 @@ const METRICS_ZH: Readonly<Record<MetricName, string>> = {
   banyan_registers_epoch: '本节点所知的接受者与世代的版本。',
   banyan_registers_acceptors: '共同决定租约与认领的接受者数量。',
   banyan_registers_keys: '本接受者保存的租约、认领与名称数量。',
+  banyan_registers_fill_ratio:
+    '认领占用其数量上限或内存上限的比例（取较大者）：到 1 时不再受理新键。',
   banyan_registers_requests: '本节点正在进行的寄存器请求数。',
   banyan_registers_rounds: '本节点启动以来发起的 CASPaxos 轮次数。',
   banyan_registers_conflicts: '因其他提议者或无应答而放弃的轮次数。',

@@ -221,6 +221,9 @@ export const METRICS = {
   banyan_registers_epoch: gauge('Version of the acceptors and generations that this node knows.'),
   banyan_registers_acceptors: gauge('Acceptors that leases and claims are agreed on with.'),
   banyan_registers_keys: gauge('Leases, claims and names that this acceptor keeps.'),
+  banyan_registers_fill_ratio: gauge(
+    'How full the room for claims is, in keys or in memory: at 1 no new key is taken.',
+  ),
   banyan_registers_requests: gauge('Requests of registers under way at this node.'),
   banyan_registers_rounds: gauge('Rounds of CASPaxos that this node began since it started.'),
   banyan_registers_conflicts: gauge('Rounds that gave way to another proposer or to silence.'),

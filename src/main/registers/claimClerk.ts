@@ -4,6 +4,7 @@
  *
  * CC1: a request that was refused because its claim's outcome is not known did not run: where the
  *      claim turns out to be ours it is given back.
+ * CC3: where no more claims can be kept the request is refused: served without one it might run twice.
  * CC2: a node that stops first tells what its requests came to, as far as a quorum answers in time.
  */
 
@@ -85,9 +86,12 @@ export class ClaimClerk {
     const { key, owner, about } = ask;
     this.#store.claim(key, owner, about, (answer) => {
       if (!answer.ok) {
-        const { kind, detail } = answer.error;
-        if (kind === 'unknown') this.#giveBackLater(ask, TRIES_MAX);
-        const told = failure('idempotency_unavailable', detail, { retryAfterMs: AGAIN_MS });
+        const { error } = answer;
+        if (error.kind === 'unknown') this.#giveBackLater(ask, TRIES_MAX);
+        const told =
+          error.kind === 'full'
+            ? failure('idempotency_full', error.detail, { retryAfterMs: error.roomInMs })
+            : failure('idempotency_unavailable', error.detail, { retryAfterMs: AGAIN_MS });
         return done({ kind: 'refused', failure: told }, () => {});
       }
       const { value } = answer;

@@ -53,6 +53,9 @@ function ask<T>(call: (done: StoreDone<T>) => void): Promise<Result<T, AdminRefu
 }
 
 function refusalOf({ kind, detail }: StoreFailure): { readonly ok: false; error: AdminRefusal } {
+  if (kind === 'full') {
+    return err({ status: 503, code: 'no_room', message: `Nothing was changed: ${detail}` });
+  }
   if (kind === 'unavailable') {
     return err({ status: 503, code: 'no_quorum', message: `Nothing was changed: ${detail}` });
   }

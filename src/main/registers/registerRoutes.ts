@@ -111,7 +111,7 @@ const NOT_HERE = { 404: ['no_control', 'no_registers'], 503: ['unreachable'] } a
 const ASKED = {
   404: ['no_control', 'no_registers'],
   409: ['not_yours'],
-  503: ['no_quorum', 'unreachable'],
+  503: ['no_quorum', 'no_room', 'unreachable'],
   504: ['outcome_unknown'],
 } as const;
 

@@ -23,6 +23,7 @@ import type {
   Upstream,
 } from '../../base/ports.ts';
 import { peerName } from '../../base/peerName.ts';
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { createPrng } from '../../base/prng.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import type { Log } from '../../io/observe/log.ts';
@@ -158,8 +159,20 @@ export class RegisterSide implements RegisterBackend {
     const { state, registers } = this;
     if (state.kind === 'failed') return [`registers: ${state.detail}`];
     if (state.kind === 'joining') return [`registers: joining: ${state.detail}`];
-    if (state.kind !== 'member' || registers.host?.isReady === true) return [];
-    return ['registers: not ready: the control state has not let this start in yet'];
+    if (state.kind !== 'member') return [];
+    const { host } = registers;
+    if (host?.isReady !== true) {
+      return ['registers: not ready: the control state has not let this start in yet'];
+    }
+    const percent = Math.floor(host.status().fill * 100);
+    if (percent < REGISTER_LIMITS.fillWarnPercent) return [];
+    const what = 'requests with a new Idempotency-Key are refused';
+    const remedy = 'shorten control.registers.claimMs on every node';
+    return [
+      percent >= 100
+        ? `registers: no room for claims: ${what}; ${remedy}`
+        : `registers: claims take ${percent}% of their room; at 100% ${what}: ${remedy}`,
+    ];
   }
 
   gauges(): GaugeValues {
@@ -170,6 +183,7 @@ export class RegisterSide implements RegisterBackend {
       ['banyan_registers_epoch', status?.epoch ?? 0],
       ['banyan_registers_acceptors', status?.control?.acceptors.length ?? 0],
       ['banyan_registers_keys', status?.keys ?? 0],
+      ['banyan_registers_fill_ratio', status?.fill ?? 0],
       ['banyan_registers_requests', status?.requests ?? 0],
       ['banyan_registers_rounds', status?.rounds ?? 0],
       ['banyan_registers_conflicts', status?.conflicts ?? 0],

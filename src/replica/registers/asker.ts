@@ -34,15 +34,18 @@ const PASSING: ReadonlySet<CasErrorCode> = new Set([
 export class Asker {
   readonly #clock: Clock;
   readonly #timers: Timers;
+  readonly #roomInMs: () => number;
   #host: RegisterHost | null = null;
   /** Names this start of this process: no other ever has it. */
   #self = '';
   #count = 0;
   #readers: (() => void)[] = [];
 
-  constructor(clock: Clock, timers: Timers) {
+  /** `roomInMs`: where there is no room for a key, in how long there may be. */
+  constructor(clock: Clock, timers: Timers, roomInMs: () => number) {
     this.#clock = clock;
     this.#timers = timers;
+    this.#roomInMs = roomInMs;
   }
 
   get host(): RegisterHost | null {
@@ -110,6 +113,11 @@ export class Asker {
       const error = reply.kind === 'failed' ? reply.error : 'no-quorum';
       if (error === 'bucket-closed') return done({ kind: 'closed' });
       if (error === 'outcome-unknown' || PASSING.has(error)) return again(error);
+      if (error === 'bucket-full' && !mayHave) {
+        const detail = CAS_ERRORS[error].sentence;
+        const failure = { kind: 'full', detail, roomInMs: this.#roomInMs() } as const;
+        return done({ kind: 'failed', failure });
+      }
       done(failed(error, mayHave));
     };
     const attempt = (): void => {

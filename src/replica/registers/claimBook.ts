@@ -207,8 +207,8 @@ export class ClaimBook implements ClaimStore {
 
 /** RP3. The claim itself may stand though an older generation could not be read. */
 function failureOf(failure: StoreFailure, round: number, newest: Found | undefined): StoreFailure {
-  const isSure = round === 1 && newest?.kind === 'failed' && newest.failure.kind === 'unavailable';
-  return isSure ? newest.failure : { ...failure, kind: 'unknown' };
+  const isSure = round === 1 && newest?.kind === 'failed' && newest.failure.kind !== 'unknown';
+  return isSure ? newest.failure : { kind: 'unknown', detail: failure.detail };
 }
 
 interface ClaimAsk {

@@ -6,14 +6,16 @@
  *      all before it, in every region and over every restart.
  * RP2: the first claim of a key wins, for at least the time to live, in all regions together; asking
  *      again with the same owner finds one's own claim.
- * RP3: `unavailable` is definite: nothing was or will be changed. `unknown` may have been.
+ * RP3: `unavailable` and `full` are definite: nothing was or will be changed. `unknown` may have been.
  */
 
 import type { Result } from '../../base/result.ts';
 
 export type StoreFailure =
-  /** No quorum, no room, not open yet. Definite. */
+  /** No quorum, not open yet. Definite. */
   | { readonly kind: 'unavailable'; readonly detail: string }
+  /** As many are kept as may be. Definite; there is room again in this time, where that is known. */
+  | { readonly kind: 'full'; readonly detail: string; readonly roomInMs: number }
   /** It is another's, or its time is over. Definite. */
   | { readonly kind: 'not-yours'; readonly detail: string }
   /** It was sent and the answer is lost: asking again with the same owner finds out. */

@@ -22,7 +22,7 @@ import type { ControlEngine, ControlOutcome } from '../control/engine.ts';
 import type { Transaction } from '../control/types.ts';
 import { openAcceptorLog, type AcceptorLogEvents } from './acceptorLog.ts';
 import { Asker } from './asker.ts';
-import { afterRescan, nextStep, type Agreed, type GroupPlace } from './care.ts';
+import { afterRescan, GENERATIONS_KEPT, nextStep, type Agreed, type GroupPlace } from './care.ts';
 import { ClaimBook } from './claimBook.ts';
 import { RegisterHost } from './host.ts';
 import { LeaseBook } from './leaseBook.ts';
@@ -97,7 +97,7 @@ export class Registers implements RegisterStore {
   constructor(options: RegistersOptions, ports: RegistersPorts) {
     this.#options = options;
     this.#ports = ports;
-    this.#asker = new Asker(ports.clock, ports.timers);
+    this.#asker = new Asker(ports.clock, ports.timers, () => this.#roomInMs());
     this.leases = new LeaseBook(this.#asker);
     this.claims = new ClaimBook(this.#asker);
     this.names = new NameBook(this.#asker);
@@ -178,6 +178,19 @@ export class Registers implements RegisterStore {
   #onDisk(state: LogDiskState, detail: string): void {
     this.#ports.told('disk', { state, detail });
     if (state === 'failed') this.#ports.failed(`a write to the disk failed: ${detail}`);
+  }
+
+  /** When the oldest generation of claims will be closed. */
+  #roomInMs(): number {
+    const { engine, claimMs } = this.#options;
+    const own = this.#own;
+    const state = own === null ? null : readState(engine.view, own.cluster);
+    if (state === null) return REGISTER_LIMITS.roomMsMax;
+    const { openTo, floor } = state.control;
+    const partMs = claimMs / GENERATIONS_KEPT;
+    const parts = Math.max(1, GENERATIONS_KEPT + 1 - (openTo - floor - 1));
+    const untilMs = state.openedMs + parts * partMs - this.#ports.clock.wallMs();
+    return Math.min(Math.max(untilMs, REGISTER_LIMITS.careMs * 2), REGISTER_LIMITS.roomMsMax);
   }
 
   /** The control state may have moved. */
