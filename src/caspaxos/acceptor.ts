@@ -8,8 +8,8 @@
  * A4: a closed bucket is refused for ever and what it held is dropped whole.
  * A5: whatever an acceptor says leaves after all that it rests on is durable, its answers to queries
  *     too.
- * A6: keys of the bucket that is never closed, and of all others together, are limited: those that are there may change, new
- *     ones are refused. A full disk takes nothing new, and reads go on.
+ * A6: keys of the bucket that is never closed, and of all others together, are limited: those that
+ *     are there may change, new ones are refused. A full disk takes nothing new, and reads go on.
  */
 
 import { assert } from '../base/assert.ts';

@@ -49,7 +49,7 @@ class Acceptor {
   }
 }
 
-test('at its limit an acceptor takes no new key of any generation, what is there may change, and leases go on (A6)', () => {
+test('at its limit an acceptor takes no new key; what is there may change, and leases go on (A6)', () => {
   const acceptor = new Acceptor({ keysMax: 3 });
   const key = (bucket: number, name: string): Key => ({ bucket, name });
   deepEqual(

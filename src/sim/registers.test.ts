@@ -330,7 +330,7 @@ test('a long log is shortened while claims go on, and what was there before is t
   equal(rows.filter(({ result }) => result === 'done').length, settled);
 });
 
-test('without room new keys are refused at once, known ones are told, and a generation that ends makes room', () => {
+test('without room new keys are refused at once, known ones told; a generation that ends makes room', () => {
   const claimMs = 40_000;
   const world = new RegisterWorld(3, claimMs, 1, [], { keysMax: 30 });
   const wonFirst = won(claim(world, 0, 'k0', 'a'));
