@@ -54,7 +54,7 @@ it('two regions and a witness: whichever dies, keys can be made and requests are
     await until(
       'any may be lost again',
       async () => {
-        return (await banyan(['status', '--server', first.adminUrl])).code === 0;
+        return (await first.admin('outlook')).json?.verdict === 'safe';
       },
       30_000,
     );
