@@ -17,7 +17,8 @@ import { after } from 'node:test';
 import { stringify } from 'yaml';
 
 import { BARE_ENV } from './env.ts';
-import { initCerts } from '../../src/io/certs.ts';
+import { nodeOfPeer, peerName, regionOfPeer } from '../../src/base/peerName.ts';
+import { certFile, initCerts, type CertNode } from '../../src/io/certs.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');
@@ -32,6 +33,8 @@ const LOG_CHARS_KEPT = 16_000_000;
 /** A node's `banyan.yaml` as plain data; what a test does not name has a default. */
 export interface NodeSpec {
   readonly region?: string;
+  /** A further node of its region, by this name; absent: the first one. */
+  readonly further?: string;
   readonly targets: readonly object[];
   readonly models: readonly object[];
   readonly keys?: readonly object[];
@@ -139,6 +142,7 @@ function renderConfig(spec: NodeSpec, peers: object | null): string {
   const keys = spec.keys ?? [{ name: 'test', sha256: keyHash(TEST_KEY) }];
   const file = {
     region,
+    ...(spec.further === undefined ? {} : { node: spec.further, role: 'further' }),
     listen: { api: spec.api ?? '127.0.0.1:0', admin: '127.0.0.1:0' },
     ...(peers === null ? {} : { peers }),
     workers: spec.workers ?? 1,
@@ -281,23 +285,32 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
-/** A folder with a CA and a certificate for each region, as `banyan certs init` makes them. */
-export async function makeCerts(regions: readonly string[]): Promise<string> {
+/** A folder with a CA and a certificate for each peer, as `banyan certs init` makes them. */
+export async function makeCerts(peers: readonly string[]): Promise<string> {
   const dir = await tempDir();
-  const nodes = regions.map((region) => ({ region, node: `${region}-1` }));
+  const nodes = peers.map(certNode);
   const wallMs = Date.now();
   const made = await initCerts({ dir, cluster: 'test', nodes, days: 1, isForced: false, wallMs });
   assert.ok(made.ok, JSON.stringify(made));
   return dir;
 }
 
-/** One region of a cluster. */
+function certNode(peer: string): CertNode {
+  const [region, node] = [regionOfPeer(peer), nodeOfPeer(peer)];
+  return { region, node: node ?? `${region}-1`, isFurther: node !== null };
+}
+
+/** One node of a cluster. */
 export interface RegionSpec extends NodeSpec {
   readonly region: string;
 }
 
+function peerOf({ region, further }: RegionSpec): string {
+  return peerName(region, further ?? null);
+}
+
 /**
- * Starts one node a region, linked with mutual TLS, and waits until all see all others as healthy.
+ * Starts the nodes of regions, linked with mutual TLS, and waits until all see all others as healthy.
  * `wire` stands between the regions' listeners and those who connect to them. `adminKey` is what
  * `admin` of the nodes shows; null: nothing has to be shown.
  */
@@ -306,7 +319,7 @@ export async function startRegions(
   wire: (port: number, region: string) => Promise<number> = (port) => Promise.resolve(port),
   adminKey: string | null = null,
 ): Promise<readonly TestNode[]> {
-  const certs = await makeCerts(specs.map(({ region }) => region));
+  const certs = await makeCerts(specs.map(peerOf));
   const ports = await freePorts(specs.length);
   const entries = await Promise.all(
     ports.map((port, index) => wire(port, specs[index]?.region ?? '')),
@@ -315,11 +328,14 @@ export async function startRegions(
     specs.map(async (spec, index) => {
       const dir = await tempDir();
       await copyFile(join(certs, 'ca.pem'), join(dir, 'ca.pem'));
-      await copyFile(join(certs, `${spec.region}.pem`), join(dir, 'node.pem'));
-      await copyFile(join(certs, `${spec.region}.key`), join(dir, 'node.key'));
-      const others = specs.flatMap(({ region }, place) =>
-        place === index ? [] : [{ name: region, address: `127.0.0.1:${entries[place]}` }],
-      );
+      const file = certFile(certNode(peerOf(spec)));
+      await copyFile(join(certs, `${file}.pem`), join(dir, 'node.pem'));
+      await copyFile(join(certs, `${file}.key`), join(dir, 'node.key'));
+      const others = specs.flatMap(({ region, further }, place) => {
+        const node = further === undefined ? {} : { node: further };
+        const address = `127.0.0.1:${entries[place]}`;
+        return place === index ? [] : [{ name: region, ...node, address }];
+      });
       const peers = {
         cluster: 'test',
         listen: `127.0.0.1:${ports[index]}`,
