@@ -233,7 +233,8 @@ describe('engines of the control state', { concurrency: 2 }, () => {
     }
   });
 
-  describe('etcd, three real servers', { skip: etcdAbsent() }, () => {
+  // One after the other: each breaks the servers of all.
+  describe('etcd, three real servers', { skip: etcdAbsent(), concurrency: 1 }, () => {
     let cluster: EtcdCluster;
     let folder: string;
 

@@ -89,7 +89,7 @@ class RealEtcdWorld implements StoreWorld {
 // Each of the two breaks servers of its own, and waits for limits of time most of the while.
 const options = { skip: etcdAbsent(), concurrency: 2 };
 describe('leases, claims and names, three real etcd servers', options, () => {
-  describe('the suite', () => {
+  describe('the suite', { concurrency: 1 }, () => {
     let cluster: EtcdCluster;
 
     before(async () => {
@@ -112,7 +112,7 @@ describe('leases, claims and names, three real etcd servers', options, () => {
     }
   });
 
-  describe('time and faults', () => {
+  describe('time and faults', { concurrency: 1 }, () => {
     let cluster: EtcdCluster;
 
     before(async () => {
