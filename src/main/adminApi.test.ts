@@ -182,7 +182,15 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     },
     { body: { action: 'claim', key: 'no spaces', owner: 'a' }, status: 400 },
   ],
-  getClaims: [{}, { query: '?key=job/nightly' }, { query: '?key=', status: 400 }],
+  getClaims: [
+    {},
+    { query: '?key=job/nightly' },
+    { query: '?key=', status: 400 },
+    { query: '?after=job/nightly&limit=1000' },
+    { query: '?limit=1001', status: 400 },
+    { query: '?limit=0', status: 400 },
+    { query: `?after=${'k'.repeat(201)}`, status: 400 },
+  ],
   changeNames: [
     { body: { action: 'take', name: 'shop', owner: 'a' } },
     { body: { action: 'give', name: 'shop', owner: 'a' } },
@@ -192,7 +200,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'free', name: 'none', dryRun: true } },
     { body: { action: 'free', name: 'none' } },
   ],
-  getLeases: [{}],
+  getLeases: [{}, { query: '?after=registers/&limit=1' }, { query: '?limit=1001', status: 400 }],
 };
 
 interface Call {

@@ -36,6 +36,26 @@ export function listOf<Row extends z.ZodType>(
   );
 }
 
+/** A list that comes in pages. */
+interface PagedList<Row> extends List<Row> {
+  readonly next: string | null;
+}
+
+/** The schema of a `PagedList`. */
+export function pagesOf<Row extends z.ZodType>(
+  id: string,
+  row: Row,
+): z.ZodType<PagedList<z.output<Row>>> {
+  return named(
+    id,
+    z.strictObject({
+      items: z.array(row).readonly().describe('in the order of their names'),
+      next: z.string().nullable().describe('give it as "after" for the next page; null: no more'),
+      unreachable: texts.describe('regions that gave no answer; empty from a node'),
+    }),
+  );
+}
+
 const nodeState = z.enum(['starting', 'ready', 'draining']);
 const processState = z.enum(['starting', 'running', 'paused', 'backing-off', 'held', 'stopped']);
 /** How far a node is: only `ready` takes new requests. */

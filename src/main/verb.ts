@@ -3,7 +3,7 @@
  * exit codes. Heavy modules are imported inside a verb's action, so that `banyan get` starts quickly.
  */
 
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 
 import { CliError, EXIT } from './exitCodes.ts';
 import { languageOf, text, type Language, type MessageKey } from './messages.ts';
@@ -44,6 +44,15 @@ export function withAdminKey(command: Command): Command {
 }
 
 /** Prints JSON or what `table` makes, as `-o` says. */
+/** A reader of whole numbers for an option. */
+export function wholeOf(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(say('cli.wholeNumber', { least, most }));
+  };
+}
+
 export function print(format: OutputFormat, value: unknown, table: () => string): void {
   process.stdout.write(format === 'json' ? renderJson(value) : table());
 }

@@ -1,9 +1,10 @@
 /** Both stores of leases, claims and names in virtual time: one suite. */
 
-import { ok } from 'node:assert/strict';
+import { deepEqual, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createPrng } from '../base/prng.ts';
+import { REGISTER_LIMITS } from '../base/registerLimits.ts';
 import { VirtualTime } from '../base/virtualTime.ts';
 import { EtcdRegisters } from '../replica/etcd/registers.ts';
 import type { RegisterStore } from '../replica/registers/port.ts';
@@ -65,23 +66,25 @@ class OwnWorld implements StoreWorld {
   }
 }
 
+function storeOf(time: VirtualTime, etcd: SimEtcd, node: number): EtcdRegisters {
+  const store = new EtcdRegisters({
+    store: etcd.client(`n${node}`),
+    prefix: 'banyan',
+    name: `r${node}`,
+    claimMs: 3_600_000,
+    clock: time,
+    timers: time,
+    prng: createPrng(node + 7),
+    refusal: () => null,
+  });
+  store.start();
+  return store;
+}
+
 class EtcdWorld implements StoreWorld {
   readonly time = new VirtualTime();
   readonly etcd = new SimEtcd(this.time, createPrng(1));
-  readonly stores = [0, 1, 2].map((node) => {
-    const store = new EtcdRegisters({
-      store: this.etcd.client(`n${node}`),
-      prefix: 'banyan',
-      name: `r${node}`,
-      claimMs: 3_600_000,
-      clock: this.time,
-      timers: this.time,
-      prng: createPrng(node + 7),
-      refusal: () => null,
-    });
-    store.start();
-    return store;
-  });
+  readonly stores = [0, 1, 2].map((node) => storeOf(this.time, this.etcd, node));
 
   store(node: number): RegisterStore {
     const store = this.stores[node];
@@ -125,6 +128,28 @@ for (const each of STORE_CASES) {
     await drive(each.run(world), () => tick(world.time));
   });
 }
+
+test('etcd: a node that starts lists more claims than one answer holds, page by page', () => {
+  const world = new EtcdWorld();
+  const count = REGISTER_LIMITS.rowsMax + 1;
+  let open = count;
+  for (let at = 0; at < count; at += 1) {
+    world.store(0).claims.claim(`k${at}`, 'a', '', (answer) => {
+      ok(answer.ok && answer.value.kind === 'won');
+      open -= 1;
+    });
+  }
+  while (open > 0) tick(world.time);
+  const late = storeOf(world.time, world.etcd, 9);
+  const pages = () => {
+    const first = late.claims.list({ after: '', limit: REGISTER_LIMITS.rowsMax });
+    const { next } = first;
+    const rest = next === null ? null : late.claims.list({ after: next, limit: count });
+    return [first.items.length, rest?.items.length ?? 0, rest?.next];
+  };
+  for (let ticks = 0; ticks < 1_000 && pages()[1] === 0; ticks += 1) tick(world.time);
+  deepEqual(pages(), [REGISTER_LIMITS.rowsMax, 1, null]);
+});
 
 test('etcd: under faults one claim wins, one node holds, and numbers rise (seeds=8)', async (t) => {
   const all = { won: 0, holders: 0 };

@@ -4,8 +4,12 @@ import { test } from 'node:test';
 import { createPrng } from '../base/prng.ts';
 import { REGISTER_LIMITS } from '../base/registerLimits.ts';
 import { PERMANENT_BUCKET } from '../caspaxos/control.ts';
+import type { Page } from '../replica/registers/page.ts';
 import type { ClaimAnswer, ClaimView, WonClaim } from '../replica/registers/port.ts';
 import { RegisterWorld } from './registersTestkit.ts';
+
+/** The first page of a list. */
+const PAGE = { after: '', limit: 10 };
 
 function claim(world: RegisterWorld, place: number, key: string, owner: string): ClaimAnswer {
   const { claims } = world.registers(place);
@@ -29,12 +33,38 @@ test('the first claim wins in all regions, its result is told, and a freed one i
   deepEqual(claim(world, 2, 'k', 'c'), taken);
   const looked = world.ask((done) => world.registers(1).claims.lookup('k', done));
   deepEqual(looked, { ok: true, value: taken.claim });
-  deepEqual(world.registers(2).claims.list(10), [taken.claim]);
+  deepEqual(world.registers(2).claims.list(PAGE).items, [taken.claim]);
 
   const other = won(claim(world, 0, 'other', 'a'));
   ok(world.ask((done) => world.registers(0).claims.release(other, done)).ok);
   won(claim(world, 1, 'other', 'b'));
   equal(claim(world, 2, 'other', 'c').kind, 'taken');
+});
+
+test('lists of claims and leases come in pages, over all generations, in the order of names', () => {
+  const claimMs = 60_000;
+  const world = new RegisterWorld(1, claimMs);
+  for (let at = 0; at < 30; at += 1) won(claim(world, 0, `k${at + 10}`, 'old'));
+  const opened = world.registers(0).host?.control?.openTo ?? 0;
+  world.until(() => (world.registers(0).host?.control?.openTo ?? 0) > opened);
+  for (let at = 0; at < 30; at += 1) claim(world, 0, `k${at + 25}`, 'new');
+  const given = won(claim(world, 0, 'k00', 'new'));
+  ok(world.ask((done) => world.registers(0).claims.release(given, done)).ok);
+  const owners: string[] = [];
+  for (let after: string | null = '', pages = 0; after !== null; pages += 1) {
+    ok(pages < 10);
+    const page: Page<ClaimView> = world.registers(0).claims.list({ after, limit: 7 });
+    owners.push(...page.items.map(({ key, owner }) => `${key} ${owner}`));
+    after = page.next;
+  }
+  const expected = Array.from({ length: 45 }, (_, at) => `k${at + 10} ${at < 30 ? 'old' : 'new'}`);
+  deepEqual(owners, expected);
+  world.registers(0).leases.hold('boss', 10_000, { held: () => {}, lost: () => {} });
+  world.run(1_000);
+  const first = world.registers(0).leases.list({ after: '', limit: 1 });
+  deepEqual([first.items[0]?.name, first.next], ['boss', 'boss']);
+  const second = world.registers(0).leases.list({ after: 'boss', limit: 1 });
+  deepEqual([second.items[0]?.name, second.next], ['registers/generations', null]);
 });
 
 test('claims outlive a loss of power of all three regions at once', () => {
@@ -221,8 +251,8 @@ test('a lease names the node that holds it, and goes to the other node of the sa
   const holder = () =>
     world
       .registers(0)
-      .leases.list()
-      .find(({ name }) => name === 'boss')?.holder ?? '';
+      .leases.list(PAGE)
+      .items.find(({ name }) => name === 'boss')?.holder ?? '';
   world.run(1_000);
   match(holder(), /^r0\/two\/\d+\/\d+$/);
   const number = first.fence() ?? 0;
@@ -255,7 +285,7 @@ test('a lease goes to another when its holder dies, with a higher number; freed 
   world.until(() => holder() >= 0);
   const second = handles[holder()]?.fence() ?? 0;
   ok(second > number, `${second} after ${number}`);
-  const rows = world.registers(holder()).leases.list();
+  const rows = world.registers(holder()).leases.list(PAGE).items;
   const row = rows.find(({ name }) => name === 'boss');
   deepEqual([row?.name, row?.fence, row?.isFree], ['boss', second, false]);
   const freed = world.ask((done) => world.registers(holder()).leases.free('boss', done));
@@ -325,7 +355,7 @@ test('a long log is shortened while claims go on, and what was there before is t
   world.crash(0, 'power');
   ok(world.start(0).ok);
   world.until(() => world.registers(0).host?.isReady === true);
-  const rows = world.registers(0).claims.list(asked + 1);
+  const rows = world.registers(0).claims.list({ after: '', limit: asked + 1 }).items;
   equal(rows.length, asked);
   equal(rows.filter(({ result }) => result === 'done').length, settled);
 });

@@ -2,11 +2,12 @@
 
 import type { Command } from 'commander';
 
+import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { askAdmin } from '../adminClient.ts';
 import type { JsonRow } from '../json.ts';
 import type { MessageKey } from '../messages.ts';
-import { renderTable, type OutputFormat } from '../output.ts';
-import { print, say, withOutput, withServer } from '../verb.ts';
+import { printable, renderTable, type OutputFormat } from '../output.ts';
+import { note, print, say, wholeOf, withOutput, withServer } from '../verb.ts';
 
 interface GetOptions {
   readonly output: OutputFormat;
@@ -79,15 +80,17 @@ const CLAIMS: Listing = {
 export function registerControlGet(get: Command): void {
   const add = (name: string, about: MessageKey, listing: Listing): void => {
     withServer(withOutput(get.command(name).description(say(about)))).action(
-      (options: GetOptions) => list(name, listing, options),
+      async (options: GetOptions) => {
+        await list(name, listing, options);
+      },
     );
   };
   add('members', 'get.members', MEMBERS);
   add('keys', 'get.keys', KEYS);
   add('admin-keys', 'get.adminKeys', ADMIN_KEYS);
   add('audit', 'get.audit', AUDIT);
-  add('leases', 'get.leases', LEASES);
-  add('claims', 'get.claims', CLAIMS);
+  addPaged(get, 'leases', 'get.leases', LEASES);
+  addPaged(get, 'claims', 'get.claims', CLAIMS);
   withServer(withOutput(get.command('leader').description(say('get.leader')))).action(
     async ({ output, server }: GetOptions) => {
       const answer = await askAdmin(server, '/admin/v1/leader');
@@ -99,17 +102,39 @@ export function registerControlGet(get: Command): void {
   );
 }
 
+function addPaged(get: Command, name: string, about: MessageKey, listing: Listing): void {
+  const { rowsMax } = REGISTER_LIMITS;
+  withServer(withOutput(get.command(name).description(say(about))))
+    .option('--after <name>', say('get.after'))
+    .option('--limit <count>', say('get.limit', { most: rowsMax }), wholeOf(1, rowsMax))
+    .action(async (options: GetOptions & { after?: string; limit?: number }) => {
+      const { after, limit } = options;
+      const query = new URLSearchParams({
+        ...(after === undefined ? {} : { after }),
+        ...(limit === undefined ? {} : { limit: String(limit) }),
+      });
+      const { next } = await list(`${name}?${query.toString()}`, listing, options);
+      if (typeof next === 'string' && options.output === 'table') {
+        note(say('get.more', { next: printable(next) }));
+      }
+    });
+}
+
 /** `banyan keys list`. */
-export function listKeysOf(options: GetOptions): Promise<void> {
-  return list('keys', KEYS, options);
+export async function listKeysOf(options: GetOptions): Promise<void> {
+  await list('keys', KEYS, options);
 }
 
 /** `banyan admin-keys list`. */
-export function listAdminKeys(options: GetOptions): Promise<void> {
-  return list('admin-keys', ADMIN_KEYS, options);
+export async function listAdminKeys(options: GetOptions): Promise<void> {
+  await list('admin-keys', ADMIN_KEYS, options);
 }
 
-async function list(name: string, { header, fields }: Listing, options: GetOptions): Promise<void> {
+async function list(
+  name: string,
+  { header, fields }: Listing,
+  options: GetOptions,
+): Promise<JsonRow> {
   const answer = await askAdmin(options.server, `/admin/v1/${name}`);
   const items = Array.isArray(answer['items']) ? answer['items'] : [];
   print(options.output, answer, () =>
@@ -118,6 +143,7 @@ async function list(name: string, { header, fields }: Listing, options: GetOptio
       items.map((row: JsonRow) => fields.map((field) => cellOf(row[field]))),
     ),
   );
+  return answer;
 }
 
 function cellOf(value: unknown): Cell {

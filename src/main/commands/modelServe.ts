@@ -7,7 +7,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import { LLAMA_LIMITS } from '../../base/limits.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
-import { note, say } from '../verb.ts';
+import { note, say, wholeOf } from '../verb.ts';
 
 interface ModelServeOptions {
   readonly modelFile: string;
@@ -47,15 +47,6 @@ export function registerModelServe(program: Command): void {
     )
     .option('--stop-with-stdin', say('model.stdin'))
     .action(serveModel);
-}
-
-/** A reader of whole numbers for an option. */
-function wholeOf(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(say('cli.wholeNumber', { least, most }));
-  };
 }
 
 function positive(text: string): number {

@@ -10,7 +10,7 @@ import { parseRegionName } from '../../base/names.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { renderDuration } from '../output.ts';
 import { DEMO_KEY, DEMO_MODEL, DEMO_REGIONS, planUp, type UpPlan } from '../up/plan.ts';
-import { say } from '../verb.ts';
+import { say, wholeOf } from '../verb.ts';
 
 interface UpFlags {
   readonly regions: readonly string[];
@@ -48,14 +48,6 @@ export function registerUp(program: Command): void {
 function modelFileOption(): Option {
   const option = new Option('--model-file <file>', say('up.modelFile'));
   return option.default(MODEL_FILE, 'models/banyan-support.gguf');
-}
-
-function wholeOf(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(say('cli.wholeNumber', { least, most }));
-  };
 }
 
 function readRegions(text: string): readonly string[] {

@@ -113,6 +113,9 @@ export const CONTROL_MESSAGES = {
   'get.keys': { en: 'keys of the control state', zh: '控制面状态中的密钥' },
   'get.audit': { en: 'the newest changes of the control state', zh: '控制面状态最近的变更' },
   'get.leases': { en: 'who holds which lease', zh: '各租约的持有者' },
+  'get.after': { en: 'rows whose names come after this one', zh: '只列出名称在此之后的行' },
+  'get.limit': { en: 'rows at most, up to {most}', zh: '最多行数，上限 {most}' },
+  'get.more': { en: 'There are more: --after {next}', zh: '还有更多：--after {next}' },
   'get.claims': { en: 'whose work is claimed, and what it came to', zh: '已认领的工作及其结果' },
   'lease.about': { en: 'leases over all regions', zh: '跨区域租约' },
   'lease.free': {

@@ -1,11 +1,11 @@
 /** The admin API of leases, claims and names: the handlers of `registerRoutes.ts`. */
 
 import { encodeUtf8 } from '../../base/bytes.ts';
-import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import type { AdminAnswer, AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
 import type { AuditInput, Transaction } from '../../replica/control/types.ts';
+import type { Page, PageAsk } from '../../replica/registers/page.ts';
 import type {
   ClaimAnswer,
   RegisterStore,
@@ -37,8 +37,8 @@ export function registerHandlers(
   engine: ControlEngine,
 ): AdminHandlers<typeof REGISTER_ROUTES> {
   return {
-    getLeases: () => ok({ items: store.leases.list(), unreachable: [] }),
-    getClaims: ({ query }) => claims(store, query.key ?? null),
+    getLeases: ({ query }) => ok({ ...store.leases.list(query), unreachable: [] }),
+    getClaims: ({ query }) => claims(store, query.key ?? null, query),
     getName: ({ query }) => ownerOf(store, query.name),
     changeLeases: ({ body, caller }) => free(store, engine, body, caller),
     changeClaims: ({ body }) => changeClaims(store, body),
@@ -67,11 +67,12 @@ function refusalOf({ kind, detail }: StoreFailure): { readonly ok: false; error:
 async function claims(
   { claims: book }: RegisterStore,
   key: string | null,
-): Promise<AdminAnswer<{ readonly items: readonly ClaimRow[]; unreachable: readonly string[] }>> {
-  if (key === null) return ok({ items: book.list(REGISTER_LIMITS.rowsMax), unreachable: [] });
+  { after, limit }: PageAsk,
+): Promise<AdminAnswer<Page<ClaimRow> & { readonly unreachable: readonly string[] }>> {
+  if (key === null) return ok({ ...book.list({ after, limit }), unreachable: [] });
   const found = await ask<ClaimRow | null>((done) => book.lookup(key, done));
   if (!found.ok) return found;
-  return ok({ items: found.value === null ? [] : [found.value], unreachable: [] });
+  return ok({ items: found.value === null ? [] : [found.value], next: null, unreachable: [] });
 }
 
 async function ownerOf({ names }: RegisterStore, name: string): Promise<AdminAnswer<NameRow>> {

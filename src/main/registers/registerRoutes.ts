@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { CASPAXOS_LIMITS } from '../../base/caspaxosLimits.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { named, type AdminRoutes } from '../../io/admin/route.ts';
-import { listOf } from '../adminTypes.ts';
+import { pagesOf } from '../adminTypes.ts';
 import { askedOfChange, wouldBeDone } from '../control/controlRoutes.ts';
 
 /** Printable ASCII: one character is one byte. */
@@ -107,6 +107,20 @@ const nameAnswer = named(
 );
 export type NameRow = z.output<typeof nameAnswer>;
 
+const pageQuery = {
+  after: z
+    .string()
+    .max(REGISTER_LIMITS.nameBytesMax)
+    .regex(/^[ -~]*$/, 'must be printable ASCII')
+    .default('')
+    .describe('rows whose names come after this one: "next" of the page before'),
+  limit: z.coerce
+    .number()
+    .pipe(z.int().min(1).max(REGISTER_LIMITS.rowsMax))
+    .default(REGISTER_LIMITS.rowsMax)
+    .describe('rows of a page at most'),
+};
+
 const NOT_HERE = { 404: ['no_control', 'no_registers'], 503: ['unreachable'] } as const;
 const ASKED = {
   404: ['no_control', 'no_registers'],
@@ -121,7 +135,8 @@ export const REGISTER_ROUTES = {
     path: '/admin/v1/leases',
     role: 'viewer',
     summary: 'Leases: who holds what, under which fencing number',
-    answer: listOf('Leases', leaseRow),
+    query: z.strictObject(pageQuery),
+    answer: pagesOf('Leases', leaseRow),
     refusals: NOT_HERE,
   },
   getClaims: {
@@ -135,9 +150,11 @@ export const REGISTER_ROUTES = {
         .min(1)
         .max(REGISTER_LIMITS.nameBytesMax)
         .regex(/^[ -~]+$/, 'must be printable ASCII')
-        .optional(),
+        .optional()
+        .describe('this one alone, as a majority has it'),
+      ...pageQuery,
     }),
-    answer: listOf('Claims', claimRow),
+    answer: pagesOf('Claims', claimRow),
     refusals: ASKED,
   },
   getName: {

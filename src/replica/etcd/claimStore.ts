@@ -12,6 +12,7 @@ import { assert } from '../../base/assert.ts';
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok } from '../../base/result.ts';
+import { PageBuilder, type Page, type PageAsk } from '../registers/page.ts';
 import type { ClaimAnswer, ClaimStore, ClaimView, StoreDone, WonClaim } from '../registers/port.ts';
 import type { EtcdAsker } from './asker.ts';
 import type { RegisterMirror } from './mirror.ts';
@@ -127,14 +128,13 @@ export class EtcdClaims implements ClaimStore {
     });
   }
 
-  list(countMax: number): readonly ClaimView[] {
-    const rows: ClaimView[] = [];
+  list(asked: PageAsk): Page<ClaimView> {
+    const rows = new PageBuilder<ClaimView>(asked);
     for (const item of this.#mirror.claims) {
-      if (rows.length >= countMax) break;
-      const view = viewOf(item.key.slice(this.#layout.claims.length), item);
-      if (view !== null) rows.push(view);
+      const key = item.key.slice(this.#layout.claims.length);
+      rows.add(key, () => viewOf(key, item));
     }
-    return rows;
+    return rows.page();
   }
 
   /** EC1. The etcd lease of claims that are made now; null: none can be had. */

@@ -14,6 +14,7 @@ import { assert } from '../../base/assert.ts';
 import type { TimerHandle } from '../../base/ports.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok } from '../../base/result.ts';
+import { PageBuilder, type Page, type PageAsk } from '../registers/page.ts';
 import type {
   LeaseEvents,
   LeaseHandle,
@@ -90,15 +91,16 @@ export class EtcdLeases implements LeaseStore {
     this.#asker.timers.after(0, given);
   }
 
-  list(): readonly LeaseView[] {
-    const rows: LeaseView[] = [];
+  list(asked: PageAsk): Page<LeaseView> {
+    const rows = new PageBuilder<LeaseView>(asked);
     for (const { key, value, modRevision } of this.#mirror.leases) {
-      const read = decodeLeaseValue(value);
-      if (read === null) continue;
       const name = key.slice(this.#layout.leases.length);
-      rows.push({ name, ...read, fence: modRevision, isFree: false });
+      rows.add(name, () => {
+        const read = decodeLeaseValue(value);
+        return read === null ? null : { name, ...read, fence: modRevision, isFree: false };
+      });
     }
-    return rows.toSorted((a, b) => (a.name < b.name ? -1 : 1)).slice(0, REGISTER_LIMITS.rowsMax);
+    return rows.page();
   }
 
   free(name: string, done: StoreDone<boolean>): void {

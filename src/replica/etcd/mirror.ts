@@ -9,8 +9,8 @@ import type { RegisterLayout } from './registerLayout.ts';
 import { endOf, type EtcdEvent, type EtcdItem, type EtcdWatch } from './store.ts';
 
 const RETRY_MS = 1_000;
-/** Claims that are known at once; the oldest go. */
-const CLAIMS_MAX = 10_000;
+/** Claims that are known at once, and leases; of claims that come later the oldest go. */
+const ITEMS_MAX = 10_000;
 
 export class RegisterMirror {
   readonly #asker: EtcdAsker;
@@ -58,13 +58,22 @@ export class RegisterMirror {
   }
 
   #list(prefix: string, done: (items: Map<string, EtcdItem>, revision: number) => void): void {
-    const range = { key: prefix, end: endOf(prefix), limit: REGISTER_LIMITS.rowsMax, revision: 0 };
-    this.#asker.store.range(range, (result) => {
-      if (this.#isClosed) return;
-      if (!result.ok) return this.#again();
-      const { items, revision } = result.value;
-      done(new Map(items.map((item) => [item.key, item])), revision);
-    });
+    const found = new Map<string, EtcdItem>();
+    // All pages as of one revision, so that the watch goes on from there.
+    const page = (key: string, at: number): void => {
+      const range = { key, end: endOf(prefix), limit: REGISTER_LIMITS.rowsMax, revision: at };
+      this.#asker.store.range(range, (result) => {
+        if (this.#isClosed) return;
+        if (!result.ok) return this.#again();
+        const { items, hasMore, revision } = result.value;
+        for (const item of items) found.set(item.key, item);
+        const last = items.at(-1)?.key;
+        const asOf = at === 0 ? revision : at;
+        if (!hasMore || last === undefined || found.size >= ITEMS_MAX) return done(found, asOf);
+        page(`${last}\0`, asOf);
+      });
+    };
+    page(prefix, 0);
   }
 
   #follow(from: number): void {
@@ -89,7 +98,7 @@ export class RegisterMirror {
     else items.delete(key);
     if (isLease && event.kind === 'delete') this.#onLeaseGone(key);
     for (const oldest of this.#claims.keys()) {
-      if (this.#claims.size <= CLAIMS_MAX) break;
+      if (this.#claims.size <= ITEMS_MAX) break;
       this.#claims.delete(oldest);
     }
   }

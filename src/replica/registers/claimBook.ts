@@ -28,6 +28,8 @@ import {
 import { isOpen, PERMANENT_BUCKET } from '../../caspaxos/control.ts';
 import type { Change, Control, Key } from '../../caspaxos/types.ts';
 import type { Asked, Asker } from './asker.ts';
+import type { RegisterHost } from './host.ts';
+import { PageBuilder, type Page, type PageAsk } from './page.ts';
 import type {
   ClaimAnswer,
   ClaimStore,
@@ -187,21 +189,23 @@ export class ClaimBook implements ClaimStore {
     this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
   }
 
-  list(countMax: number): readonly ClaimView[] {
-    const kept = this.#asker.host?.kept ?? new Map<never, never>();
-    const rows = new Map<string, ClaimView>();
+  /** G2: of a key in several generations the oldest comes first. */
+  list(asked: PageAsk): Page<ClaimView> {
+    const kept: RegisterHost['kept'] = this.#asker.host?.kept ?? new Map();
+    const rows = new PageBuilder<ClaimView>(asked);
     for (const bucket of [...kept.keys()].toSorted((a, b) => a - b)) {
       if (bucket === PERMANENT_BUCKET) continue;
-      for (const [name, { register }] of kept.get(bucket) ?? []) {
-        if (rows.size >= countMax) return [...rows.values()];
-        if (!name.startsWith(PREFIX)) continue;
-        const found = claimOf('', register);
+      for (const [name, { register }] of kept.get(bucket)?.after(PREFIX + asked.after) ?? []) {
+        if (!name.startsWith(PREFIX)) break;
         const key = name.slice(PREFIX.length);
-        if (found.kind !== 'pending' && found.kind !== 'done') continue;
-        if (!rows.has(key)) rows.set(key, viewOf(key, found));
+        const isInReach = rows.add(key, () => {
+          const found = claimOf('', register);
+          return found.kind === 'pending' || found.kind === 'done' ? viewOf(key, found) : null;
+        });
+        if (!isInReach) break;
       }
     }
-    return [...rows.values()];
+    return rows.page();
   }
 }
 

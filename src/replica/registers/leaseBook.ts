@@ -13,6 +13,7 @@ import { decodeLease, encodeLease, Lease } from '../../caspaxos/leases.ts';
 import type { LeaseAsk, LeaseInput, LeaseRecord } from '../../caspaxos/leases.ts';
 import type { Key, Register, Reply } from '../../caspaxos/types.ts';
 import type { Asker } from './asker.ts';
+import { PageBuilder, type Page, type PageAsk } from './page.ts';
 import type { LeaseEvents, LeaseHandle, LeaseStore, LeaseView, StoreDone } from './port.ts';
 
 const PREFIX = 'lease/';
@@ -55,15 +56,19 @@ export class LeaseBook implements LeaseStore {
     for (const lease of this.#held) lease.close();
   }
 
-  list(): readonly LeaseView[] {
-    const kept = this.#asker.host?.kept.get(PERMANENT_BUCKET) ?? new Map<never, never>();
-    const rows: LeaseView[] = [];
-    for (const [key, { register }] of kept) {
-      if (!key.startsWith(PREFIX)) continue;
-      const record = recordOf(register);
-      if (record !== null) rows.push({ name: key.slice(PREFIX.length), ...record });
+  list(asked: PageAsk): Page<LeaseView> {
+    const kept = this.#asker.host?.kept.get(PERMANENT_BUCKET);
+    const rows = new PageBuilder<LeaseView>(asked);
+    for (const [key, { register }] of kept?.after(PREFIX + asked.after) ?? []) {
+      if (!key.startsWith(PREFIX)) break;
+      const name = key.slice(PREFIX.length);
+      const isInReach = rows.add(name, () => {
+        const record = recordOf(register);
+        return record === null ? null : { name, ...record };
+      });
+      if (!isInReach) break;
     }
-    return rows.toSorted((a, b) => (a.name < b.name ? -1 : 1)).slice(0, REGISTER_LIMITS.rowsMax);
+    return rows.page();
   }
 
   free(name: string, done: StoreDone<boolean>): void {

@@ -10,6 +10,7 @@
  */
 
 import type { Result } from '../../base/result.ts';
+import type { Page, PageAsk } from './page.ts';
 
 export type StoreFailure =
   /** No quorum, not open yet. Definite. */
@@ -54,7 +55,7 @@ export interface LeaseStore {
   /** Takes it as soon as it can be had, renews it, and takes it again where it was lost. */
   hold(name: string, ttlMs: number, events: LeaseEvents): LeaseHandle;
   /** As this node has them. */
-  list(): readonly LeaseView[];
+  list(page: PageAsk): Page<LeaseView>;
   /** Frees it whoever holds it; its number is refused where a higher one was seen. False: no holder. */
   free(name: string, done: StoreDone<boolean>): void;
 }
@@ -92,8 +93,8 @@ export interface ClaimStore {
   release(claim: WonClaim, done: StoreDone<null>): void;
   /** Linearizable. Null: nobody has claimed it. */
   lookup(key: string, done: StoreDone<ClaimView | null>): void;
-  /** As this node has them, so many at most. */
-  list(countMax: number): readonly ClaimView[];
+  /** As this node has them. */
+  list(page: PageAsk): Page<ClaimView>;
 }
 
 // Names.

@@ -37,6 +37,8 @@ export interface StoreCase {
 
 const UNTIL_MS = 30_000;
 const TTL_MS = 3_000;
+/** The first page of a list. */
+const PAGE = { after: '', limit: 10 };
 
 function check(isTrue: boolean, claim: string): asserts isTrue {
   if (!isTrue) throw new Error(claim);
@@ -172,7 +174,7 @@ export const STORE_CASES: readonly StoreCase[] = [
       const absent = await ask((done) => world.store(1).claims.lookup('other', done));
       same(absent, { ok: true, value: null }, 'nobody claimed it');
       await until(world, 'it is in the list', () => {
-        const rows = world.store(0).claims.list(10);
+        const { items: rows } = world.store(0).claims.list(PAGE);
         return rows.some(({ key, result }) => key === 'k' && result === 'done');
       });
     },
@@ -241,7 +243,7 @@ export const STORE_CASES: readonly StoreCase[] = [
       const next = handles.get(second)?.fence() ?? 0;
       check(next > fence, `${next} after ${fence}`);
       await until(world, 'the list says so', () => {
-        const rows = world.store(second).leases.list();
+        const { items: rows } = world.store(second).leases.list(PAGE);
         return rows.some((row) => row.name === 'boss' && row.fence === next && !row.isFree);
       });
       handles.get(second)?.close();
