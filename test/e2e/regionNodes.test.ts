@@ -23,6 +23,7 @@ const US = 'us-east-2';
 const EU = 'eu-central-1';
 const FURTHER = 'eu-2';
 const WHOLE_TEXT = DEFAULT_WORDS.join('');
+const SLOW = Array.from({ length: 16 }, () => ({ kind: 'slow-drip', gapMs: 40 }) as const);
 
 const fakes = { [US]: await startFakeUpstream(US), [EU]: await startFakeUpstream(EU) };
 for (const fake of Object.values(fakes)) atEnd(() => fake.close());
@@ -116,6 +117,8 @@ test('either node of a region is killed under load: no request of the other regi
   for (const round of ['further', 'first'] as const) {
     const killed: Promise<void>[] = [];
     const attemptsMax = await load(160, (index) => {
+      // Such that take long are under way when it dies.
+      if (index === 50) fakes[EU].queueFaults(SLOW);
       if (index === 60) killed.push((round === 'first' ? first : further).kill9());
     });
     await Promise.all(killed);
