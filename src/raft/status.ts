@@ -35,6 +35,7 @@ export function statusOf(self: Core): RaftStatus {
       inFlightCount: progress.inFlightCount,
       inFlightBytes: progress.inFlightBytes,
       isActive: self.nowMs - progress.heardMs < self.options.electionMs,
+      level: progress.level,
     })),
   };
 }

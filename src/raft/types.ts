@@ -422,4 +422,6 @@ export interface PeerStatus {
   readonly inFlightCount: number;
   readonly inFlightBytes: number;
   readonly isActive: boolean;
+  /** The feature level that its program has said that it supports; -1: not known. */
+  readonly level: number;
 }

@@ -12,6 +12,7 @@ import type { Member, NodeId } from '../raft/types.ts';
 import type { ControlEngine } from '../replica/control/engine.ts';
 import type { EngineWorld } from '../replica/control/engineSuite.ts';
 import { RaftControlEngine } from '../replica/control/raftEngine.ts';
+import { FEATURE_LEVEL_MAX } from '../replica/control/features.ts';
 import { EtcdControlEngine } from '../replica/etcd/engine.ts';
 import { openGroup } from '../replica/group/open.ts';
 import type { GroupMember, GroupOpenFailure } from '../replica/group/types.ts';
@@ -250,6 +251,7 @@ export class EtcdWorld extends TimedWorld implements EngineWorld {
       disk: disk.mount(),
       folder: 'etcd',
       prefix: 'banyan',
+      levelMax: FEATURE_LEVEL_MAX,
       clock: this.time,
       timers: this.time,
       prng: createPrng(node * 1_000 + this.#lives),

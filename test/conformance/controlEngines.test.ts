@@ -17,6 +17,7 @@ import { EtcdClient } from '../../src/io/etcd/client.ts';
 import { World } from '../../src/main/control/sideTestkit.ts';
 import type { ControlEngine } from '../../src/replica/control/engine.ts';
 import { ENGINE_CASES, type EngineWorld } from '../../src/replica/control/engineSuite.ts';
+import { FEATURE_LEVEL_MAX } from '../../src/replica/control/features.ts';
 import { EtcdControlEngine } from '../../src/replica/etcd/engine.ts';
 import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
 import { lossyStore } from '../support/lossyEtcd.ts';
@@ -103,6 +104,7 @@ class RealEtcdWorld implements EngineWorld {
       disk: new NodeDisk(folder),
       folder: 'etcd',
       prefix: this.#prefix,
+      levelMax: FEATURE_LEVEL_MAX,
       clock,
       timers,
       prng: createPrng(Date.now() + node),

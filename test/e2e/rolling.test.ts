@@ -13,6 +13,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, it } from 'node:test';
 import { promisify } from 'node:util';
 
+import { FEATURE_LEVEL_MAX } from '../../src/replica/control/features.ts';
 import { controlCluster, startAll, untilLed, type Place } from '../support/controlCluster.ts';
 import { ask } from '../support/client.ts';
 import { startFakeUpstream } from '../support/fakeUpstream.ts';
@@ -112,11 +113,11 @@ async function tell(place: Place): Promise<string> {
 }
 
 /** One after the other, each only once the one before is a member again. */
-async function roll(places: readonly Place[], root = ROOT): Promise<void> {
+async function roll(places: readonly Place[], root = ROOT, all = places): Promise<void> {
   for (const place of places) {
     await place.end();
     await place.start(root);
-    await untilLed(places);
+    await untilLed(all);
   }
 }
 
@@ -167,7 +168,28 @@ it('a rolling upgrade from the program before takes its state over under load', 
   await untilLed(places);
   const load = new Load(places);
   await until('the program before has made keys', () => load.made.length >= 3, 20_000);
-  await roll(places);
+  const [first, ...others] = places;
+  assert.ok(first !== undefined);
+  await roll([first], ROOT, places);
+  const { json } = await first.admin('outlook');
+  assert.equal(json?.level, 1, 'the level of the programs that are there');
+  const told = json.findings?.find(({ code }) => code === 'held-back');
+  for (const { region } of others) assert.match(told?.message ?? '', new RegExp(region));
+  await roll(others, ROOT, places);
   await load.stop();
   await holds(places, load);
+  await until('the level rises by itself', () => areAtLevel(places, FEATURE_LEVEL_MAX), 20_000);
+  // The program before takes no part in it any more, and serves.
+  await first.end();
+  await first.start(before);
+  const { json: group } = await first.admin('members');
+  assert.equal(group?.state, 'failed', JSON.stringify(group));
+  assert.equal(await tell(first), 'served');
+  await roll([first], ROOT, places);
+  assert.ok(await areAtLevel(places, FEATURE_LEVEL_MAX));
 });
+
+async function areAtLevel(places: readonly Place[], level: number): Promise<boolean> {
+  const told = await Promise.all(places.map((place) => place.admin('outlook')));
+  return told.every(({ json }) => json?.level === level);
+}

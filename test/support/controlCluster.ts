@@ -152,6 +152,8 @@ export interface Json {
   readonly leader?: string | null;
   readonly cluster?: string | null;
   readonly verdict?: string;
+  readonly level?: number;
+  readonly state?: string;
   readonly secret?: string;
   readonly revision?: number;
   readonly error?: { readonly code: string; readonly message: string };

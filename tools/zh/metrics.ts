@@ -50,6 +50,7 @@ const METRICS_ZH: Readonly<Record<MetricName, string>> = {
   banyan_trace_queue_spans: '等待发往 collector 的 span。',
   banyan_region_drained: '操作者已排空本区域：1，否则 0；没有控制面状态时无此序列。',
   banyan_control_leader_known: '本节点能听到控制组的领导者：1，否则 0；没有控制面状态时无此序列。',
+  banyan_control_feature_level: '集群的特性级别：其中每个程序都理解的内容。',
   banyan_control_revision: '本节点已应用的控制面状态的最新版本。',
   banyan_config_shared_version: '生效的共享配置版本；0 表示没有；没有控制面状态时无此序列。',
   banyan_config_shared_refused: '指派给本区域的共享配置版本在此无法生效：1，否则 0。',

@@ -27,6 +27,7 @@ const NODE_METRICS: ReadonlySet<string> = new Set([
   'banyan_config_rollout_halted',
   'banyan_config_shared_refused',
   'banyan_config_shared_version',
+  'banyan_control_feature_level',
   'banyan_control_leader_known',
   'banyan_control_revision',
   'banyan_region_drained',

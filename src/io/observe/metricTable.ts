@@ -203,6 +203,9 @@ export const METRICS = {
   banyan_control_leader_known: gauge(
     'The control group has a leader that this node hears: 1, else 0; no series without control state.',
   ),
+  banyan_control_feature_level: gauge(
+    'Feature level of the cluster: what every program in it understands.',
+  ),
   banyan_control_revision: gauge(
     'Newest revision of the control state that this node has applied.',
   ),

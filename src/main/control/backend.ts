@@ -21,6 +21,8 @@ export interface EtcdPart {
   /** What an operator should know though requests are served. */
   warnings(): readonly string[];
   members(): Promise<GroupAnswer>;
+  /** Nodes for which the feature level does not rise to what this program supports. */
+  heldBackBy(): readonly string[];
   /** `unknown`: no member has this name. `isDry`: only looks. */
   moveLeader(name: string, isDry: boolean): Promise<Operated | 'unknown'>;
   /** Leases, claims and names in the same cluster, for the node of this name. */

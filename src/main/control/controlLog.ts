@@ -31,6 +31,8 @@ export interface ControlLogOptions {
   readonly timers: Timers;
   readonly heartbeatMs: number;
   readonly electionMs: number;
+  /** The feature level that this program supports. */
+  readonly levelMax: number;
 }
 
 export function openControlLog(
@@ -40,7 +42,7 @@ export function openControlLog(
   machine: GroupMachine,
   world: GroupEvents & GroupTransport,
 ): Promise<Result<GroupMember, GroupOpenFailure>> {
-  const { folder, clock, timers, heartbeatMs, electionMs } = options;
+  const { folder, clock, timers, heartbeatMs, electionMs, levelMax } = options;
   const { id, incarnation, cluster, founding } = file;
   const prng = createPrng(randomBytes(4).readUInt32LE());
   return new Promise((resolve) => {
@@ -54,6 +56,7 @@ export function openControlLog(
           heartbeatMs,
           electionMs,
           requestMs: REQUEST_MS,
+          levelMax,
         }),
         folder: LOG_FOLDER,
         mode: { kind, incarnation },

@@ -21,6 +21,7 @@ import type { KeyConfig, NodeConfig } from '../../replica/config.ts';
 import { isDrained, type RegionWish } from '../../regions/desired.ts';
 import type { AdminKey } from '../../io/admin/access.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
+import { clusterFeatureLevel, FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { keysInForce } from '../../replica/control/keys.ts';
 import { listPeers } from '../../replica/control/peers.ts';
 import { listRegions } from '../../replica/control/regions.ts';
@@ -84,7 +85,9 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
   });
   const book = new PeerBook(name, listed, (all) => peers?.links.setPeers(all));
   if (shell.etcd !== null) {
-    const side = await EtcdSide.create({ folder, shell: shell.etcd, clock, timers, log });
+    const others = peers?.listed.map(({ peer }) => peer) ?? [];
+    const etcd = { folder, shell: shell.etcd, name, others };
+    const side = await EtcdSide.create({ ...etcd, clock, timers, log });
     return new ControlNode(options, side, book);
   }
   const side = new ControlSide({
@@ -97,6 +100,7 @@ export async function openControl(options: ControlNodeOptions): Promise<ControlN
     heartbeatMs: shell.heartbeatMs,
     electionMs: shell.electionMs,
     takeOverMs: CONTROL_LIMITS.takeOverMs,
+    levelMax: FEATURE_LEVEL_MAX,
     upstream: peers?.links.upstream ?? NOWHERE,
     clock,
     timers,
@@ -227,6 +231,7 @@ export class ControlNode {
       ['banyan_region_drained', this.isDrained ? 1 : 0],
       ['banyan_control_leader_known', this.side.hasLeader ? 1 : 0],
       ['banyan_control_revision', this.side.engine.view.revision],
+      ['banyan_control_feature_level', clusterFeatureLevel(this.side.engine.view)],
       ...this.shared.gauges(),
       ...(this.registers?.gauges() ?? []),
     ];

@@ -12,6 +12,7 @@ import { createPrng } from '../../base/prng.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { EtcdClient } from '../../io/etcd/client.ts';
 import type { Log } from '../../io/observe/log.ts';
+import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { EtcdControlEngine } from '../../replica/etcd/engine.ts';
 import type { EtcdFailure } from '../../replica/etcd/store.ts';
 import type { EtcdShell } from '../config/controlShell.ts';
@@ -19,6 +20,7 @@ import { EtcdRegisterSide } from '../registers/etcdRegisterSide.ts';
 import type { RegisterBackend } from '../registers/registerBackend.ts';
 import type { ControlBackend, ControlState, EtcdPart } from './backend.ts';
 import type { GroupAnswer } from './controlRoutes.ts';
+import { EtcdLevels } from './etcdLevels.ts';
 import type { Operated } from './members.ts';
 
 const KEEP_FOLDER = 'etcd';
@@ -35,6 +37,9 @@ export interface EtcdSideOptions {
   /** `control` inside the node's data folder. */
   readonly folder: string;
   readonly shell: EtcdShell;
+  /** This node's name, and those of the others of its file. */
+  readonly name: string;
+  readonly others: readonly string[];
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
@@ -46,11 +51,12 @@ export class EtcdSide implements ControlBackend, EtcdPart {
   readonly etcd: EtcdPart = this;
   readonly #options: EtcdSideOptions;
   readonly #client: EtcdClient;
+  readonly #levels: EtcdLevels;
   #isStopped = false;
 
   /** Use `openEtcdSide`, which reads the files that the shell names. */
   private constructor(options: EtcdSideOptions, client: EtcdClient) {
-    const { folder, shell, clock, timers, log } = options;
+    const { folder, shell, name, others, clock, timers, log } = options;
     this.#options = options;
     this.#client = client;
     this.engine = new EtcdControlEngine({
@@ -58,6 +64,7 @@ export class EtcdSide implements ControlBackend, EtcdPart {
       disk: new NodeDisk(folder),
       folder: KEEP_FOLDER,
       prefix: shell.prefix,
+      levelMax: FEATURE_LEVEL_MAX,
       clock,
       timers,
       prng: createPrng(randomBytes(4).readUInt32LE()),
@@ -65,9 +72,19 @@ export class EtcdSide implements ControlBackend, EtcdPart {
         const detail = 'detail' in state ? state.detail : null;
         if (state.kind === 'failed') log.error('control-etcd', { state: state.kind, detail });
         else log.info('control-etcd', { state: state.kind, detail });
+        this.#levels.look();
       },
       onNote: (note, detail) => log.warn('control-etcd-note', { note, detail }),
     });
+    this.#levels = new EtcdLevels({
+      engine: this.engine,
+      name,
+      others,
+      levelMax: FEATURE_LEVEL_MAX,
+      timers,
+      isFollowing: () => this.engine.state.kind === 'following',
+    });
+    this.engine.onMoved(() => this.#levels.look());
   }
 
   static async create(options: EtcdSideOptions): Promise<EtcdSide> {
@@ -121,6 +138,7 @@ export class EtcdSide implements ControlBackend, EtcdPart {
 
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#levels.stop();
     this.#client.close();
     await new Promise<void>((resolve) => this.engine.stop(resolve));
   }
@@ -150,6 +168,10 @@ export class EtcdSide implements ControlBackend, EtcdPart {
       ...(state.kind === 'away' ? [`control state: etcd: ${state.detail}`] : []),
       ...(keepError === null ? [] : [`control state: not kept on this node's disk: ${keepError}`]),
     ];
+  }
+
+  heldBackBy(): readonly string[] {
+    return this.#levels.heldBackBy();
   }
 
   registers(name: string, claimMs: number): RegisterBackend {

@@ -1,6 +1,7 @@
 /** What an operator should know of the control group: codes, values, and the sentences for them. */
 
 import type { Finding } from '../../replica/control/outlook.ts';
+import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { text, type Language, type MessageKey } from '../messages.ts';
 import { renderDuration } from '../output.ts';
 import type { FindingRow } from './opsRoutes.ts';
@@ -12,6 +13,7 @@ type Code =
   | 'failed'
   | 'other-cluster'
   | 'mixed-versions'
+  | 'held-back'
   | 'own-knowledge';
 
 /** Null: there is nothing to do. */
@@ -33,6 +35,7 @@ const SENTENCES: Readonly<
   'few-voters': { message: 'finding.fewVoters', todo: 'todo.fewVoters' },
   'even-voters': { message: 'finding.evenVoters', todo: 'todo.evenVoters' },
   changing: { message: 'finding.changing', todo: null },
+  'held-back': { message: 'finding.heldBack', todo: 'todo.heldBack' },
   'mixed-versions': { message: 'finding.mixedVersions', todo: 'todo.mixedVersions' },
 };
 
@@ -60,6 +63,10 @@ export function findingRows(surveyed: Surveyed): readonly FindingRow[] {
   }
   const programs = new Set(versions.values());
   if (programs.size > 1) add('mixed-versions', { versions: [...programs].toSorted().join(', ') });
+  const { level, heldBackBy } = surveyed;
+  if (heldBackBy.length > 0) {
+    add('held-back', { level, supports: FEATURE_LEVEL_MAX, nodes: heldBackBy.join(', ') });
+  }
   return rows;
 }
 

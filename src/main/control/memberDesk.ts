@@ -5,10 +5,11 @@
 
 import type { z } from 'zod';
 
-import { isPeerName } from '../../base/peerName.ts';
+import { isPeerName, nodeOfPeer } from '../../base/peerName.ts';
 import type { ClientReply, ClientRequest } from '../../base/ports.ts';
 import { nameOf } from '../../raft/membership.ts';
 import type { NodeId } from '../../raft/types.ts';
+import { isFeatureOn } from '../../replica/control/features.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
 import {
   admit,
@@ -24,9 +25,11 @@ import {
   admitSchema,
   admittedSchema,
   answerPeer,
+  BELOW_LEVEL,
   isForOther,
   JOIN_PATH,
   joinSchema,
+  levelOf,
   OPERATE_PATH,
   parse,
   PLACES_PATH,
@@ -99,6 +102,11 @@ export class MemberDesk {
     const cluster = this.#options.cluster();
     if (asked === null) return answerPeer(reply, 400, { error: 'malformed' });
     if (group === null || cluster === null) return answerPeer(reply, 503, { error: 'no-group' });
+    const { level } = group.status();
+    if (levelOf(request) < level) return answerPeer(reply, BELOW_LEVEL, { error: 'level', level });
+    if (nodeOfPeer(name) !== null && !isFeatureOn(level, 'furtherNodes')) {
+      return answerPeer(reply, 503, { error: 'level', level });
+    }
     void this.#admit(group, name, asked).then((id) => {
       const { members } = group.status().conf;
       const peers = members.map((member) => ({ id: member.id, region: nameOf(member) }));

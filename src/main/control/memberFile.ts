@@ -6,6 +6,7 @@
  * where it is gone, so are the promises, and the disk must come back under a new number.
  */
 
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -87,4 +88,9 @@ export async function readMemberFile(folder: string): Promise<Result<MemberFile 
 /** Durable when it resolves, whole or not at all. */
 export function writeMemberFile(folder: string, value: MemberFile): Promise<void> {
   return writeDurably(join(folder, NAME), value);
+}
+
+/** Tells one log on a disk from every other one. */
+export function drawIncarnation(): number {
+  return 1 + randomBytes(6).readUIntBE(0, 6);
 }

@@ -110,6 +110,7 @@ function statusOf(
       inFlightCount: 0,
       inFlightBytes: 0,
       isActive: heard.includes(id),
+      level: -1,
     }));
   const node = RaftNode.start(
     raftOptions({ id: 1, cluster: 'c', incarnation: 1, prng: createPrng(1) }),

@@ -24,7 +24,8 @@ const auditOf = (world: World, region: string): readonly string[] =>
   world
     .side(region)
     .engine.view.audit(1, 1_000)
-    .map(({ what }) => what);
+    .map(({ what }) => what)
+    .filter((what) => !what.startsWith('feature level'));
 
 test('a backup is restored into new nodes: one begins, the others join and are filled', async () => {
   const old = new World('backup-old', ALL);
@@ -37,7 +38,7 @@ test('a backup is restored into new nodes: one begins, the others join and are f
   const place = { region: 'eu', priority: 1, clusterPrefix: 'test' };
   const dry = await restoreInto(world.folder('eu'), backup, place, DOER, true);
   ok(dry.ok, JSON.stringify(dry));
-  equal(dry.value.revision, 3);
+  equal(dry.value.revision, backup.about.revision + 1);
   deepEqual(await readdir(world.folder('eu')).catch(() => 'nothing'), 'nothing', 'O3');
   ok((await restoreInto(world.folder('eu'), backup, place, DOER, false)).ok);
   await world.startAll();

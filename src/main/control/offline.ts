@@ -25,6 +25,7 @@ import { storedOf } from '../../replica/group/stored.ts';
 import { readLog, type ReadLog } from '../../storage/open.ts';
 import { LOG_FOLDER, SEGMENT_BYTES, sentenceOf } from './controlLog.ts';
 import {
+  drawIncarnation,
   NAME,
   NOTE_NAME,
   readMemberFile,
@@ -190,7 +191,8 @@ async function memberIn(folder: string): Promise<Result<ControlMember, string>> 
   return err(`${folder}: this node was in no group yet`);
 }
 
-function readOwnLog(
+/** Reads the log of a member that does not run; the lock is for the caller to give back. */
+export function readOwnLog(
   folder: string,
   { cluster, id, incarnation }: ControlMember,
 ): Promise<Result<ReadLog, string>> {
@@ -253,8 +255,4 @@ function newCluster(name: string): string {
   const suffix = randomBytes(4).toString('hex');
   const given = name.replace(/-[0-9a-f]{8}$/, '');
   return `${given.slice(0, RAFT_LIMITS.clusterCharsMax - suffix.length - 1)}-${suffix}`;
-}
-
-function drawIncarnation(): number {
-  return 1 + randomBytes(6).readUIntBE(0, 6);
 }

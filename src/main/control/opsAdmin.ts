@@ -6,6 +6,7 @@ import { err, ok } from '../../base/result.ts';
 import type { Clock } from '../../base/ports.ts';
 import type { AdminAnswer, AdminHandlers } from '../../io/admin/route.ts';
 import { captureBackup, encodeBackup } from '../../replica/control/backup.ts';
+import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { VERSION } from '../version.ts';
 import type { ControlBackend } from './backend.ts';
 import { sha256 } from './backupFile.ts';
@@ -54,6 +55,7 @@ function outlookAnswer({ side, name, engine }: OpsParts, surveyed: Surveyed): Ou
     term: outlook?.term ?? 0,
     revision: side.engine.view.revision,
     level,
+    supports: FEATURE_LEVEL_MAX,
     quorum: outlook?.quorum ?? null,
     regions: outlook?.regions ?? [],
     items: (outlook?.members ?? []).map((member) => ({

@@ -288,6 +288,17 @@ export const OPS_MESSAGES = {
     zh: '应有三或五个投票者：用 “banyan member promote” 或 “demote”。',
   },
   'finding.changing': { en: 'A change of members is under way.', zh: '成员变更正在进行。' },
+  'finding.heldBack': {
+    en: [
+      'The feature level stays at {level} (this program supports {supports}):',
+      '{nodes} supports no more, or has not said so.',
+    ].join(' '),
+    zh: '特性级别停留在 {level}（本程序支持 {supports}）：{nodes} 不支持更高级别，或尚未说明。',
+  },
+  'todo.heldBack': {
+    en: 'Upgrade it or bring it back; take out whoever is gone for good. Then it rises by itself.',
+    zh: '升级它或让其恢复；永久离开的请移除。之后级别会自行提高。',
+  },
   'finding.mixedVersions': {
     en: 'The nodes run different programs: {versions}.',
     zh: '各节点运行不同版本：{versions}。',

@@ -38,7 +38,8 @@ const outlookAnswer = named(
         .describe('by the node that is asked; null: never since it runs'),
       term: z.int(),
       revision: z.int().describe('of the control state that the node has'),
-      level: z.int().describe('the feature level'),
+      level: z.int().describe('the feature level: what every program of the cluster understands'),
+      supports: z.int().describe('the feature level that the program that is asked supports'),
       quorum: z
         .strictObject({ voters: z.int(), needed: z.int(), present: z.int() })
         .nullable()

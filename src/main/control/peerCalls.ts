@@ -109,6 +109,14 @@ export function isForOther({ query }: ClientRequest, cluster: string | null): bo
   return named !== null && named !== cluster;
 }
 
+/** The status of an answer to a program that is below the cluster's feature level. */
+export const BELOW_LEVEL = 426;
+
+/** The feature level that the program of whoever asks supports; older ones do not say it. */
+export function levelOf({ query }: ClientRequest): number {
+  return Number(new URLSearchParams(query).get('level') ?? 1);
+}
+
 /** The JSON of a body, or null where it is none of this shape. */
 export function parse<T>(body: Uint8Array, schema: z.ZodType<T>): T | null {
   try {

@@ -13,6 +13,7 @@ import {
 import type { Member } from '../../raft/types.ts';
 import { foundingSchema, type placesSchema } from './memberFile.ts';
 import {
+  BELOW_LEVEL,
   FOUND_PATH,
   HELLO_PATH,
   helloSchema,
@@ -29,6 +30,8 @@ export interface Seeker {
   readonly others: readonly string[];
   /** Begins the name of a cluster that is founded here. */
   readonly cluster: string;
+  /** The feature level that this program supports. */
+  readonly levelMax: number;
   readonly own: Extract<Hello, { readonly kind: 'new' }>;
   ask<T>(
     peer: string,
@@ -77,8 +80,14 @@ async function found(seeker: Seeker, members: readonly Member[]): Promise<Sought
 async function join(seeker: Seeker, peers: readonly string[]): Promise<Sought> {
   const { incarnation, priority, isWitness } = seeker.own;
   const body = { incarnation, priority, isWitness };
+  const path = `${JOIN_PATH}?level=${seeker.levelMax}`;
   for (const peer of peers) {
-    const answer = await seeker.ask(peer, JOIN_PATH, body, joinedSchema);
+    const answer = await seeker.ask(peer, path, body, joinedSchema);
+    if (answer?.status === BELOW_LEVEL) {
+      const what = `feature level is above ${seeker.levelMax}, what this program supports`;
+      const detail = `${peer}: the cluster's ${what}`;
+      return { kind: 'wait', detail };
+    }
     if (answer?.status !== 200 || answer.value === null) continue;
     const known = await seeker.ask(peer, PLACES_PATH, null, knownPlacesSchema);
     return { kind: 'joined', ...answer.value, places: known?.value?.places ?? [] };

@@ -11,7 +11,6 @@
  *     where the others are.
  */
 
-import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -41,6 +40,7 @@ import { MemberDesk } from './memberDesk.ts';
 import type { Operated, Operation } from './members.ts';
 import { LOG_FOLDER, openControlLog, sentenceOf } from './controlLog.ts';
 import {
+  drawIncarnation,
   foundingSchema,
   readMemberFile,
   writeMemberFile,
@@ -48,6 +48,7 @@ import {
   type MemberFile,
 } from './memberFile.ts';
 import type { PeerBook } from './peerBook.ts';
+import { LevelKeeper } from './levelKeeper.ts';
 import { seekGroup } from './seek.ts';
 import {
   answerPeer,
@@ -67,6 +68,9 @@ const CARE_MS = 500;
 /** The log itself is at fault; another program or configuration (an older level) is no loss. */
 const LOST: ReadonlySet<StartError> = new Set(['log-gap', 'log-lost', 'bad-entry']);
 
+const DISK_TODO = 'restart the node once the disk is well';
+const REMOVED = 'this member was removed from its group; remove its folder to join anew';
+
 const NO_EVENTS: ClientEvents = { onGone: () => {}, onDrain: () => {} };
 
 export interface ControlSideOptions {
@@ -84,6 +88,8 @@ export interface ControlSideOptions {
   readonly electionMs: number;
   /** M5 of members.ts, ms. */
   readonly takeOverMs: number;
+  /** The feature level that this program supports. */
+  readonly levelMax: number;
   readonly upstream: Upstream;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -95,6 +101,7 @@ export class ControlSide implements ControlBackend {
   readonly etcd = null;
   readonly #options: ControlSideOptions;
   #state: ControlState = { kind: 'opening' };
+  readonly #levels: LevelKeeper;
   #file: MemberFile | null = null;
   #group: GroupMember | null = null;
   #streams: GroupStreams | null = null;
@@ -120,6 +127,7 @@ export class ControlSide implements ControlBackend {
       recordOperation(this, { who: 'banyan', from: name, what, why: '' });
     };
     this.#care = new MemberCare({ takeOverMs, clock, log, onVoteMoved });
+    this.#levels = new LevelKeeper(this.engine, name, options.levelMax);
   }
 
   get state(): ControlState {
@@ -262,6 +270,7 @@ export class ControlSide implements ControlBackend {
       name,
       others: book.names,
       cluster,
+      levelMax: this.#options.levelMax,
       own: { kind: 'new', incarnation, priority, isWitness, mayFound },
       ask: (other, path, body, schema) => this.#ask(other, path, body, schema),
     });
@@ -368,7 +377,7 @@ export class ControlSide implements ControlBackend {
     const file = this.#file;
     if (file === null || file.state === 'new') return;
     const opened = await this.#openLog(file, 'open');
-    if (!opened.ok) return this.#onBadLog(opened.error);
+    if (!opened.ok) return this.#onBadLog(file, opened.error);
     const group = opened.value;
     this.#group = group;
     this.#streams = new GroupStreams(
@@ -385,8 +394,11 @@ export class ControlSide implements ControlBackend {
   }
 
   /** C2. */
-  async #onBadLog(failure: GroupOpenFailure): Promise<void> {
+  async #onBadLog(file: ControlMember, failure: GroupOpenFailure): Promise<void> {
     const { folder, book, log } = this.#options;
+    if (failure.kind === 'refused' && failure.error === 'level-unsupported') {
+      return this.#fail(await this.#levels.standAside(folder, file, this.engine.groupMachine));
+    }
     const isLost =
       failure.kind === 'no-log' ||
       failure.kind === 'damaged' ||
@@ -406,27 +418,24 @@ export class ControlSide implements ControlBackend {
       status: ({ role, term, leader }) => log.info('control-raft', { role, term, leader }),
       alarm: (alarm, node, index) => {
         log.warn('control-alarm', { alarm, node, index });
-        if (alarm === 'removed' && node === file.id) this.#onRemoved();
+        if (node !== file.id) return;
+        // Another number stands for this region now, or an operator took it out.
+        if (alarm === 'removed') this.#leave(REMOVED);
+        const level = this.#group?.status().level ?? 0;
+        if (alarm === 'level-unsupported') this.#leave(this.#levels.refusalOf(level));
       },
       disk: (state, detail) => {
         log.error('control-disk', { state, detail });
-        if (state === 'failed') this.#onDiskFailed(detail);
+        if (state === 'failed') this.#leave(`a write to the disk failed: ${detail}; ${DISK_TODO}`);
       },
     });
   }
 
-  #onDiskFailed(detail: string): void {
+  /** Takes part in nothing any more; what was applied goes on counting. */
+  #leave(detail: string): void {
     void this.#queue(async () => {
       await this.#stopGroup();
-      this.#fail(`a write to the disk failed: ${detail}; restart the node once the disk is well`);
-    });
-  }
-
-  /** Another number stands for this node now, or an operator took it out. */
-  #onRemoved(): void {
-    void this.#queue(async () => {
-      await this.#stopGroup();
-      this.#fail('this member was removed from its group; remove its folder to join anew');
+      this.#fail(detail);
     });
   }
 
@@ -447,6 +456,7 @@ export class ControlSide implements ControlBackend {
       if (this.#isStopped || this.#group === null) return;
       this.#look();
       this.#care.look(this.#group);
+      this.#levels.care(this.#group);
       this.#careSoon();
     });
   }
@@ -473,8 +483,4 @@ export class ControlSide implements ControlBackend {
   operate(operation: Operation): Promise<Operated> {
     return this.#desk.operate(operation);
   }
-}
-
-function drawIncarnation(): number {
-  return 1 + randomBytes(6).readUIntBE(0, 6);
 }

@@ -12,6 +12,7 @@ import type { ClientEvents, Upstream, UpstreamHandler } from '../../base/ports.t
 import { createClock, createTimers } from '../../io/clock.ts';
 import type { Log } from '../../io/observe/log.ts';
 import type { ControlOutcome } from '../../replica/control/engine.ts';
+import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { listPeers } from '../../replica/control/peers.ts';
 import { PeerBook } from './peerBook.ts';
 import { ControlSide } from './side.ts';
@@ -55,7 +56,11 @@ export class World {
   }
 
   /** `listed` are the names in its file, which may be others than in the rest. */
-  async start(name: string, listed: readonly string[] = this.#names): Promise<ControlSide> {
+  async start(
+    name: string,
+    listed: readonly string[] = this.#names,
+    levelMax = FEATURE_LEVEL_MAX,
+  ): Promise<ControlSide> {
     const others = listed.filter((other) => other !== name);
     const places = others.map((peer) => ({ peer, host: 'h', port: 1, delayMs: 0 }));
     const book = new PeerBook(name, places, () => {});
@@ -70,6 +75,7 @@ export class World {
       heartbeatMs: 50,
       electionMs: 300,
       takeOverMs: this.#takeOverMs,
+      levelMax,
       upstream: this.#upstream(name),
       clock,
       timers,

@@ -7,9 +7,16 @@
 
 import { z } from 'zod';
 
+import { peerName } from '../../base/peerName.ts';
 import type { ClientEvents, ClientReply, ClientRequest, Clock } from '../../base/ports.ts';
 import type { TimerHandle, Timers, Upstream } from '../../base/ports.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
+import {
+  clusterFeatureLevel,
+  FEATURE_LEVEL_MAX,
+  holdingBack,
+  type FeatureSupport,
+} from '../../replica/control/features.ts';
 import {
   outlookOf,
   type MemberReport,
@@ -35,6 +42,8 @@ const reportSchema = z.object({
   cluster: z.string().nullable(),
   version: z.string(),
   level: count,
+  /** What the program supports; programs before there were levels do not say it. */
+  supports: count.default(1),
   member: z
     .object({
       id,
@@ -77,7 +86,10 @@ export interface Surveyed {
   readonly cluster: string | null;
   readonly outlook: Outlook | null;
   readonly leaderSeenMsAgo: number | null;
+  /** The cluster's feature level, as this node has it. */
   readonly level: number;
+  /** Those for whom it does not rise to what this program supports. */
+  readonly heldBackBy: readonly string[];
   /** The program of each node that answered, by its name as a peer. */
   readonly versions: ReadonlyMap<string, string>;
   readonly strangers: readonly Stranger[];
@@ -136,12 +148,14 @@ export class Surveyor {
     const conf = confOf(ours.map(([, report]) => report)) ?? own.conf;
     const isOfGroup = cluster !== null && conf !== null && conf.voters.length > 0;
     const seenMs = this.#isLeaderKnown() ? clock.nowMs() : this.#leaderSeenMs;
+    const level = clusterFeatureLevel(side.engine.view);
     return {
       state,
       cluster,
       outlook: isOfGroup ? outlookOf(conf, members) : null,
       leaderSeenMsAgo: seenMs === null ? null : Math.round(clock.nowMs() - seenMs),
-      level: own.level,
+      level,
+      heldBackBy: isOfGroup ? holdingBack(level, supportOf(conf, ours)) : [],
       versions: new Map(ours.map(([from, { version }]) => [from, version])),
       strangers: this.#noteStrangers(reports),
     };
@@ -172,7 +186,8 @@ export class Surveyor {
       outlook:
         voters.length === 0 ? null : outlookOf({ voters, votersOutgoing: [], members }, reports),
       leaderSeenMsAgo: seenMs === null ? null : Math.round(clock.nowMs() - seenMs),
-      level: 0,
+      level: clusterFeatureLevel(side.engine.view),
+      heldBackBy: etcd.heldBackBy(),
       versions: new Map(),
       strangers: [],
     };
@@ -181,14 +196,15 @@ export class Surveyor {
   #report(): Report {
     const { side } = this.#options;
     const status = side.group?.status() ?? null;
+    const level = clusterFeatureLevel(side.engine.view);
+    const supports = FEATURE_LEVEL_MAX;
+    const about = { cluster: side.cluster, version: VERSION, level, supports };
     if (status === null) {
-      return { cluster: side.cluster, version: VERSION, level: 0, member: null, conf: null };
+      return { ...about, member: null, conf: null };
     }
     const { conf } = status;
     return {
-      cluster: side.cluster,
-      version: VERSION,
-      level: status.level,
+      ...about,
       member: {
         id: status.id,
         lastIndex: status.lastIndex,
@@ -263,4 +279,16 @@ function isNewer(a: MemberReport, b: MemberReport): boolean {
   if (a.term !== b.term) return a.term > b.term;
   if (a.isLeader !== b.isLeader) return a.isLeader;
   return a.lastIndex > b.lastIndex;
+}
+
+/** Of each member that has answered; null: it has not. */
+function supportOf(
+  { members }: OutlookConf,
+  answered: readonly (readonly [string, Report])[],
+): readonly FeatureSupport[] {
+  const levels = new Map(answered.map(([name, { supports }]) => [name, supports]));
+  return members.map(({ region, node }) => {
+    const name = peerName(region, node ?? null);
+    return { name, level: levels.get(name) ?? null };
+  });
 }

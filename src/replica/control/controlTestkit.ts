@@ -20,8 +20,11 @@ export function transaction(
 }
 
 /** Drives one machine, an entry after the other. */
-export function driverOf(machine: ControlMachine): (command: ControlCommand) => ControlReply {
-  let index = 0;
+export function driverOf(
+  machine: ControlMachine,
+  appliedIndex = 0,
+): (command: ControlCommand) => ControlReply {
+  let index = appliedIndex;
   return (command) => {
     index += 1;
     const reply = decodeReply(machine.apply(index, index * 10, encodeCommand(command)));

@@ -19,6 +19,7 @@ import {
 } from './backup.ts';
 import { encodeCommand } from './codec.ts';
 import { driverOf, put, transaction } from './controlTestkit.ts';
+import { FEATURE_LEVEL_MAX, raiseLevel } from './features.ts';
 import { ControlMachine } from './machine.ts';
 import { rebornFromBackup, rebornFromLog, type Birth } from './reborn.ts';
 
@@ -198,4 +199,17 @@ test('from the log of one of three: all that it holds counts, and its number sta
   assert.equal(createMemoryMachine(restored).restore(snapshot.data), true);
   assert.notEqual(restored.get('k5'), null, 'what may not be committed counts too');
   assert.equal(restored.audit(5, 1)[0]?.what, 'restored');
+});
+
+test('FL2: a restored log is at the level of the backup; one above this program is refused', () => {
+  const [member] = MEMBERS;
+  assert.ok(member !== undefined);
+  const [level, above] = [FEATURE_LEVEL_MAX, FEATURE_LEVEL_MAX + 1].map((to) => {
+    const machine = filled(3);
+    driverOf(machine, 3)(raiseLevel(machine, to, 'test'));
+    return rebornFromBackup(captureBackup(machine, ABOUT), member, BIRTH);
+  });
+  assert.ok(level?.ok === true && above?.ok === false);
+  assert.equal(level.value.snapshot.meta.level, FEATURE_LEVEL_MAX);
+  assert.match(above.error, /install a newer one/);
 });

@@ -4,6 +4,7 @@
  * comes from; all others join it anew.
  *
  * R1: revisions go on behind those of the state before: no watcher and no comparison meets one twice.
+ * FL2: the feature level is that of the state before (`features.ts`).
  * R2: where the state comes from is part of it: the key `cluster/origin`, and its audit record.
  */
 
@@ -27,6 +28,7 @@ import { createMemoryMachine } from '../group/memoryMachine.ts';
 import type { GroupMachine } from '../group/types.ts';
 import type { Backup } from './backup.ts';
 import { decodeReply, encodeCommand } from './codec.ts';
+import { clusterFeatureLevel, FEATURE_LEVEL_MAX, levelRefusal } from './features.ts';
 import { ControlMachine } from './machine.ts';
 import { encodeState } from './snapshot.ts';
 import { ControlState } from './state.ts';
@@ -61,7 +63,10 @@ export function rebornFromBackup(
     return err('the keys and records of the backup do not belong together');
   }
   const timeMs = backup.audit.at(-1)?.timeMs ?? 0;
-  const meta = { index: 2, term: 1, timeMs, level: 0, conf: bootstrapConf([member]) };
+  const level = clusterFeatureLevel(machine);
+  const refusal = levelRefusal(level, FEATURE_LEVEL_MAX);
+  if (refusal !== null) return err(refusal);
+  const meta = { index: 2, term: 1, timeMs, level, conf: bootstrapConf([member]) };
   return reborn(machine, createMemoryMachine(machine), meta, birth);
 }
 
@@ -87,6 +92,8 @@ export function rebornFromLog(stored: Stored, id: NodeId, birth: Birth): Result<
     if (kind === 'command') behindSessions.apply(index, timeMs, data);
     if (kind === 'level') level = decodeLevel(data) ?? level;
   }
+  const refusal = levelRefusal(level, FEATURE_LEVEL_MAX);
+  if (refusal !== null) return err(refusal);
   const meta = { index: last.index + 1, term: last.term, timeMs: last.timeMs, level, conf };
   return reborn(machine, behindSessions, meta, birth);
 }

@@ -14,6 +14,7 @@ import type {
   ControlOutcome,
   ControlView,
 } from '../control/engine.ts';
+import { clusterFeatureLevel, levelRefusal } from '../control/features.ts';
 import type { Revision, Transaction } from '../control/types.ts';
 import { EtcdFollower, type FollowState } from './follow.ts';
 import { EtcdKeep } from './keep.ts';
@@ -29,6 +30,8 @@ export interface EtcdEngineOptions {
   readonly folder: string;
   /** All keys begin so; without `/` at its end. */
   readonly prefix: string;
+  /** The feature level that this program supports. */
+  readonly levelMax: number;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly prng: Prng;
@@ -77,6 +80,7 @@ export class EtcdControlEngine implements ControlEngine {
       timers,
       prng,
       onDoubt: () => this.#follower.again(),
+      mayDecide: () => this.#levelRefusal === null,
     });
   }
 
@@ -85,7 +89,8 @@ export class EtcdControlEngine implements ControlEngine {
   }
 
   get state(): FollowState {
-    return this.#follower.state;
+    const detail = this.#levelRefusal;
+    return detail === null ? this.#follower.state : { kind: 'failed', detail };
   }
 
   /** Names the state that is followed; null: none is known yet. */
@@ -107,7 +112,7 @@ export class EtcdControlEngine implements ControlEngine {
       if (kept.isDamaged || (kept.snapshot !== null && !isRestored)) {
         this.#options.onNote('etcd-keep-damaged', 'the local copy is read anew from etcd');
       }
-      this.#follower.start();
+      if (!this.#leaveIfBelow()) this.#follower.start();
       done(ok(null));
     });
   }
@@ -122,7 +127,9 @@ export class EtcdControlEngine implements ControlEngine {
   }
 
   transact(transaction: Transaction, done: (outcome: ControlOutcome) => void): void {
-    this.#proposer.transact(transaction, done);
+    const detail = this.#levelRefusal;
+    if (detail === null) this.#proposer.transact(transaction, done);
+    else this.#later(0, () => done(err({ kind: 'unavailable', detail })));
   }
 
   confirm(done: (result: Result<Revision, ControlFailure>) => void): void {
@@ -136,6 +143,10 @@ export class EtcdControlEngine implements ControlEngine {
       this.#waiting = this.#waiting.filter(({ tell }) => tell !== shown);
       done(result);
     };
+    const refusal = this.#levelRefusal;
+    if (refusal !== null) {
+      return this.#later(0, () => done(err({ kind: 'unavailable', detail: refusal })));
+    }
     let detail = 'etcd has not been heard yet';
     this.#later(CONTROL_LIMITS.transactMs, () => finish(err({ kind: 'unavailable', detail })));
     const attempt = (): void => {
@@ -164,6 +175,18 @@ export class EtcdControlEngine implements ControlEngine {
     return () => this.#listeners.delete(listener);
   }
 
+  /** FL3 of `../control/features.ts`; null: this node may take part. */
+  get #levelRefusal(): string | null {
+    return levelRefusal(clusterFeatureLevel(this.#replica), this.#options.levelMax);
+  }
+
+  #leaveIfBelow(): boolean {
+    if (this.#levelRefusal === null) return false;
+    this.#follower.stop();
+    this.#options.onState(this.state);
+    return true;
+  }
+
   #whenShown(revision: Revision, tell: () => void): void {
     if (this.lineage !== null && this.#replica.revision >= revision) return tell();
     this.#waiting.push({ revision, tell });
@@ -175,6 +198,7 @@ export class EtcdControlEngine implements ControlEngine {
     this.#waiting = this.#waiting.filter((each) => each.revision > revision);
     for (const { tell } of ready) tell();
     this.#proposer.moved();
+    this.#leaveIfBelow();
     if (this.#isTelling) return;
     this.#isTelling = true;
     this.#later(0, () => {

@@ -62,6 +62,8 @@ export interface ProposerOptions {
   readonly prng: Prng;
   /** The cluster says something that the replica's follower should look at. */
   readonly onDoubt: () => void;
+  /** False: what was not sent yet never is. */
+  readonly mayDecide: () => boolean;
 }
 
 export class EtcdProposer {
@@ -134,6 +136,7 @@ export class EtcdProposer {
     const { replica, layout, prng, clock } = this.#options;
     const [call] = this.#calls;
     if (this.#isStopped || call === undefined || this.#attempt !== null) return;
+    if (!this.#options.mayDecide()) return; // Each ends when its time is over.
     if (replica.lineage === null || replica.revision < this.#waitsFor) return;
     const plan = replica.plan(call.transaction, clock.wallMs());
     const mark = `${prng.nextUint32().toString(16)}-${prng.nextUint32().toString(16)}`;
