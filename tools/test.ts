@@ -39,15 +39,19 @@ if (chosen.length === 0) {
   ensureChromium();
   spawnSync(process.execPath, ['--input-type=module', '--eval', WARM_UP], { stdio: 'ignore' });
 }
+const stopped = new AbortController();
+process.once('SIGTERM', () => stopped.abort());
+const { signal } = stopped;
 const cores = availableParallelism();
 const real = files.filter((file) => REAL_TIME.test(file));
 const computing = files.filter((file) => !REAL_TIME.test(file));
 const lanes = [
-  runLane(real, { concurrency: cores + 1, limitMs: TEST_MS, imports: ['testWatchdog.ts'] }),
+  runLane(real, { concurrency: cores + 1, limitMs: TEST_MS, imports: ['testWatchdog.ts'], signal }),
   runLane(computing, {
     concurrency: cores,
     limitMs: TEST_MS,
     imports: ['testWatchdog.ts', 'testGentle.ts'],
+    signal,
   }),
 ];
 const isGood = await report(lanes, process.env['BANYAN_TEST_REPORTER'] ?? 'spec');

@@ -37,14 +37,17 @@ export interface LaneOptions {
   readonly limitMs: number;
   /** Modules of this folder that each file's process loads first. */
   readonly imports: readonly string[];
+  /** Ends the processes of its files. */
+  readonly signal: AbortSignal;
 }
 
 /** Runs `files`, each in a process of its own. */
 export function runLane(files: readonly string[], options: LaneOptions): Readable {
-  const { concurrency, limitMs, imports } = options;
+  const { concurrency, limitMs, imports, signal } = options;
   return run({
     files: files.map((file) => resolve(file)),
     concurrency,
+    signal,
     execArgv: [
       '--disable-warning=ExperimentalWarning',
       ...imports.map((name) => `--import=${join(import.meta.dirname, name)}`),

@@ -35,6 +35,13 @@ export function banyan(args: readonly string[], root = ROOT): Promise<Run> {
   return runBanyan(args, { root });
 }
 
+const running = new Set<ChildProcess>();
+
+// What no hook sees: the runner gave up on this process.
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** One region's node. */
 export class Place {
   readonly region: string;
@@ -84,12 +91,14 @@ export class Place {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
+    running.add(child);
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.#output = (this.#output + text).slice(-OUTPUT_CHARS_KEPT);
       });
     }
     child.once('exit', () => {
+      running.delete(child);
       if (this.#child === child) this.#child = null;
     });
     await until(
