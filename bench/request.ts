@@ -104,7 +104,15 @@ group('policy and choice', () => {
   const sha256 = must(presentedKeyHash('Bearer bench-key', null)) ?? '';
   const rates = { requestsPerMinute: 1e9, tokensPerMinute: 1e9, inFlightMax: 1000 };
   const policy = new Policy([
-    { name: 'bench', sha256, models: ['*'], priority: 'standard', ...rates },
+    {
+      name: 'bench',
+      sha256,
+      models: ['*'],
+      priority: 'standard',
+      residency: null,
+      share: null,
+      ...rates,
+    },
   ]);
   const body = encodeUtf8('{"model":"bench","messages":[{"role":"user","content":"hi"}]}');
   const request = must(parseRequest('chat', [], body));

@@ -135,6 +135,11 @@ export const INTERNAL_FIELDS: readonly HeaderRow[] = [
     '区域之间：已核对的密钥的名称。',
   ),
   row(
+    'x-banyan-residency',
+    'Between regions: labels of the regions that the key may be served in.',
+    '区域之间：可为该密钥服务的区域的数据驻留标签。',
+  ),
+  row(
     'x-banyan-left-ms',
     'Between regions: what is left of the deadline.',
     '区域之间：剩余的时限。',

@@ -106,6 +106,27 @@ export const ERRORS = {
     'This API key may not use that model.',
     'Ask for the model to be added to the key.',
   ),
+  residency_refused: entry(
+    403,
+    true,
+    ...DENIED,
+    'No region may serve this API key.',
+    "Operator: give a region one of the key's labels (banyan region set), or change them (banyan keys set).",
+  ),
+  residency_unavailable: entry(
+    503,
+    true,
+    ...BUSY,
+    'No region that may serve this API key can take the request.',
+    'Retry as Retry-After says; operator: banyan get regions.',
+  ),
+  residency_elsewhere: entry(
+    421,
+    true,
+    ...INVALID,
+    'This region may not serve this API key.',
+    'Told to another region only, which asks elsewhere.',
+  ),
   model_not_found: entry(
     404,
     true,
@@ -148,6 +169,13 @@ export const ERRORS = {
     ...RATE,
     'This API key has as many requests under way as it may.',
     'Wait until some are over, or raise keys[].inFlightMax.',
+  ),
+  no_share: entry(
+    429,
+    true,
+    ...RATE,
+    'This API key has no share of its limits in this region.',
+    'Use a region that the message names; operator: banyan keys allot.',
   ),
   idempotency_in_progress: entry(
     409,

@@ -146,6 +146,8 @@ export function judgeError(error: UpstreamError, hasContent: boolean): Verdict {
         isDefinite: true,
         outcome: { kind: 'failed', phase: 'before-content' },
       };
+    case 'misdirected':
+      return { ...told, next: 'elsewhere', isDefinite: true, outcome: { kind: 'cancelled' } };
     case 'different':
       // What was shown already cannot be taken back. A model may differ from itself: no blame.
       return {

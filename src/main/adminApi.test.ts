@@ -79,6 +79,10 @@ async function call(method: string, path: string, body?: object) {
   return { status: response.status, json, allow: response.headers.get('allow') };
 }
 
+function allot(shares: object | null, name = 'rated') {
+  return { action: 'allot', name, shares };
+}
+
 /** A call of each row: the query or the body that is known to be good, and what it comes to. */
 const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
   getStatus: [{}],
@@ -89,6 +93,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
   explainRoute: [
     { query: '?model=m' },
     { query: '?model=no', status: 404 },
+    { query: '?model=m&key=none', status: 404 },
     { query: '', status: 400 },
   ],
   injectFault: [{ body: { action: 'heal' }, status: 403 }],
@@ -103,6 +108,20 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'revoke', name: 'none' }, status: 404 },
     { body: { action: 'revoke', name: 'shop', dryRun: true } },
     { body: { action: 'revoke', nmae: 'shop' }, status: 400 },
+    { body: { action: 'set', name: 'shop', residency: ['eu', 'ch'], dryRun: true } },
+    { body: { action: 'set', name: 'shop', residency: ['eu', 'ch'] } },
+    { body: { action: 'set', name: 'shop', residency: [] }, status: 400 },
+    { body: { action: 'set', name: 'none', residency: null }, status: 404 },
+    { body: allot({ 'eu-central-1': 60 }, 'shop'), status: 400 },
+    { body: { action: 'create', name: 'rated', requestsPerMinute: 10 } },
+    { body: { ...allot({ 'eu-central-1': 60 }), dryRun: true } },
+    { body: allot({ 'eu-central-1': 60 }) },
+    { body: allot({ 'eu-central-1': 9 }), status: 400 },
+    { body: allot({ 'eu-central-1': 101 }), status: 400 },
+    { body: allot({ nowhere: 10 }), status: 404 },
+    { body: allot({ 'eu-central-1': 60 }, 'none'), status: 404 },
+    { body: { ...allot({}), force: true } },
+    { body: allot(null) },
   ],
   getKeys: [{}],
   setRegion: [

@@ -40,6 +40,8 @@ export interface NodeAdminParts {
   readonly control: {
     readonly side: ControlBackend;
     readonly shared: SharedConfigNode;
+    /** Whom a key's rates can be divided between. */
+    readonly places: readonly string[];
     readonly ops: OpsParts;
     readonly desk: PeersDesk;
     /** Null: no leases, claims and names here. */
@@ -58,7 +60,7 @@ export function nodeRoutes(parts: NodeAdminParts): readonly ServedRoute[] {
     getNodes: () => ok(nodeRows(sources)),
     getTargets: () => ok(targetRows(sources)),
     getModels: () => ok(modelRows(sources)),
-    explainRoute: ({ query }) => explainRoute(sources, query.model, query.region ?? null),
+    explainRoute: ({ query }) => explainRoute(sources, query),
     injectFault: ({ body }) => (fault === null ? noFaults() : fault(body)),
     getDocument: () => ok(adminDocument()),
   });
@@ -77,7 +79,10 @@ export function controlRoutes(
           NO_CONTROL,
         )
       : [
-          ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.desk, wallMs)),
+          ...serveRoutes(
+            CONTROL_ROUTES,
+            controlHandlers(control.desk, wallMs, () => control.places),
+          ),
           ...serveRoutes(OPS_ROUTES, opsHandlers(control.ops)),
           ...serveRoutes(
             REGION_ROUTES,

@@ -12,6 +12,7 @@ import { z } from 'zod';
 import { openapiDocument } from '../io/admin/openapi.ts';
 import { named, type AdminRoutes } from '../io/admin/route.ts';
 import {
+  explainQuery,
   explanation,
   faultReply,
   faultRequest,
@@ -70,12 +71,12 @@ export const NODE_ROUTES = {
     path: '/admin/v1/explain',
     role: 'viewer',
     summary: 'Where a request of a model would go now, and why',
-    query: z.strictObject({
-      model: z.string().min(1),
-      region: z.string().optional().describe('absent: the one that is asked'),
-    }),
+    query: explainQuery,
     answer: explanation,
-    refusals: { 404: ['region_not_found', 'model_not_found'], 503: ['region_unreachable'] },
+    refusals: {
+      404: ['region_not_found', 'model_not_found', 'unknown_key'],
+      503: ['region_unreachable'],
+    },
   },
   injectFault: {
     method: 'POST',

@@ -278,6 +278,16 @@ const explainCandidate = named(
 );
 export type ExplainCandidate = z.output<typeof explainCandidate>;
 
+export const explainQuery = z.strictObject({
+  model: z.string().min(1),
+  region: z.string().optional().describe('absent: the one that is asked'),
+  key: z
+    .string()
+    .optional()
+    .describe('name of the API key that asks; absent: one that is not bound'),
+});
+export type ExplainQuery = z.output<typeof explainQuery>;
+
 export const explanation = named(
   'Explanation',
   z

@@ -141,6 +141,10 @@ export const MESSAGES = {
     zh: '此刻一个请求会去哪里，为什么',
   },
   'route.model': { en: 'the model', zh: '模型' },
+  'route.key': {
+    en: 'the name of the API key that asks: where it may be served counts',
+    zh: '发出请求的密钥名称：计入其可在何处服务',
+  },
   'route.region': { en: 'the region that is asked', zh: '收到请求的区域' },
   'route.chosen': {
     en: 'A request for {model} in {region} goes to {chosen} ({algorithm}).',

@@ -157,6 +157,7 @@ class LiveNode implements RunningNode {
     this.#open.push(platform.watchLoop((lagMs) => gateway.onLoopLag(lagMs)));
     // In turn: what changes meanwhile reaches workers that are still to come.
     const api = await this.#inTurn(() => this.#openApi(this.#inForceNow()));
+    await this.#inTurn(() => this.#controlChanged());
     const shell = this.#loaded.shell.peers;
     this.#listen = {
       api,
@@ -214,6 +215,7 @@ class LiveNode implements RunningNode {
     const config = this.#inForce(next.node(this.#ports));
     await this.#team?.apply(workerConfig(next, config, this.#ports));
     this.#gateway?.reconfigure(config);
+    this.#control?.settled();
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
     setKnown(this.metrics, config);
     this.#children?.apply(childSpecs(next, this.#ports));
@@ -235,10 +237,11 @@ class LiveNode implements RunningNode {
 
   /** Keys, or what is wanted of regions, were changed somewhere. */
   async #controlChanged(): Promise<void> {
-    if (this.#gateway === null) return;
+    if (this.#gateway === null || this.#control === null) return;
     const config = this.#inForceNow();
     await this.#team?.apply(workerConfig(this.#loaded, config, this.#ports));
     this.#gateway.reconfigure(config);
+    this.#control?.settled();
   }
 
   async reloadTls(): Promise<string | null> {

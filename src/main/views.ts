@@ -8,6 +8,7 @@ import type { Candidate } from '../routing/router.ts';
 import type {
   ExplainCandidate,
   Explanation,
+  ExplainQuery,
   List,
   ModelRow,
   NodeRow,
@@ -20,6 +21,7 @@ import type {
 } from './adminTypes.ts';
 import type { NodeView } from '../regions/nodes.ts';
 import { isDrained, wishOf } from '../regions/desired.ts';
+import { mayServe } from '../regions/residency.ts';
 import { VERSION } from './version.ts';
 
 /** Another region as this node knows it. */
@@ -214,21 +216,27 @@ function explainModel(sources: NodeSources, model: string): readonly Candidate[]
 /** `GET /admin/v1/explain`: targets here first, then other regions. */
 export function explainRoute(
   sources: NodeSources,
-  model: string,
-  region: string | null,
+  { model, region, key }: ExplainQuery,
 ): AdminAnswer<Explanation> {
   const { gateway } = sources;
   const own = gateway.serving.config.region;
-  if (region !== null && region !== own) {
+  if (region !== undefined && region !== own) {
     const message = `This node is in ${own}; ask a node of that region.`;
     return err({ status: 404, code: 'region_not_found', message });
   }
+  const { wishes, keys } = gateway.serving.config;
+  const found = keys.find(({ name }) => name === key);
+  if (key !== undefined && found === undefined) {
+    return err({ status: 404, code: 'unknown_key', message: `No key "${key}" is known here.` });
+  }
+  const residency = found?.residency ?? null;
+  const isAllowed = mayServe(residency, wishes, own);
   const serving = gateway.serving.models.get(model);
-  const targets = explainModel(sources, model).map((candidate) =>
-    targetCandidate(candidate, serving?.router.scoreMeaning ?? ''),
-  );
-  const { wishes } = gateway.serving.config;
-  const query = { model, promptTokens: 0, excluded: new Set<string>(), wishes };
+  const targets = explainModel(sources, model).map((candidate) => ({
+    ...targetCandidate(candidate, serving?.router.scoreMeaning ?? ''),
+    ...(isAllowed ? {} : { excluded: "this region's residency label is none of the key" }),
+  }));
+  const query = { model, promptTokens: 0, excluded: new Set<string>(), wishes, residency };
   const regions = gateway.regions.candidates(query, sources.nowMs());
   if (serving === undefined && regions.every(({ excludedBecause }) => excludedBecause !== null)) {
     const message = 'No such model is configured here or known elsewhere.';
@@ -240,7 +248,7 @@ export function explainRoute(
   const good = byCost.filter(({ isLastResort }) => !isLastResort).map(regionCandidate);
   const doubtful = byCost.filter(({ isLastResort }) => isLastResort).map(regionCandidate);
   // In the order that `replica/choose.ts` decides.
-  const isSickHere = serving?.router.isAvailable(sources.nowMs()) !== true;
+  const isSickHere = !isAllowed || serving?.router.isAvailable(sources.nowMs()) !== true;
   const isLeaving = isDrained(wishes, own);
   const before = [...(isLeaving || isSickHere ? good : []), ...(isSickHere ? doubtful : [])];
   const after = [...good, ...doubtful].filter((place) => !before.includes(place));
@@ -251,7 +259,10 @@ export function explainRoute(
     algorithm: serving?.config.route.algorithm ?? 'none here',
     chosen: candidates.find(({ rank }) => rank === 1)?.name ?? null,
     candidates,
-    notes: explainNotes(sources, serving?.config.fallbacks ?? []),
+    notes: [
+      ...(residency === null ? [] : [`The key is bound to: ${residency.join(', ')}.`]),
+      ...explainNotes(sources, serving?.config.fallbacks ?? []),
+    ],
   };
   return ok(explanation);
 }

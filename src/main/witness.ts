@@ -126,6 +126,11 @@ async function openMember(
   const own = config.node(new Map());
   const { region } = own;
   let member: ControlNode | null = null;
+  // Who serves nothing uses no more than any share.
+  const takesAll = () => {
+    member?.inForce(own);
+    member?.settled();
+  };
   const links: PeerSide = await platform.openPeers({
     shell: peers,
     config: own,
@@ -157,7 +162,7 @@ async function openMember(
     clock,
     timers,
     log,
-    onChanged: () => {},
+    onChanged: () => takesAll(),
     // A shared configuration is nothing to a witness: every one is fine, none is used.
     host: {
       apply: () => Promise.resolve(null),
@@ -168,5 +173,6 @@ async function openMember(
   });
   open.push(member);
   await member.open();
+  takesAll();
   return { control: member, port: links.port };
 }

@@ -100,6 +100,7 @@ export type UpstreamErrorClass =
   | 'content-policy' // Refused by the provider's policy.
   | 'unauthorized' // 401, 403: our credentials at the target are wrong. Another target may serve.
   | 'model-missing' // 404: the target does not have the model. Another may.
+  | 'misdirected' // 421: not a request for that place. Another may serve. Nobody's fault.
   | 'different' // Asked for the rest of an answer, it gave no continuation of it. No fault.
   | 'malformed'; // Not a response of this dialect.
 

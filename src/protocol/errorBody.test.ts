@@ -56,6 +56,7 @@ test("each class of an upstream's error is told as what it is for the client", (
     'content-policy': ['upstream_rejected', 422],
     unauthorized: ['upstream_unauthorized', 502],
     'model-missing': ['upstream_failed', 502],
+    misdirected: ['upstream_unreachable', 503],
     different: ['upstream_malformed', 502],
     malformed: ['upstream_malformed', 502],
   };

@@ -62,6 +62,8 @@ export function failureOfUpstream(error: UpstreamError): Failure {
       return failure('upstream_unauthorized');
     case 'model-missing':
       return failure('upstream_failed', 'The target does not have the model.');
+    case 'misdirected':
+      return failure('upstream_unreachable', error.message, wait);
     case 'different':
     case 'malformed':
       return failure('upstream_malformed', error.message);

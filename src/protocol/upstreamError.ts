@@ -190,6 +190,8 @@ function classOfStatus(status: number, told: Told): UpstreamErrorClass {
     case 425:
     case 499:
       return 'server';
+    case 421:
+      return 'misdirected';
     case 429:
       return QUOTA.test(told.message) ? 'unauthorized' : 'rate-limited';
     case 498: // Groq: the flex tier is at capacity.

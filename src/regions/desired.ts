@@ -32,12 +32,12 @@ export function usualWish(region: string): RegionWish {
   return { region, desired: 'active', weight: weightUsual, residency: null };
 }
 
-/** The wish for a region among those that were told. */
-export function wishOf(wishes: readonly RegionWish[], region: string): RegionWish {
-  return wishes.find((wish) => wish.region === region) ?? usualWish(region);
+/** The wish for a region among those that were told; null: nothing is known yet. */
+export function wishOf(wishes: readonly RegionWish[] | null, region: string): RegionWish {
+  return wishes?.find((wish) => wish.region === region) ?? usualWish(region);
 }
 
-export function isDrained(wishes: readonly RegionWish[], region: string): boolean {
+export function isDrained(wishes: readonly RegionWish[] | null, region: string): boolean {
   return wishOf(wishes, region).desired === 'drained';
 }
 

@@ -4,21 +4,25 @@
  * model anywhere comes before another model here.
  *
  * Where an operator has drained this region, another one that is well goes first; what nobody else
- * takes is served here all the same.
+ * takes is served here all the same. A region that the caller's key may not be inferred in takes
+ * nothing of it, this one no more than another (RS1).
  */
 
+import { assert } from '../base/assert.ts';
 import { failure, type Failure } from '../base/errors.ts';
 import { parseTargetName, type TargetName } from '../base/names.ts';
 import type { Prng } from '../base/prng.ts';
 import { continuationMode } from '../exchange/continuation.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
 import { isDrained } from '../regions/desired.ts';
+import { mayServe, type Residency } from '../regions/residency.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { ResumeWay } from '../protocol/resume.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 import type { AttemptToken, Pick, RouteRequest } from '../routing/router.ts';
 import type { RegionView } from './regionView.ts';
+import { unavailable } from './residencyRefusal.ts';
 import { peerAdapter, type Serving, type ServingModel, type ServingWay } from './serving.ts';
 
 /** What stays the same for all choices of one exchange. */
@@ -32,6 +36,8 @@ export interface Chooser {
   /** It came from another region: it may not be forwarded again. */
   readonly isForwarded: boolean;
   readonly priority: Priority;
+  /** Where it may be inferred. */
+  readonly residency: Residency;
 }
 
 /** Chooses; see the module's comment for the order. */
@@ -43,11 +49,14 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   let isLimited = false;
   const { region, wishes } = chooser.serving.config;
   const isLeaving = !chooser.isForwarded && isDrained(wishes, region);
+  const isAllowed = mayServe(chooser.residency, wishes, region);
   for (let index = query.modelIndex; index < chooser.models.length; index += 1) {
     const name = chooser.models[index] ?? '';
     const model = chooser.serving.models.get(name);
     let isWell = false;
-    if (model !== undefined) {
+    if (!isAllowed) {
+      reasons.push(`${name}: the key may not be served in this region`);
+    } else if (model !== undefined) {
       const local = chooseTarget(chooser, model, query);
       if ('place' in local) {
         const here = { kind: 'place', place: local.place, modelIndex: index } as const;
@@ -75,6 +84,10 @@ export function choosePlace(chooser: Chooser, query: PlaceQuery): PlaceChoice {
   }
   const why = reasons.join('; ');
   const retryAfterMs = Math.max(1_000, retryMs ?? 1_000);
+  const { residency } = chooser;
+  if (refusal === null && !isLimited && residency !== null) {
+    return { kind: 'none', failure: unavailable(residency, retryAfterMs), why };
+  }
   const code = isLimited ? 'upstream_rate_limited' : 'no_target';
   return { kind: 'none', failure: refusal ?? failure(code, '', { retryAfterMs }), why };
 }
@@ -191,11 +204,14 @@ function chooseRegion(
       promptTokens,
       excluded,
       wishes: chooser.serving.config.wishes,
+      residency: chooser.residency,
       priority: chooser.priority,
     },
     query.nowMs,
   );
   if (choice.region === null) return { why: choice.why };
+  const { residency, serving } = chooser;
+  assert(mayServe(residency, serving.config.wishes, choice.region), 'RS1');
   const place = regionPlace(chooser, choice.region, model, choice.why);
   return { place, isLastResort: choice.isLastResort };
 }

@@ -8,9 +8,17 @@ import type { HeaderList } from '../base/headers.ts';
 import type { ModelName, RegionName, TargetName } from '../base/names.ts';
 import type { StallSpec } from '../exchange/stall.ts';
 import type { RegionWish } from '../regions/desired.ts';
+import type { Residency } from '../regions/residency.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { HedgeSpec } from '../routing/hedge.ts';
 import type { RouteSpec } from '../routing/spec.ts';
+
+/** What a place may use of the rates of a key that is divided. */
+export interface KeyShare {
+  readonly percent: number;
+  /** Those that have any. */
+  readonly places: readonly string[];
+}
 
 /** One API key. The key itself is never kept. */
 export interface KeyConfig {
@@ -28,6 +36,10 @@ export interface KeyConfig {
   readonly inFlightMax: number | null;
   /** Its class under load; a request may lower it, never raise it. */
   readonly priority: Priority;
+  /** In which regions its requests may be inferred. */
+  readonly residency: Residency;
+  /** The rates above are this share of the key's; null: they are the whole. */
+  readonly share: KeyShare | null;
 }
 
 /** The four deadlines of one exchange or attempt, milliseconds. */
@@ -100,6 +112,9 @@ export interface NodeConfig {
   /** Lag of the event loop that may stand, ms; past it requests are shed by class. */
   readonly loopLagMsMax: number;
   readonly requestBodyBytesMax: number;
-  /** What operators want of regions, this one too; a region that is not here is as usual. */
-  readonly wishes: readonly RegionWish[];
+  /**
+   * What operators want of regions, this one too; a region that is not here is as usual. Null: the
+   * control state has not told yet.
+   */
+  readonly wishes: readonly RegionWish[] | null;
 }

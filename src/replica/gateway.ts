@@ -37,6 +37,7 @@ import type { ExchangeRecord, Observer } from './observer.ts';
 import { findRoute, type Route } from './paths.ts';
 import { allowsModel, Policy, priorityOf, type Admission, type Refusal } from './policy.ts';
 import { NO_REGIONS, type RegionView } from './regionView.ts';
+import { residencyRefusal } from './residencyRefusal.ts';
 import { buildServing, type Serving } from './serving.ts';
 import { beginTrace, type Tracer } from './tracing.ts';
 import { Siblings, type SiblingReport, type TargetNews } from './siblings.ts';
@@ -154,7 +155,7 @@ export class Gateway implements RequestHandler, NodeLoad {
     const { clock, processes } = this.parts;
     const count = processes?.count ?? 1;
     this.serving = buildServing(config, this.serving, clock.nowMs(), this.observer, count);
-    this.policy.replace(config.keys);
+    this.policy.replace(config.keys, clock.nowMs());
     this.budget.setPercent(config.retryBudgetPercent);
     this.gate.setLimits(config);
   }
@@ -335,6 +336,9 @@ export class Gateway implements RequestHandler, NodeLoad {
     const { model } = parsed.value;
     const models = namesToTry(this.serving, this, caller.value, request, parsed.value);
     if ('failure' in models) return refuse(models.failure, { keyName, model });
+    const isForwarded = request.forwardedFrom !== null;
+    const barred = residencyRefusal(this.serving.config, caller.value.residency, isForwarded);
+    if (barred !== null) return refuse(barred, { keyName, model, requestId });
     const asked: Asked = {
       client: request,
       reply,

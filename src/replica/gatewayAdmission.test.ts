@@ -27,6 +27,8 @@ function keyOf(name: Priority, inFlightMax: number | null = null): KeyConfig {
     tokensPerMinute: null,
     inFlightMax,
     priority: name,
+    residency: null,
+    share: null,
   };
 }
 

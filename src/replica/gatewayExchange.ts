@@ -22,7 +22,7 @@ import type { Gateway } from './gateway.ts';
 import { resultOf, type ClaimOver } from './idempotency.ts';
 import { renderMetadata } from './metadata.ts';
 import type { ExchangeRecord } from './observer.ts';
-import type { Admission, Caller } from './policy.ts';
+import { RESIDENCY_FIELD, type Admission, type Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
 import { beginTrace, type ExchangeTrace } from './tracing.ts';
 
@@ -99,6 +99,7 @@ export class GatewayExchange implements ExchangeOwner {
       models: opening.models,
       priority: opening.priority,
       isForwarded: opening.client.forwardedFrom !== null,
+      residency: opening.caller.residency,
     };
   }
 
@@ -278,6 +279,7 @@ export class GatewayExchange implements ExchangeOwner {
     headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
     headers.push('x-banyan-priority', this.opening.priority);
+    if (caller.residency !== null) headers.push(RESIDENCY_FIELD, caller.residency.join(','));
     // One race at a time: the region that takes a racing request does not begin another.
     if (this.isRaced) headers.push('x-banyan-hedge', 'off');
     return { method: 'POST', path: client.path, headers, body: request.body, connectMs };

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import type { ModelDigest, RegionDigest } from '../protocol/peer/digest.ts';
 import { usualWish, type RegionWish } from '../regions/desired.ts';
+import type { Residency } from '../regions/residency.ts';
 import { RegionDirectory } from '../regions/directory.ts';
 import { createRegionView } from './knownRegions.ts';
 
@@ -34,8 +35,9 @@ function query(
   model: string,
   excluded: readonly string[] = [],
   wishes: readonly RegionWish[] = [],
+  residency: Residency = null,
 ) {
-  return { model, promptTokens: 100, excluded: new Set(excluded), wishes };
+  return { model, promptTokens: 100, excluded: new Set(excluded), wishes, residency };
 }
 
 test('the region that costs least is chosen, and the next where it was tried already', () => {
@@ -92,6 +94,22 @@ test('a region that failed us is avoided for a while', () => {
   const outcome = { kind: 'failed', phase: 'connect' } as const;
   view.finished('near', 100, outcome, nowMs);
   assert.equal(view.choose(query('m'), nowMs + 1).region, 'far');
+});
+
+test('a region that the key may not be served in is never chosen, drained ones before it', () => {
+  const wishes: readonly RegionWish[] = [
+    { ...usualWish('near'), residency: 'us' },
+    { ...usualWish('far'), residency: 'eu', desired: 'drained' },
+  ];
+  const { view, nowMs } = regions({ m: IDLE }, { m: IDLE });
+  assert.equal(view.choose(query('m', [], wishes, ['eu']), nowMs).region, 'far');
+  const none = view.choose(query('m', ['far'], wishes, ['eu']), nowMs);
+  assert.equal(none.region, null);
+  assert.match(none.why, /near: its residency label is none of the key/);
+  const rows = view.candidates(query('m', [], wishes, ['eu']), nowMs);
+  const row = rows.find(({ region }) => region === 'near');
+  assert.equal(row?.excludedBecause, 'its residency label is none of the key');
+  assert.equal(view.choose(query('m', [], wishes, null), nowMs).region, 'near');
 });
 
 test('a drained region is chosen where no other is left; one of little weight looks further away', () => {

@@ -10,6 +10,7 @@ import { parseRegionName } from '../base/names.ts';
 import type { ModelDigest as PeerModelDigest, RegionDigest } from '../protocol/peer/digest.ts';
 import type { RegionDirectory, RegionView as KnownRegion } from '../regions/directory.ts';
 import { wishOf } from '../regions/desired.ts';
+import { mayServe } from '../regions/residency.ts';
 import type { RegionHealth } from '../regions/health.ts';
 import type { Priority } from '../routing/admission.ts';
 import { RegionChooser, type RegionCandidate, type RegionRow } from '../routing/regionChoice.ts';
@@ -122,7 +123,7 @@ function modelOf(digest: RegionDigest | null, model: string): PeerModelDigest | 
 }
 
 function candidatesOf(
-  { model, wishes }: RegionQuery,
+  { model, wishes, residency }: RegionQuery,
   known: readonly KnownRegion[],
 ): readonly RegionCandidate[] {
   return known.flatMap((view) => {
@@ -139,6 +140,7 @@ function candidatesOf(
         isReachable: view.link.kind === 'up',
         isDraining: view.digest?.isDraining ?? false,
         isDrained: desired === 'drained',
+        isAllowed: mayServe(residency, wishes, view.region),
         weight,
         healthyTargets: told?.healthy ?? 0,
         inFlight: told?.inFlight ?? 0,

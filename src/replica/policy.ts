@@ -13,15 +13,17 @@ import type { ClientRequest, Clock } from '../base/ports.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { ParsedRequest } from '../protocol/adapter.ts';
 import type { Usage } from '../protocol/dialect.ts';
+import { narrower, type Residency } from '../regions/residency.ts';
 import { lowerPriority, parsePriority, type Priority } from '../routing/admission.ts';
 import {
   isLimited,
   LeasedKey,
+  limiterOf,
   type Credit,
   type LeaseAnswer,
   type LeaseAsk,
 } from '../routing/lease.ts';
-import { RateLimiter } from '../routing/rateLimit.ts';
+import type { RateLimiter } from '../routing/rateLimit.ts';
 import type { KeyConfig } from './config.ts';
 
 /** Who sent a request. */
@@ -36,6 +38,10 @@ export interface Caller {
   /** In a node of several processes: what this one may use; null: no limit, or one process. */
   readonly lease: KeyLease | null;
   readonly priority: Priority;
+  /** Where its requests may be inferred. */
+  readonly residency: Residency;
+  /** Why it is let in nowhere here: its rates are divided, and nothing is left to this place. */
+  readonly noShare: Refusal | null;
 }
 
 /** The limits of a key as this process may use them. */
@@ -78,12 +84,17 @@ const ALL_MODELS: readonly string[] = ['*'];
 const NO_FIELDS: readonly string[] = [];
 const UNLIMITED: Admission = { headers: NO_FIELDS, settle: () => {} };
 
+/** From region to region: the labels of where a request may be inferred, with commas. */
+export const RESIDENCY_FIELD = 'x-banyan-residency';
+
 /** Reserved for an answer whose length the client did not bound. */
 const OUTPUT_TOKENS_ESTIMATE = 256;
 
 /** The keys of one node. */
 export class Policy {
   private keys: ReadonlyMap<string, { config: KeyConfig; caller: Caller }> = new Map();
+  /** Names of keys that are bound, for what other regions send (RS2). */
+  private bound: ReadonlyMap<string, Residency> = new Map();
   /** Null: this process alone counts. */
   private readonly desk: LeaseDesk | null;
   /** Leases that may have something left: of many keys few are in use. */
@@ -91,25 +102,23 @@ export class Policy {
 
   constructor(keys: readonly KeyConfig[], desk: LeaseDesk | null = null) {
     this.desk = desk;
-    this.replace(keys);
+    this.replace(keys, 0);
   }
 
-  /** Applies new keys. A key whose rates did not change keeps what it has used. */
-  replace(keys: readonly KeyConfig[]): void {
+  /** Applies new keys; one that stays keeps what it has used. */
+  replace(keys: readonly KeyConfig[], nowMs: number): void {
     const next = new Map<string, { config: KeyConfig; caller: Caller }>();
+    const bound = new Map<string, Residency>();
     for (const config of keys) {
       const before = this.keys.get(config.sha256);
-      const isSame =
-        before !== undefined &&
-        before.config.requestsPerMinute === config.requestsPerMinute &&
-        before.config.tokensPerMinute === config.tokensPerMinute;
-      const { name, models, priority } = config;
-      const base = { name, models, priority };
+      const { name, models, priority, residency } = config;
+      const base = { name, models, priority, residency, noShare: noShareOf(config) };
+      if (residency !== null) bound.set(name, narrower(bound.get(name) ?? null, residency));
       const caller: Caller =
         this.desk === null
           ? {
               ...base,
-              limiter: isSame ? before.caller.limiter : limiterOf(config),
+              limiter: limiterOf(config, before?.caller.limiter ?? null, nowMs),
               slots: slotsOf(config, before?.caller.slots ?? null),
               lease: null,
             }
@@ -117,6 +126,7 @@ export class Policy {
       next.set(config.sha256, { config, caller });
     }
     this.keys = next;
+    this.bound = bound;
   }
 
   /** Finds who sent `request`. A peer region has checked the key already. */
@@ -125,7 +135,11 @@ export class Policy {
       const name = headerValue(request.headers, 'x-banyan-key-name') ?? '';
       const models = ALL_MODELS;
       const priority = 'interactive';
-      return ok({ name, models, limiter: null, slots: null, lease: null, priority });
+      // What the sender says, and what is known here of a key of that name: both count (RS2).
+      const told = headerValue(request.headers, RESIDENCY_FIELD)?.split(',') ?? null;
+      const residency = narrower(told, this.bound.get(name) ?? null);
+      const uncounted = { limiter: null, slots: null, lease: null, noShare: null };
+      return ok({ name, models, ...uncounted, priority, residency });
     }
     if (request.keyHash === null) return err(failure('missing_key'));
     const entry = this.keys.get(request.keyHash);
@@ -140,7 +154,8 @@ export class Policy {
    * ledger of the node can say; `admitLater` asks it.
    */
   admit(caller: Caller, request: ParsedRequest, nowMs: number): Result<Admission, Refusal> | null {
-    const { limiter, slots, lease } = caller;
+    const { limiter, slots, lease, noShare } = caller;
+    if (noShare !== null) return err(noShare);
     if (lease !== null) return this.admitLeased(lease, tokensOf(request), nowMs);
     if (slots !== null && slots.used >= slots.most) return tooMany(slots.most, NO_FIELDS);
     if (limiter === null) return ok(slots === null ? UNLIMITED : takeSlot(slots));
@@ -337,10 +352,13 @@ function takeSlot(slots: KeySlots): Admission {
   };
 }
 
-function limiterOf(config: KeyConfig): RateLimiter | null {
-  const { requestsPerMinute, tokensPerMinute } = config;
-  if (requestsPerMinute === null && tokensPerMinute === null) return null;
-  return new RateLimiter({ requestsPerMinute, tokensPerMinute });
+/** To wait does not help: SDKs are told not to ask again. */
+const DO_NOT_RETRY: readonly string[] = ['x-should-retry', 'false'];
+
+function noShareOf({ share, requestsPerMinute, tokensPerMinute }: KeyConfig): Refusal | null {
+  if (share === null || (requestsPerMinute !== 0 && tokensPerMinute !== 0)) return null;
+  const detail = `Its rates are divided between ${share.places.join(', ') || 'no regions'}.`;
+  return { failure: failure('no_share', detail), headers: DO_NOT_RETRY };
 }
 
 function isSameHash(left: string, right: string): boolean {

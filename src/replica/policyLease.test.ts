@@ -20,14 +20,18 @@ class Process {
   questions = 0;
 
   constructor(limits: KeyLimits) {
-    this.ledger.setKeys(new Map([[HASH, limits]]));
+    this.ledger.setKeys(new Map([[HASH, limits]]), 0);
     const key = { name: 'k', sha256: HASH, models: ['*'], priority: 'standard' as const };
-    this.policy = new Policy([{ ...key, ...limits }], (ask, done: (word: LeaseAnswer) => void) => {
-      this.questions += 1;
-      const reply = this.ledger.ask(1, this.questions, ask, this.nowMs);
-      assert.ok(reply !== null, 'rates are answered at once');
-      this.asked.push(() => done(reply.answer));
-    });
+    const bound = { residency: null, share: null };
+    this.policy = new Policy(
+      [{ ...key, ...bound, ...limits }],
+      (ask, done: (word: LeaseAnswer) => void) => {
+        this.questions += 1;
+        const reply = this.ledger.ask(1, this.questions, ask, this.nowMs);
+        assert.ok(reply !== null, 'rates are answered at once');
+        this.asked.push(() => done(reply.answer));
+      },
+    );
   }
 
   /** One request; `null` in the results while it waits. */
@@ -90,6 +94,33 @@ test('all who wait for what is used up are refused by one answer', () => {
   process.answer();
   assert.equal(results.filter((result) => result === 'rate_limited').length, 45);
   assert.ok(process.questions <= 7);
+});
+
+test('a key without a share here is refused without a question to the ledger', () => {
+  const process = new Process({ ...RATES, requestsPerMinute: 0 });
+  const share = { percent: 0, places: ['eu', 'us'] };
+  const key = { name: 'k', sha256: HASH, models: ['*'], priority: 'standard' as const };
+  process.policy.replace([{ ...key, ...RATES, requestsPerMinute: 0, residency: null, share }], 0);
+  const results: (Admission | string | null)[] = [];
+  process.request(results);
+  assert.deepEqual([results, process.questions], [['no_share'], 0]);
+});
+
+test('a share that shrinks is in force for the next question; what was used stays used', () => {
+  const process = new Process({ ...RATES, requestsPerMinute: 100 });
+  const results: (Admission | string | null)[] = [];
+  for (let count = 0; count < 30; count += 1) process.request(results);
+  process.answer();
+  for (let turn = 0; turn < 3; turn += 1) {
+    process.exchange();
+    process.answer();
+  }
+  process.ledger.setKeys(new Map([[HASH, { ...RATES, requestsPerMinute: 20 }]]), process.nowMs);
+  const after: (Admission | string | null)[] = [];
+  for (let count = 0; count < 50; count += 1) process.request(after);
+  process.answer();
+  const isLetIn = (result: Admission | string | null) => typeof result === 'object';
+  assert.equal(after.filter(isLetIn).length, 20);
 });
 
 test('an idle key holds nothing after two exchanges, and is not looked at any more', () => {

@@ -4,6 +4,7 @@
  */
 
 import type { RegionWish } from '../regions/desired.ts';
+import type { Residency } from '../regions/residency.ts';
 import type { Priority } from '../routing/admission.ts';
 import type { AttemptOutcome } from '../routing/outcome.ts';
 
@@ -14,7 +15,9 @@ export interface RegionQuery {
   /** Regions that already failed this exchange. */
   readonly excluded: ReadonlySet<string>;
   /** What operators want of regions. */
-  readonly wishes: readonly RegionWish[];
+  readonly wishes: readonly RegionWish[] | null;
+  /** Where it may be inferred. */
+  readonly residency: Residency;
   /** Its class under load; absent: the highest. */
   readonly priority?: Priority;
 }

@@ -254,6 +254,8 @@ export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
         tokensPerMinute: null,
         inFlightMax: null,
         priority: 'standard',
+        residency: null,
+        share: null,
       },
       {
         name: 'small',
@@ -263,6 +265,8 @@ export function configOf(more: Partial<NodeConfig> = {}): NodeConfig {
         tokensPerMinute: null,
         inFlightMax: null,
         priority: 'standard',
+        residency: null,
+        share: null,
       },
     ],
     targets: [target('a'), target('b')],

@@ -11,7 +11,7 @@ const MINUTE_MS = 60_000;
 
 function ledgerOf(limits: KeyLimits): LeaseLedger {
   const ledger = new LeaseLedger();
-  ledger.setKeys(new Map([[KEY, limits]]));
+  ledger.setKeys(new Map([[KEY, limits]]), 0);
   return ledger;
 }
 
@@ -224,7 +224,7 @@ test('a reload that changes a limit keeps what is under way counted', () => {
   const node = new Node(limits, 2);
   for (let count = 0; count < 3; count += 1) node.request(count % 2, 0);
   const next = { ...limits, inFlightMax: 4 };
-  node.ledger.setKeys(new Map([[KEY, next]]));
+  node.ledger.setKeys(new Map([[KEY, next]]), node.nowMs);
   for (const key of node.keys) key.limits = next;
   node.request(0, 0);
   assert.equal(node.ledger.heldSlots(KEY), 4);

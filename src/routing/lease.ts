@@ -18,7 +18,7 @@ import { assert } from '../base/assert.ts';
 import type { HeaderList } from '../base/headers.ts';
 import { ADMISSION_LIMITS } from '../base/limits.ts';
 import { LEASE_LIMITS } from '../base/workerLimits.ts';
-import { RateLimiter, rateFields, type RateView } from './rateLimit.ts';
+import { RateLimiter, rateFields, type RateLimits, type RateView } from './rateLimit.ts';
 
 /** What one key may use. Null: unlimited. */
 export interface KeyLimits {
@@ -88,16 +88,13 @@ export class LeaseLedger {
   #accounts: ReadonlyMap<string, KeyAccount> = new Map();
   #waiting: WaitingAsk[] = [];
 
-  /** Applies new limits. A key whose rates did not change keeps what it has used. */
-  setKeys(keys: ReadonlyMap<string, KeyLimits>): void {
+  /** Applies new limits; a key keeps what it has used (L4). */
+  setKeys(keys: ReadonlyMap<string, KeyLimits>, nowMs: number): void {
     const next = new Map<string, KeyAccount>();
     for (const [key, limits] of keys) {
       if (!isLimited(limits)) continue;
       const before = this.#accounts.get(key);
-      const isSame =
-        before?.limits.requestsPerMinute === limits.requestsPerMinute &&
-        before.limits.tokensPerMinute === limits.tokensPerMinute;
-      const limiter = isSame ? before.limiter : limiterOf(limits);
+      const limiter = limiterOf(limits, before?.limiter ?? null, nowMs);
       next.set(key, { limits, limiter, held: before?.held ?? new Map<number, number>() });
     }
     this.#accounts = next;
@@ -309,9 +306,17 @@ export function isLimited(limits: KeyLimits): boolean {
   return requestsPerMinute !== null || tokensPerMinute !== null || inFlightMax !== null;
 }
 
-function limiterOf({ requestsPerMinute, tokensPerMinute }: KeyLimits): RateLimiter | null {
+/** What counts the rates of a key; null: it has none. */
+export function limiterOf(
+  { requestsPerMinute, tokensPerMinute }: RateLimits,
+  before: RateLimiter | null,
+  nowMs: number,
+): RateLimiter | null {
+  const limits = { requestsPerMinute, tokensPerMinute };
   if (requestsPerMinute === null && tokensPerMinute === null) return null;
-  return new RateLimiter({ requestsPerMinute, tokensPerMinute });
+  if (before === null) return new RateLimiter(limits);
+  before.setLimits(limits, nowMs);
+  return before;
 }
 
 /** How many more of its kind are leased ahead: only from the upper half of a bucket (W3). */

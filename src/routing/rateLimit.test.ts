@@ -106,6 +106,19 @@ describe('tokens', () => {
     assert.equal(limits.tokens(60_000)?.remaining, 1_000);
   });
 
+  test('a new limit keeps what was used: it gives nothing at once, and takes what is over (L4)', () => {
+    const limits = limiter(60, null);
+    for (let count = 0; count < 50; count += 1) limits.reserve(1, 0);
+    limits.setLimits({ requestsPerMinute: 120, tokensPerMinute: 10 }, 0);
+    assert.deepEqual([limits.requests(0)?.remaining, limits.tokens(0)?.remaining], [10, 10]);
+    assert.equal(limits.requests(5_000)?.remaining, 20, 'it fills at the new rate');
+    limits.setLimits({ requestsPerMinute: 6, tokensPerMinute: null }, 5_000);
+    assert.deepEqual([limits.requests(5_000)?.remaining, limits.tokens(5_000)], [6, null]);
+    limits.setLimits({ requestsPerMinute: 0, tokensPerMinute: null }, 5_000);
+    limits.setLimits({ requestsPerMinute: 60, tokensPerMinute: null }, 65_000);
+    assert.equal(limits.requests(65_000)?.remaining, 0, 'nothing came while there was none');
+  });
+
   test('a limit of 0 lets nothing in and says a minute', () => {
     const refused = limiter(0, null).reserve(1, 0);
     assert.deepEqual(refused, { ok: false, error: { limited: 'requests', retryAfterMs: 60_000 } });

@@ -7,6 +7,8 @@
  * L2: a refused request takes nothing.
  * L3: an estimate above the whole limit needs a full bucket and leaves a debt; so does an answer
  *     that was longer than estimated. A debt is worked off before anything else is let in.
+ * L4: a new limit gives nothing at once: what is left stays left, as far as there is room for it. So
+ *     limits that are moved between buckets let in no more together than one bucket of their sum.
  * Held by `rateLimit.test.ts`.
  */
 
@@ -46,7 +48,7 @@ export interface RateView {
 
 /** One bucket: full at birth, refilled evenly over a minute. */
 class Bucket {
-  readonly limit: number;
+  limit: number;
   #level: number;
   #stampMs: number | null = null;
 
@@ -63,6 +65,13 @@ class Bucket {
     // A refill sums floats: what misses less than a millionth is there.
     if (missing <= 1e-6) return 0;
     return Math.max(1, Math.ceil((missing / this.limit) * MINUTE_MS));
+  }
+
+  /** L4. */
+  setLimit(limit: number, nowMs: number): void {
+    this.#refill(nowMs);
+    this.limit = limit;
+    this.#level = Math.min(limit, this.#level);
   }
 
   take(amount: number, nowMs: number): void {
@@ -89,13 +98,19 @@ class Bucket {
 
 /** The two buckets of one key. */
 export class RateLimiter {
-  readonly #requests: Bucket | null;
-  readonly #tokens: Bucket | null;
+  #requests: Bucket | null;
+  #tokens: Bucket | null;
 
   constructor(limits: RateLimits) {
     const { requestsPerMinute, tokensPerMinute } = limits;
     this.#requests = requestsPerMinute === null ? null : new Bucket(requestsPerMinute);
     this.#tokens = tokensPerMinute === null ? null : new Bucket(tokensPerMinute);
+  }
+
+  /** Other limits from now on (L4); one that was not there before begins full. */
+  setLimits({ requestsPerMinute, tokensPerMinute }: RateLimits, nowMs: number): void {
+    this.#requests = changed(this.#requests, requestsPerMinute, nowMs);
+    this.#tokens = changed(this.#tokens, tokensPerMinute, nowMs);
   }
 
   /** Lets a request of about `tokens` in, or says which limit is used up and how long to wait. */
@@ -138,6 +153,12 @@ export class RateLimiter {
   headers(nowMs: number): HeaderList {
     return rateFields(this.requests(nowMs), this.tokens(nowMs));
   }
+}
+
+function changed(bucket: Bucket | null, limit: number | null, nowMs: number): Bucket | null {
+  if (limit === null || bucket === null) return limit === null ? null : new Bucket(limit);
+  bucket.setLimit(limit, nowMs);
+  return bucket;
 }
 
 /** The fields of two views; null: unlimited. */

@@ -26,6 +26,7 @@ function region(name: string, rttMs: number, more: Partial<RegionCandidate> = {}
     isReachable: true,
     isDraining: false,
     isDrained: false,
+    isAllowed: true,
     weight: 100,
     healthyTargets: 2,
     inFlight: 0,

@@ -4,7 +4,8 @@
  *   cost = round trip + (tokens queued there + sent by us since its digest + own) / prefill speed
  *        + crowd + age penalty
  *
- * C1: a region that is down, draining, without healthy targets or tried already is never chosen.
+ * C1: a region that is down, draining, without healthy targets, tried already or that the request
+ *     may not be inferred in is never chosen.
  * C2: a suspect region, one with an old digest, one that just failed us, and one that an operator
  *     has drained are chosen only where no better one is left.
  * C3: own traffic that a digest cannot know yet counts, so that a burst does not follow a stale
@@ -36,6 +37,8 @@ export interface RegionCandidate {
   readonly isDraining: boolean;
   /** An operator wants others to have its work: it takes what nobody else can. */
   readonly isDrained: boolean;
+  /** The request may be inferred there. */
+  readonly isAllowed: boolean;
   readonly weight: number;
   readonly healthyTargets: number;
   readonly inFlight: number;
@@ -261,6 +264,7 @@ function exclusion(
   own: Own,
   nowMs: number,
 ): string | null {
+  if (!candidate.isAllowed) return 'its residency label is none of the key';
   if (request.excluded.has(candidate.region)) return 'tried already';
   if (candidate.state === 'down') return 'it is down';
   if (!candidate.isReachable) return 'the link to it is down';

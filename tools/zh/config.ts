@@ -81,6 +81,8 @@ export const CONFIG_ZH: Readonly<Record<string, string>> = {
     '在途请求数；超过返回 429；不写：不限',
   'under load lower classes are refused first; x-banyan-priority may lower it':
     '负载过高时先拒绝低级别；x-banyan-priority 可以调低',
+  'labels of the regions that may serve it (banyan region set); absent: all may':
+    '可为其服务的区域的数据驻留标签（banyan region set）；不写：任何区域',
   'OpenAI and all compatible servers': 'OpenAI 及一切兼容的服务',
   'up to what stands before the operation, e.g. https://host/v1':
     '到操作名之前为止，如 https://host/v1',

@@ -13,6 +13,15 @@ export const ERRORS_ZH: Readonly<Record<ErrorCode, readonly [string, string]>> =
   missing_key: ['没有给出 API 密钥。', '发送 Authorization: Bearer KEY 或 x-api-key: KEY。'],
   unknown_key: ['这里不认识该 API 密钥。', '核对密钥，或新建一个。'],
   model_not_allowed: ['该密钥不可使用此模型。', '请管理员把模型加入密钥。'],
+  residency_refused: [
+    '没有区域可以为此 API 密钥服务。',
+    '运维：用 banyan region set 给区域加上密钥的某个标签，或用 banyan keys set 更改密钥的标签。',
+  ],
+  residency_unavailable: [
+    '可以为此 API 密钥服务的区域目前都不能接收请求。',
+    '按 Retry-After 重试；运维：banyan get regions。',
+  ],
+  residency_elsewhere: ['本区域不得为此 API 密钥服务。', '只告知转发来的区域，由其另寻区域。'],
   model_not_found: ['没有配置这个模型。', 'GET /v1/models 列出该密钥可用的模型。'],
   not_found: ['没有这个路径。', '核对基础地址与路径。'],
   method_not_allowed: ['该路径不接受此方法。', 'Allow 响应头列出所接受的方法。'],
@@ -22,6 +31,10 @@ export const ERRORS_ZH: Readonly<Record<ErrorCode, readonly [string, string]>> =
     '去掉消息所指的字段，或配置支持它的后端。',
   ],
   rate_limited: ['该密钥超出速率限额。', '按 Retry-After 等待。'],
+  no_share: [
+    '此 API 密钥的限额在本区域没有份额。',
+    '改用消息中列出的区域；运维：banyan keys allot。',
+  ],
   too_many_requests: ['该密钥的在途请求已达上限。', '等其中一些结束，或调高 keys[].inFlightMax。'],
   idempotency_in_progress: [
     '另一个带此 Idempotency-Key 的请求正在进行，或受理它的进程已不在。',

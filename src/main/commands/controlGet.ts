@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { askAdmin } from '../adminClient.ts';
-import type { JsonRow } from '../json.ts';
+import { isRow, type JsonRow } from '../json.ts';
 import type { MessageKey } from '../messages.ts';
 import { printable, renderTable, type OutputFormat } from '../output.ts';
 import { note, print, say, wholeOf, withOutput, withServer } from '../verb.ts';
@@ -18,8 +18,8 @@ type Cell = string | number | null;
 
 interface Listing {
   readonly header: readonly MessageKey[];
-  /** Fields of a row, in order of the columns. */
-  readonly fields: readonly string[];
+  /** Fields of a row, in order of the columns, or what is made of it. */
+  readonly fields: readonly (string | ((row: JsonRow) => Cell))[];
 }
 
 const KEYS: Listing = {
@@ -30,6 +30,8 @@ const KEYS: Listing = {
     'head.tokensPerMinute',
     'head.inFlight',
     'head.priority',
+    'head.residency',
+    'head.shares',
     'head.hash',
     'head.created',
     'head.until',
@@ -41,6 +43,8 @@ const KEYS: Listing = {
     'tokensPerMinute',
     'inFlightMax',
     'priority',
+    'residency',
+    sharesCell,
     'sha256',
     'createdAt',
     'previousUntil',
@@ -140,10 +144,26 @@ async function list(
   print(options.output, answer, () =>
     renderTable(
       header.map((key) => say(key)),
-      items.map((row: JsonRow) => fields.map((field) => cellOf(row[field]))),
+      items.map((row: JsonRow) =>
+        fields.map((field) => (typeof field === 'string' ? cellOf(row[field]) : field(row))),
+      ),
     ),
   );
   return answer;
+}
+
+/** `eu 60 %, us 40 %`; null: none were given. */
+export function sharesText(shares: unknown): string | null {
+  if (!isRow(shares)) return null;
+  const parts = Object.entries(shares).map(([place, share]) => `${place} ${String(share)} %`);
+  return parts.length === 0 ? say('keys.nobody') : parts.join(', ');
+}
+
+function sharesCell(row: JsonRow): Cell {
+  const { waitsFor } = row;
+  const waits = Array.isArray(waitsFor) ? waitsFor.join(', ') : '';
+  const text = sharesText(row['shares']);
+  return text === null || waits === '' ? text : `${text} (${say('keys.waiting', { waits })})`;
 }
 
 function cellOf(value: unknown): Cell {

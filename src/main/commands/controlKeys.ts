@@ -1,4 +1,4 @@
-/** `banyan keys create|revoke|rotate|list`: keys of the control state. */
+/** `banyan keys create|set|allot|revoke|rotate|list`: keys of the control state. */
 
 import { userInfo } from 'node:os';
 
@@ -10,7 +10,7 @@ import { CliError, EXIT } from '../exitCodes.ts';
 import type { JsonRow } from '../json.ts';
 import { printable, type OutputFormat } from '../output.ts';
 import { print, say, withOutput, withServer } from '../verb.ts';
-import { listKeysOf } from './controlGet.ts';
+import { listKeysOf, sharesText } from './controlGet.ts';
 
 /** Longer than a node tries for, ms: what became of it is then known. */
 export const CONTROL_ASK_MS = 15_000;
@@ -45,7 +45,16 @@ interface CreateOptions extends ChangeOptions {
   readonly tokensPerMinute?: number;
   readonly inFlightMax?: number;
   readonly priority: string;
+  readonly residency?: string;
 }
+
+interface AllotOptions extends ChangeOptions {
+  readonly clear?: true;
+  readonly force?: true;
+}
+
+/** Takes a binding away. */
+const NO_LABELS = 'none';
 
 /** Adds the verbs to `banyan keys`. */
 export function registerControlKeys(keys: Command): void {
@@ -64,7 +73,23 @@ export function registerControlKeys(keys: Command): void {
         .choices(PRIORITIES)
         .default('standard'),
     )
+    .option('--residency <labels>', say('keys.residency'))
     .action(create);
+  withChange(keys.command('set').description(say('keys.set')))
+    .argument('<name>', say('keys.name'))
+    .requiredOption('--residency <labels>', say('keys.residencyOrNone'))
+    .action(async (name: string, options: ChangeOptions & { readonly residency: string }) => {
+      const residency = options.residency === NO_LABELS ? null : labels(options.residency);
+      const answer = await change(options, 'keys', { action: 'set', name, residency });
+      const text = residency?.join(', ') ?? NO_LABELS;
+      tell(options, answer, () => `${say('keys.bound', { name, residency: printable(text) })}\n`);
+    });
+  withChange(keys.command('allot').description(say('keys.allot')))
+    .argument('<name>', say('keys.name'))
+    .argument('[shares...]', say('keys.shares'))
+    .option('--clear', say('keys.clear'))
+    .option('--force', say('keys.allotForce'))
+    .action(allot);
   withChange(keys.command('revoke').description(say('keys.revoke')))
     .argument('<name>', say('keys.name'))
     .action(async (name: string, options: ChangeOptions) => {
@@ -81,8 +106,34 @@ export function registerControlKeys(keys: Command): void {
   withServer(withOutput(keys.command('list').description(say('keys.list')))).action(listKeysOf);
 }
 
+async function allot(name: string, given: readonly string[], options: AllotOptions): Promise<void> {
+  const isClear = options.clear === true;
+  if (isClear === given.length > 0) throw new CliError(EXIT.usage, say('keys.badShares'));
+  const shares = isClear ? null : Object.fromEntries(given.map(shareOf));
+  const body = { action: 'allot', name, shares, force: options.force === true };
+  const answer = await change(options, 'keys', body);
+  tell(options, answer, () => {
+    const text = printable(sharesText(answer['shares']) ?? say('keys.whole'));
+    const { waitsFor } = answer;
+    const waits = Array.isArray(waitsFor) ? waitsFor.join(', ') : '';
+    const wait = waits === '' ? '' : ` ${say('keys.waits', { waits: printable(waits) })}`;
+    return `${name}: ${text}.${wait}\n`;
+  });
+}
+
+/** `eu=60`, `eu=60%`: a place and its percent. */
+function shareOf(text: string): readonly [string, number] {
+  const [, place = '', digits = ''] = /^([a-z0-9/-]{1,127})=(\d{1,3})%?$/.exec(text) ?? [];
+  if (place === '') throw new CliError(EXIT.usage, say('keys.badShare', { text: printable(text) }));
+  return [place, Number(digits)];
+}
+
+function labels(text: string): readonly string[] {
+  return text.split(',').map((label) => label.trim());
+}
+
 async function create(name: string, options: CreateOptions): Promise<void> {
-  const { model, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = options;
+  const { model, requestsPerMinute, tokensPerMinute, inFlightMax, priority, residency } = options;
   const answer = await change(options, 'keys', {
     action: 'create',
     name,
@@ -91,6 +142,7 @@ async function create(name: string, options: CreateOptions): Promise<void> {
     tokensPerMinute: tokensPerMinute ?? null,
     inFlightMax: inFlightMax ?? null,
     priority,
+    ...(residency === undefined ? {} : { residency: labels(residency) }),
   });
   tell(options, answer, () => secretLine(name, answer));
 }

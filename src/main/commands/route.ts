@@ -13,6 +13,7 @@ interface ExplainOptions {
   readonly server: string;
   readonly model: string;
   readonly region?: string;
+  readonly key?: string;
 }
 
 /** Adds the verbs. */
@@ -21,12 +22,14 @@ export function registerRoute(program: Command): void {
   withServer(withOutput(route.command('explain').description(say('route.explain'))))
     .requiredOption('--model <model>', say('route.model'))
     .option('--region <region>', say('route.region'))
+    .option('--key <name>', say('route.key'))
     .action(explain);
 }
 
 async function explain(options: ExplainOptions): Promise<void> {
   const query = new URLSearchParams({ model: options.model });
   if (options.region !== undefined) query.set('region', options.region);
+  if (options.key !== undefined) query.set('key', options.key);
   const answer = await askAdmin(options.server, `/admin/v1/explain?${query.toString()}`);
   print(options.output, answer, () => renderExplanation(answer));
 }

@@ -283,9 +283,8 @@ function buildNode(file: ConfigFile, llamaPorts: ReadonlyMap<TargetName, number>
 }
 
 function buildKey(entry: KeyEntry): KeyConfig {
-  const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = entry;
-  const sha256 = keyHash(entry);
-  return { name, sha256, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority };
+  const { key: _, ...rest } = entry;
+  return { ...rest, sha256: keyHash(entry), share: null };
 }
 
 function buildTarget(

@@ -70,6 +70,8 @@ test('a full file becomes the configuration of a node, defaults filled in', () =
       tokensPerMinute: 1000,
       inFlightMax: null,
       priority: 'standard',
+      residency: null,
+      share: null,
     },
   ]);
   assert.deepEqual(node.targets[0], {

@@ -14,10 +14,12 @@ import {
   EXCHANGE_LIMITS,
   HTTP_LIMITS,
 } from '../../base/limits.ts';
+import { REGION_RECORD_LIMITS } from '../../base/regionLimits.ts';
 import { TRACE_LIMITS } from '../../base/traceLimits.ts';
 import { WORKER_LIMITS } from '../../base/workerLimits.ts';
 import { FREE_NAME, LABEL, parseModelName, parseRegionName } from '../../base/names.ts';
 import { parseTargetName } from '../../base/names.ts';
+import { RESIDENCY_LABEL } from '../../replica/control/regions.ts';
 import { PRIORITIES } from '../../routing/admission.ts';
 import { STALL_DEFAULTS } from '../../exchange/stall.ts';
 import { HEALTH_DEFAULTS } from '../../routing/health.ts';
@@ -166,6 +168,18 @@ const admin = mapping({
     .describe('operators by the certificate that they show'),
 });
 
+/** Labels that a key is bound to. */
+export const residencyLabels = z
+  .array(
+    z
+      .string()
+      .max(REGION_RECORD_LIMITS.residencyCharsMax)
+      .regex(RESIDENCY_LABEL, 'must be letters, digits and inner . _ -'),
+  )
+  .min(1)
+  .max(REGION_RECORD_LIMITS.keyLabelsMax)
+  .readonly();
+
 const rate = whole(1, 1_000_000_000);
 /** One entry of `keys`. */
 export const keySchema = mapping({
@@ -188,6 +202,10 @@ export const keySchema = mapping({
     .enum(PRIORITIES)
     .default('standard')
     .describe('under load lower classes are refused first; x-banyan-priority may lower it'),
+  residency: residencyLabels
+    .nullable()
+    .default(null)
+    .describe('labels of the regions that may serve it (banyan region set); absent: all may'),
 });
 
 const tls = mapping({

@@ -13,10 +13,10 @@ import type {
   AuditRow,
   CONTROL_ROUTES,
   GroupAnswer,
-  KeysBody,
   LeaderBody,
   MembersBody,
 } from './controlRoutes.ts';
+import { keyChange, keyRow } from './keyChanges.ts';
 import type { Operated, Operation } from './members.ts';
 import { addPeer, forgetAfter, forgetPeer, type PeersDesk } from './peersAdmin.ts';
 import { changeSecret, secretRows } from './secretsAdmin.ts';
@@ -33,6 +33,7 @@ export const NO_CONTROL: AdminRefusal = {
 export function controlHandlers(
   desk: PeersDesk,
   wallMs: () => number,
+  places: () => readonly string[],
 ): AdminHandlers<typeof CONTROL_ROUTES> {
   const { side } = desk;
   const keys = { kind: API_KEYS, verb: 'keys', side, wallMs };
@@ -40,10 +41,10 @@ export function controlHandlers(
   return {
     getMembers: async () => ok(await groupView(desk)),
     getLeader: async () => ok(await groupView(desk)),
-    getKeys: () => ok({ items: secretRows(keys), unreachable: [] }),
+    getKeys: () => ok({ items: secretRows(keys).map(keyRow), unreachable: [] }),
     getAdminKeys: () => ok({ items: secretRows(adminKeys), unreachable: [] }),
     getAudit: () => ok({ items: auditRows(side), unreachable: [] }),
-    changeKeys: ({ body, caller }) => changeSecret(keys, keyChange(body), caller),
+    changeKeys: ({ body, caller }) => changeSecret(keys, keyChange(body, places()), caller),
     changeAdminKeys: ({ body, caller }) => changeSecret(adminKeys, adminKeyChange(body), caller),
     changeMembers: ({ body, caller }) => changeMembers(desk, body, caller),
     moveLeader: ({ body, caller }) => moveLeader(side, body, caller),
@@ -109,12 +110,6 @@ function auditRows(side: ControlBackend): readonly AuditRow[] {
       why,
       keys: changes.map(({ kind, key }) => `${kind} ${key}`),
     }));
-}
-
-function keyChange(body: KeysBody) {
-  if (body.action !== 'create') return body;
-  const { action, name, dryRun, who, why, ...own } = body;
-  return { action, name, dryRun, who, why, own };
 }
 
 function adminKeyChange(body: AdminKeysBody) {

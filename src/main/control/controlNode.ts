@@ -39,6 +39,7 @@ import type { OpsParts } from './opsAdmin.ts';
 import { PeerBook } from './peerBook.ts';
 import type { PeersDesk } from './peersAdmin.ts';
 import { ControlSide } from './side.ts';
+import { ShareClerk } from './shareClerk.ts';
 import { Surveyor } from './survey.ts';
 
 /** A node waits so long for its own log before it serves, ms; the rest comes as it comes. */
@@ -139,7 +140,12 @@ export class ControlNode {
   readonly #options: ControlNodeOptions;
   readonly #surveyor: Surveyor;
   #keys: readonly KeyConfig[] = [];
-  #wishes: readonly RegionWish[] = [];
+  /** Null: the state has not told yet. */
+  #wishes: readonly RegionWish[] | null = null;
+  readonly #shares: ShareClerk;
+  /** The keys that were given out last, and those that are in force in all processes. */
+  #given: readonly KeyConfig[] | null = null;
+  #settled: readonly KeyConfig[] | null = null;
   #adminKeys: readonly AdminKey[] = [];
   #told = '';
   #timer: TimerHandle | null = null;
@@ -164,6 +170,12 @@ export class ControlNode {
       timers,
       log,
       host,
+    });
+    this.#shares = new ShareClerk({
+      engine: side.engine,
+      place: name,
+      timers,
+      isInForce: () => this.#settled === this.#keys,
     });
     this.registers = openRegisters(options, side);
     const isClaiming = options.shell.registers?.idempotency === true;
@@ -212,8 +224,20 @@ export class ControlNode {
 
   /** A node's file with the keys of the control state, and what is wanted of regions. */
   inForce(config: NodeConfig): NodeConfig {
+    this.#given = this.#keys;
     const keys = this.#keys.length === 0 ? config.keys : [...config.keys, ...this.#keys];
     return { ...config, keys, wishes: this.#wishes };
+  }
+
+  /** What `inForce` gave last counts in every process of this node (AL2). */
+  settled(): void {
+    this.#settled = this.#given;
+    this.#shares.look();
+  }
+
+  /** Whom a key's rates can be divided between, by peer name. */
+  get places(): readonly string[] {
+    return [...new Set([this.#options.name, ...this.book.names, ...this.shared.regions])];
   }
 
   /** An operator wants other regions to have the work of this one. */
@@ -276,6 +300,7 @@ export class ControlNode {
 
   async close(): Promise<void> {
     this.#stopListening();
+    this.#shares.close();
     this.#surveyor.close();
     this.#timer?.cancel();
     this.shared.stop();
@@ -308,7 +333,7 @@ export class ControlNode {
     const wallMs = clock.wallMs();
     const { view } = this.side.engine;
     this.book.setRecorded(listPeers(view));
-    const { keys, ...forClients } = keysInForce(view, wallMs);
+    const { keys, ...forClients } = keysInForce(view, wallMs, this.#options.name);
     const { records, ...forOperators } = secretsInForce(ADMIN_KEYS, view, wallMs);
     this.#adminKeys = records;
     this.#timer?.cancel();
@@ -321,9 +346,9 @@ export class ControlNode {
       const delayMs = Math.min(Math.max(1, changesMs - wallMs), LOOK_AGAIN_MS);
       this.#timer = timers.after(delayMs, () => this.#look());
     }
-    const wishes = listRegions(view);
+    const wishes = view.revision === 0 ? null : listRegions(view);
     const told = JSON.stringify({ keys, wishes });
-    if (told === this.#told) return;
+    if (told === this.#told) return this.#shares.look();
     this.#told = told;
     this.#keys = keys;
     this.#wishes = wishes;

@@ -7,10 +7,11 @@ import { z } from 'zod';
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { PEER_NAME } from '../../base/peerName.ts';
+import { ALLOTMENT_LIMITS } from '../../base/regionLimits.ts';
 import { named, type AdminRoutes } from '../../io/admin/route.ts';
 import { RAFT_ERRORS } from '../../raft/errors.ts';
 import { listOf } from '../adminTypes.ts';
-import { adminKeySchema, keySchema } from '../config/schema.ts';
+import { adminKeySchema, keySchema, residencyLabels } from '../config/schema.ts';
 
 /** After a rotation the old secret goes on for an hour, unless somebody says otherwise, ms. */
 const GRACE_MS = 3_600_000;
@@ -41,6 +42,17 @@ const graceMs = z
   .describe('how long the old secret goes on');
 const { role } = adminKeySchema.shape;
 const { name, models, requestsPerMinute, tokensPerMinute, inFlightMax, priority } = keySchema.shape;
+const residency = residencyLabels
+  .nullable()
+  .describe('labels of the regions that may serve it; null: all may');
+const shares = z
+  .record(z.string(), z.int().min(0).max(100))
+  .refine((map) => Object.keys(map).length <= ALLOTMENT_LIMITS.placesMax, 'are too many')
+  .nullable()
+  .describe(
+    'percent of its rates, by region or REGION/NODE; the rest have none; null: all the whole',
+  );
+const places = z.array(z.string()).readonly();
 
 const groupAnswer = named(
   'Group',
@@ -88,6 +100,9 @@ const keyRow = named(
       tokensPerMinute: z.int().nullable(),
       inFlightMax: z.int().nullable(),
       priority,
+      residency,
+      shares,
+      waitsFor: places.describe('regions that have not taken their smaller share yet'),
       sha256: z.string().describe('its first twelve digits'),
       createdAt: z.string(),
       previousUntil: z.string().nullable().describe('the secret before works until then'),
@@ -120,6 +135,15 @@ const keysBody = named(
       tokensPerMinute,
       inFlightMax,
       priority,
+      residency: residency.default(null),
+      ...askedOfChange,
+    }),
+    z.strictObject({ action: z.literal('set'), name, residency, ...askedOfChange }),
+    z.strictObject({
+      action: z.literal('allot'),
+      name,
+      shares,
+      force: z.boolean().default(false).describe('larger shares wait for nobody'),
       ...askedOfChange,
     }),
     z.strictObject({ action: z.literal('revoke'), name, ...askedOfChange }),
@@ -142,6 +166,11 @@ const keysChanged = named(
       revision: z.int(),
     }),
     z.strictObject({ revision: z.int() }),
+    z.strictObject({
+      revision: z.int(),
+      shares,
+      waitsFor: places.describe('larger shares count once these have taken their smaller ones'),
+    }),
   ]),
 );
 export type KeysChanged = z.output<typeof keysChanged>;
@@ -292,11 +321,12 @@ export const CONTROL_ROUTES = {
     method: 'POST',
     path: '/admin/v1/keys',
     role: 'operator',
-    summary: 'Makes, ends or rotates an API key',
+    summary: 'Makes, binds, divides, rotates or ends an API key',
     body: keysBody,
     answer: keysChanged,
     refusals: {
-      404: ['no_control', 'unknown_key'],
+      400: ['nothing_to_divide', 'share_too_small', 'too_much'],
+      404: ['no_control', 'unknown_key', 'unknown_region'],
       409: ['key_exists', 'changed'],
       ...CHANGE_REFUSALS,
     },

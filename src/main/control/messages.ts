@@ -32,6 +32,51 @@ export const CONTROL_MESSAGES = {
   'keys.tokens': { en: 'tokens a minute, in and out', zh: '每分钟 token 数（输入与输出）' },
   'keys.inFlight': { en: 'requests under way', zh: '在途请求数' },
   'keys.priority': { en: 'its class under load', zh: '过载时的级别' },
+  'keys.residency': {
+    en: 'labels of the regions that may serve it, with commas (any if not given)',
+    zh: '可为其服务的区域的数据驻留标签，用逗号分隔（不给则任何区域）',
+  },
+  'keys.set': {
+    en: 'say where a key may be served, in place of what was said before',
+    zh: '重新声明密钥可在何处服务',
+  },
+  'keys.residencyOrNone': {
+    en: 'labels of the regions that may serve it, with commas; none: any may',
+    zh: '可为其服务的区域的数据驻留标签，用逗号分隔；none 表示任何区域',
+  },
+  'keys.bound': { en: '{name}: residency {residency}.', zh: '{name}：驻留 {residency}。' },
+  'keys.allot': {
+    en: 'divide the requests and tokens per minute of a key between regions',
+    zh: '在区域之间划分密钥每分钟的请求数与 token 数',
+  },
+  'keys.shares': {
+    en: 'REGION=PERCENT, or REGION/NODE=PERCENT; 100 together at most; the rest have none',
+    zh: '区域=百分比，或 区域/节点=百分比；合计不超过 100；未列出者没有份额',
+  },
+  'keys.clear': {
+    en: 'no longer divide: each region uses the whole',
+    zh: '不再划分：每个区域各用全额',
+  },
+  'keys.allotForce': {
+    en: 'larger shares count at once, also where a region has not taken its smaller one',
+    zh: '增加的份额立即生效，即使仍有区域未采用减少后的份额',
+  },
+  'keys.badShares': {
+    en: 'Give shares, like eu=60 us=40, or --clear.',
+    zh: '请给出份额（如 eu=60 us=40）或 --clear。',
+  },
+  'keys.badShare': {
+    en: '"{text}" is no share: write REGION=PERCENT, like eu=60.',
+    zh: '“{text}” 不是份额：请写成 区域=百分比，如 eu=60。',
+  },
+  'keys.whole': { en: 'each region the whole', zh: '每个区域各用全额' },
+  'keys.nobody': { en: 'nobody', zh: '无' },
+  'keys.waits': {
+    en: 'Larger shares count once these have taken their smaller ones: {waits}.',
+    zh: '待以下区域采用减少后的份额，增加的份额才生效：{waits}。',
+  },
+  'keys.waiting': { en: 'waits for {waits}', zh: '等待 {waits}' },
+  'head.shares': { en: 'SHARES', zh: '份额' },
   'keys.grace': {
     en: 'how long the old secret goes on: 30m, 1h, 7d, 0',
     zh: '旧明文的宽限期：30m、1h、7d、0',

@@ -2,17 +2,20 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 
-import { err, ok, type Err } from '../../base/result.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { err, ok, type Err, type Result } from '../../base/result.ts';
 import type { AdminAnswer, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlFailure } from '../../replica/control/engine.ts';
 import {
   createSecret,
   findSecret,
   listSecrets,
+  replaceOwn,
   revokeSecret,
   rotateSecret,
   type KeptSecret,
   type KeyKind,
+  type StoredSecret,
 } from '../../replica/control/keyStore.ts';
 import type { AuditInput, Transaction } from '../../replica/control/types.ts';
 import { auditOf } from './audit.ts';
@@ -39,7 +42,23 @@ interface Asked {
 export type SecretChange<Own extends object> =
   | (Asked & { readonly action: 'create'; readonly own: Own })
   | (Asked & { readonly action: 'revoke' })
+  | (Asked & ReplaceOwn<Own>)
   | (Asked & { readonly action: 'rotate'; readonly graceMs: number });
+
+/** What a key may do is to change. */
+export interface ReplaceOwn<Own extends object> {
+  readonly action: 'set' | 'allot';
+  /** From what is there to what is to be; or why not. */
+  readonly next: (stored: Own & KeptSecret) => Result<Replacement<Own>, AdminRefusal>;
+}
+
+interface Replacement<Own extends object> {
+  readonly own: Partial<Own>;
+  /** Of the audit log, after the name. */
+  readonly what: string;
+  /** Told with the revision. */
+  readonly told?: Omit<Extract<KeysChanged, { readonly shares: unknown }>, 'revision'>;
+}
 
 /** The part of a kind of key that the admin API adds: what a verb of the command line calls it. */
 export interface SecretDesk<Own extends object> {
@@ -113,6 +132,7 @@ async function changeStored<Own extends object>(
 ): Promise<AdminAnswer<KeysChanged> | null> {
   const stored = findSecret(kind, side.engine.view, change.name);
   if (stored === null) return null;
+  if ('next' in change) return replaceStored(side, { kind, stored, change, audit });
   if (change.dryRun) return ok({ dryRun: true, would: audit.what });
   if (change.action === 'revoke') {
     return done(await transact(side, revokeSecret(stored, audit)), {});
@@ -120,6 +140,24 @@ async function changeStored<Own extends object>(
   const secret = newSecret();
   const rotation = { sha256: hashOf(secret), graceMs: change.graceMs, wallMs: wallMs() };
   return done(await transact(side, rotateSecret(kind, stored, rotation, audit)), { secret });
+}
+
+async function replaceStored<Own extends object>(
+  side: ControlBackend,
+  asked: {
+    readonly kind: KeyKind<Own>;
+    readonly stored: StoredSecret<Own>;
+    readonly change: Asked & ReplaceOwn<Own>;
+    readonly audit: AuditInput;
+  },
+): Promise<AdminAnswer<KeysChanged> | null> {
+  const { kind, stored, change, audit } = asked;
+  const next = change.next(stored.record);
+  if (!next.ok) return next;
+  const { own, told = {} } = next.value;
+  const what = `${audit.what}: ${next.value.what}`.slice(0, CONTROL_LIMITS.auditCharsMax);
+  if (change.dryRun) return ok({ dryRun: true, would: what });
+  return done(await transact(side, replaceOwn(kind, stored, own, { ...audit, what })), told);
 }
 
 type Told =
@@ -137,7 +175,7 @@ function transact(side: ControlBackend, transaction: Transaction): Promise<Told>
 }
 
 /** Null: the comparison failed, and nothing was changed. */
-function done(told: Told, more: { readonly secret?: string }): AdminAnswer<KeysChanged> | null {
+function done(told: Told, more: object): AdminAnswer<KeysChanged> | null {
   if (told.kind === 'failed') return controlFailed(told.failure);
   return told.isSuccess ? ok({ ...more, revision: told.revision }) : null;
 }

@@ -10,6 +10,7 @@ import { adminDocument, NODE_ROUTES } from '../adminRoutes.ts';
 import type {
   ClusterStatus,
   Explanation,
+  ExplainQuery,
   FaultReply,
   FaultRequest,
   List,
@@ -198,12 +199,11 @@ export async function clusterStatus(parts: ClusterParts): Promise<ClusterStatus>
 /** `GET /admin/v1/explain`: of the region that is named, else of the first that answers. */
 async function clusterExplain(
   parts: ClusterParts,
-  model: string,
-  region: string | null,
+  { model, region, key }: ExplainQuery,
 ): Promise<AdminAnswer<Explanation>> {
-  const asked = parts.regions.filter(({ plan }) => region === null || plan.region === region);
+  const asked = parts.regions.filter(({ plan }) => region === undefined || plan.region === region);
   if (asked.length === 0) return err(regionNotFound(region ?? ''));
-  const query = new URLSearchParams({ model }).toString();
+  const query = new URLSearchParams({ model, ...(key === undefined ? {} : { key }) }).toString();
   for (const { plan, pid, state } of asked) {
     if (pid === null || state === 'paused') continue;
     const path = `${NODE_ROUTES.explainRoute.path}?${query}`;
@@ -251,7 +251,7 @@ export function clusterRoutes(
     getNodes: async () => ok(await clusterNodes(parts)),
     getTargets: async () => ok(await clusterTargets(parts)),
     getModels: async () => ok(await clusterModels(parts)),
-    explainRoute: ({ query }) => clusterExplain(parts, query.model, query.region ?? null),
+    explainRoute: ({ query }) => clusterExplain(parts, query),
     injectFault: ({ body }) => fault(body),
     getDocument: () => ok(adminDocument()),
   });

@@ -139,7 +139,7 @@ class LiveTeam implements Team {
     this.#config = options.config;
     this.#turnMs = options.clock.nowMs();
     this.port = port;
-    this.#ledger.setKeys(limitsOf(options.config.node));
+    this.#ledger.setKeys(limitsOf(options.config.node), this.#turnMs);
     this.#board.join(OWN, []);
     const { workers } = options;
     this.#members = Array.from({ length: workers }, (_, at) => this.#makeMember(at + 1));
@@ -170,7 +170,7 @@ class LiveTeam implements Team {
 
   async apply(config: WorkerConfig): Promise<void> {
     this.#config = config;
-    this.#ledger.setKeys(limitsOf(config.node));
+    this.#ledger.setKeys(limitsOf(config.node), this.#options.clock.nowMs());
     await Promise.all(
       this.#members.map(async ({ process }) => {
         const why = await this.#askFor(process, (id) => ({ kind: 'config', id, config }));

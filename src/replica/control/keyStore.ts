@@ -105,6 +105,16 @@ export function revokeSecret(
   return transaction(audit, [unchanged(item)], [{ kind: 'delete', key: item.key }]);
 }
 
+/** What it may do, anew; its secrets stay. Does nothing where the key has changed. */
+export function replaceOwn<Own extends object>(
+  kind: KeyKind<Own>,
+  { item, record }: StoredSecret<Own>,
+  own: Partial<Own>,
+  audit: AuditInput,
+): Transaction {
+  return transaction(audit, [unchanged(item)], [put(kind, { ...record, ...own })]);
+}
+
 /** A new secret; the old one goes on for `graceMs`. Does nothing where the key has changed. */
 export function rotateSecret<Own extends object>(
   kind: KeyKind<Own>,
@@ -133,7 +143,8 @@ function unchanged(item: KeyValue): Compare {
 
 function put<Own extends object>(kind: KeyKind<Own>, record: Own & KeptSecret): Operation {
   const key = kind.prefix + record.name;
-  return { kind: 'put', key, type: kind.type, value: encodeUtf8(JSON.stringify(record)) };
+  const value = encodeUtf8(JSON.stringify(record));
+  return { kind: 'put', key, type: kind.type, value };
 }
 
 function decode<Own extends object>(kind: KeyKind<Own>, item: KeyValue): (Own & KeptSecret) | null {
@@ -159,7 +170,7 @@ function parse(bytes: Uint8Array): Fields | null {
   }
 }
 
-function fieldsOf(value: unknown): Fields | null {
+export function fieldsOf(value: unknown): Fields | null {
   return typeof value === 'object' && value !== null ? { ...value } : null;
 }
 

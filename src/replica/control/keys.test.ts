@@ -28,6 +28,8 @@ function record(name: string, sha256 = A) {
     tokensPerMinute: null,
     inFlightMax: null,
     priority: 'standard' as const,
+    residency: null,
+    allotment: null,
     createdMs: 1_000,
     previous: null,
   };
@@ -65,7 +67,7 @@ test('a revoked key is not in force; who revokes what has changed since changes 
   const now = findSecret(API_KEYS, world.machine, 'app');
   ok(now !== null);
   equal(world.run(revokeSecret(now, AUDIT)), true);
-  deepEqual(keysInForce(world.machine, 5_000), { keys: [], changesMs: null });
+  deepEqual(keysInForce(world.machine, 5_000, 'eu'), { keys: [], changesMs: null });
 });
 
 test('after a rotation both secrets work until the time of grace is over', () => {
@@ -74,13 +76,13 @@ test('after a rotation both secrets work until the time of grace is over', () =>
   const before = findSecret(API_KEYS, world.machine, 'app');
   ok(before !== null);
   world.run(rotateSecret(API_KEYS, before, { sha256: B, graceMs: 10_000, wallMs: 5_000 }, AUDIT));
-  const during = keysInForce(world.machine, 14_999);
+  const during = keysInForce(world.machine, 14_999, 'eu');
   deepEqual(
     during.keys.map(({ sha256 }) => sha256),
     [B, A],
   );
   equal(during.changesMs, 15_000);
-  const after = keysInForce(world.machine, 15_000);
+  const after = keysInForce(world.machine, 15_000, 'eu');
   deepEqual(
     after.keys.map(({ sha256 }) => sha256),
     [B],
@@ -123,4 +125,55 @@ test('keys of operators are a kind of their own, and have a role that is known',
     [['ops', 'operator']],
   );
   deepEqual(listSecrets(API_KEYS, world.machine), []);
+});
+
+test('a key keeps what it is bound to and how it is divided, over rotations too', () => {
+  const world = new World();
+  const shares = { eu: 60, us: 40 };
+  const allotment = { shares, before: { eu: 60, us: 40 }, taken: [] };
+  const bound = { residency: ['eu', 'ch'], allotment };
+  world.run(createSecret(API_KEYS, { ...record('app'), ...bound, tokensPerMinute: 1_001 }, AUDIT));
+  const before = findSecret(API_KEYS, world.machine, 'app');
+  ok(before !== null);
+  world.run(rotateSecret(API_KEYS, before, { sha256: B, graceMs: 10_000, wallMs: 5_000 }, AUDIT));
+  for (const key of keysInForce(world.machine, 5_000, 'eu').keys) {
+    deepEqual(key.residency, ['eu', 'ch']);
+    deepEqual([key.requestsPerMinute, key.tokensPerMinute, key.inFlightMax], [36, 600, null]);
+    deepEqual(key.share, { percent: 60, places: ['eu', 'us'] });
+  }
+  const [elsewhere] = keysInForce(world.machine, 5_000, 'ap').keys;
+  deepEqual([elsewhere?.requestsPerMinute, elsewhere?.tokensPerMinute], [0, 0]);
+});
+
+test('a key whose binding or division cannot be read is not known at all (KB1)', () => {
+  const bad: readonly object[] = [
+    { residency: 'eu' },
+    { residency: [1] },
+    { allotment: { shares: { eu: 101 }, before: {}, taken: [] } },
+    { allotment: 'half' },
+  ];
+  for (const more of bad) {
+    const world = new World();
+    const value = encodeUtf8(JSON.stringify({ ...record('app'), ...more }));
+    world.run({
+      kind: 'transaction',
+      audit: AUDIT,
+      compares: [],
+      success: [{ kind: 'put', key: 'keys/app', type: 'api-key/1', value }],
+      failure: [],
+    });
+    deepEqual(keysInForce(world.machine, 5_000, 'eu').keys, [], JSON.stringify(more));
+  }
+  const world = new World();
+  const { residency: _residency, allotment: _allotment, ...old } = record('app');
+  const value = encodeUtf8(JSON.stringify(old));
+  world.run({
+    kind: 'transaction',
+    audit: AUDIT,
+    compares: [],
+    success: [{ kind: 'put', key: 'keys/app', type: 'api-key/1', value }],
+    failure: [],
+  });
+  const [key] = keysInForce(world.machine, 5_000, 'eu').keys;
+  deepEqual([key?.residency, key?.share, key?.requestsPerMinute], [null, null, 60]);
 });

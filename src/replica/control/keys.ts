@@ -1,29 +1,67 @@
-/** API keys of clients in the control state: `keys/NAME` (keyStore.ts). */
+/**
+ * API keys of clients in the control state: `keys/NAME` (keyStore.ts).
+ *
+ * KB1: a key whose binding or division is not of this version is not known at all, rather than let
+ *      in anywhere, or with the whole of its rates. Held by `keys.test.ts`.
+ */
 
 import { PRIORITIES, type Priority } from '../../routing/admission.ts';
-import type { KeyConfig } from '../config.ts';
+import type { KeyConfig, KeyShare } from '../config.ts';
+import { partOf, readAllotment, shareInForce, waitsFor, type Allotment } from './allotments.ts';
 import type { ControlView } from './engine.ts';
-import { secretsInForce, type Fields, type KeyKind } from './keyStore.ts';
+import {
+  listSecrets,
+  secretsInForce,
+  type Fields,
+  type KeptSecret,
+  type KeyKind,
+  type StoredSecret,
+} from './keyStore.ts';
 
-type Own = Omit<KeyConfig, 'name' | 'sha256'>;
+/** What an API key has beside its name and secret. */
+export type ApiKey = Omit<KeyConfig, 'name' | 'sha256' | 'share'> & {
+  /** Null: each place uses the whole of its rates. */
+  readonly allotment: Allotment | null;
+};
 
-export const API_KEYS: KeyKind<Own> = { prefix: 'keys/', type: 'api-key/1', read };
+export const API_KEYS: KeyKind<ApiKey> = { prefix: 'keys/', type: 'api-key/1', read };
 
-/** What the gateway may let in at this time, and when that changes by itself; null: never. */
+/** What the gateway of `place` may let in at this time, and when that changes by itself; null: never. */
 export function keysInForce(
   view: ControlView,
   wallMs: number,
+  place: string,
 ): { readonly keys: readonly KeyConfig[]; readonly changesMs: number | null } {
   const { records, changesMs } = secretsInForce(API_KEYS, view, wallMs);
-  const keys = records.map(({ createdMs: _created, previous: _previous, ...config }) => config);
-  return { keys, changesMs };
+  return { keys: records.map((record) => keyAt(record, place)), changesMs };
 }
 
-function read({ models, priority, ...fields }: Fields): Own | null {
+/** Keys of which larger shares elsewhere wait for `place`. */
+export function keysAwaiting(view: ControlView, place: string): readonly StoredSecret<ApiKey>[] {
+  return listSecrets(API_KEYS, view).filter(({ record: { allotment } }) => {
+    return allotment !== null && waitsFor(allotment).includes(place);
+  });
+}
+
+function keyAt(record: ApiKey & KeptSecret, place: string): KeyConfig {
+  const { createdMs: _created, previous: _previous, allotment, ...config } = record;
+  if (allotment === null) return { ...config, share: null };
+  const percent = shareInForce(allotment, place);
+  const requestsPerMinute = partOf(config.requestsPerMinute, percent);
+  const tokensPerMinute = partOf(config.tokensPerMinute, percent);
+  const share: KeyShare = { percent, places: Object.keys(allotment.shares) };
+  return { ...config, requestsPerMinute, tokensPerMinute, share };
+}
+
+function read({ models, priority, ...fields }: Fields): ApiKey | null {
+  const residency = labelsOf(fields['residency']);
+  const { allotment: told } = fields;
+  const allotment = told === undefined || told === null ? null : readAllotment(told);
   const isWhole =
-    Array.isArray(models) &&
-    models.every((model) => typeof model === 'string') &&
-    isPriority(priority);
+    isTexts(models) &&
+    isPriority(priority) &&
+    residency !== undefined &&
+    (allotment !== null || told === undefined || told === null);
   if (!isWhole) return null;
   return {
     models,
@@ -31,7 +69,19 @@ function read({ models, priority, ...fields }: Fields): Own | null {
     tokensPerMinute: limitOf(fields['tokensPerMinute']),
     inFlightMax: limitOf(fields['inFlightMax']),
     priority,
+    residency,
+    allotment,
   };
+}
+
+/** Undefined: no labels, and not nothing either. */
+function labelsOf(value: unknown): readonly string[] | null | undefined {
+  if (value === undefined || value === null) return null;
+  return isTexts(value) ? value : undefined;
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string');
 }
 
 function isPriority(value: unknown): value is Priority {
