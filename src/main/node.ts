@@ -150,13 +150,13 @@ class LiveNode implements RunningNode {
     this.#tracer = await this.#openTracer(config);
     const peers = await this.#openPeers(config);
     await this.#openControl(config);
-    this.#gateway = this.#makeGateway(this.#inForceNow(), sockets.upstream, peers);
+    this.#gateway = this.#makeGateway(this.#inForce(), sockets.upstream, peers);
     this.#children = this.#startChildren(this.#gateway);
     this.#startProbes(sockets.upstream);
     const gateway = this.#gateway;
     this.#open.push(platform.watchLoop((lagMs) => gateway.onLoopLag(lagMs)));
     // In turn: what changes meanwhile reaches workers that are still to come.
-    const api = await this.#inTurn(() => this.#openApi(this.#inForceNow()));
+    const api = await this.#inTurn(() => this.#openApi(this.#inForce()));
     await this.#inTurn(() => this.#controlChanged());
     const shell = this.#loaded.shell.peers;
     this.#listen = {
@@ -212,10 +212,7 @@ class LiveNode implements RunningNode {
     await choosePorts(next, this.#ports);
     const refused = await this.#sockets?.setOrigins(originsOf(next, this.#ports));
     if (typeof refused === 'string') return refused;
-    const config = this.#inForce(next.node(this.#ports));
-    await this.#team?.apply(workerConfig(next, config, this.#ports));
-    this.#gateway?.reconfigure(config);
-    this.#control?.settled();
+    const config = await this.#putInForce(next);
     this.#api?.setRequestBodyBytesMax(config.requestBodyBytesMax);
     setKnown(this.metrics, config);
     this.#children?.apply(childSpecs(next, this.#ports));
@@ -227,21 +224,22 @@ class LiveNode implements RunningNode {
   }
 
   /** What the file says, and the control state beside it. */
-  #inForce(config: NodeConfig): NodeConfig {
+  #inForce(loaded = this.#loaded): NodeConfig {
+    const config = loaded.node(this.#ports);
     return this.#control?.inForce(config) ?? config;
-  }
-
-  #inForceNow(): NodeConfig {
-    return this.#inForce(this.#loaded.node(this.#ports));
   }
 
   /** Keys, or what is wanted of regions, were changed somewhere. */
   async #controlChanged(): Promise<void> {
-    if (this.#gateway === null || this.#control === null) return;
-    const config = this.#inForceNow();
-    await this.#team?.apply(workerConfig(this.#loaded, config, this.#ports));
-    this.#gateway.reconfigure(config);
+    if (this.#gateway !== null && this.#control !== null) await this.#putInForce(this.#loaded);
+  }
+
+  async #putInForce(loaded: LoadedConfig): Promise<NodeConfig> {
+    const config = this.#inForce(loaded);
+    await this.#team?.apply(workerConfig(loaded, config, this.#ports));
+    this.#gateway?.reconfigure(config);
     this.#control?.settled();
+    return config;
   }
 
   async reloadTls(): Promise<string | null> {
