@@ -155,6 +155,21 @@ describe('the choice of a region', () => {
     assert.equal(waitMs(9_150), 10);
   });
 
+  test('requests that fail together are one failure: a node that dies costs its region a moment', () => {
+    const chooser = new RegionChooser();
+    const isAvoided = (nowMs: number): boolean => {
+      return chooser.explain([region('a', 10)], ASK, nowMs)[0]?.lastResort !== null;
+    };
+    for (let count = 0; count < 100; count += 1) {
+      chooser.finished(regionName('a'), { kind: 'failed', phase: 'mid-stream' }, count);
+    }
+    assert.equal(isAvoided(499), true);
+    assert.equal(isAvoided(500), false);
+    chooser.finished(regionName('a'), { kind: 'failed', phase: 'connect' }, 600);
+    assert.equal(isAvoided(1_599), true, 'another failure, after that: twice as long');
+    assert.equal(isAvoided(1_600), false);
+  });
+
   test('a region that failed us waits 0.5, 1, 2 … s for its next turn; an answer clears it', () => {
     const chooser = new RegionChooser();
     const candidates = [region('a', 10), region('b', 500)];

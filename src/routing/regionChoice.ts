@@ -178,6 +178,8 @@ export class RegionChooser {
       own.failures = 0;
       own.avoidUntilMs = 0;
     } else if (outcome.kind === 'failed') {
+      // What was under way together fails together, once.
+      if (nowMs < own.avoidUntilMs) return;
       own.failures += 1;
       const ms = Math.min(AVOID_MS_MAX, AVOID_BASE_MS * 2 ** Math.min(own.failures - 1, 16));
       own.avoidUntilMs = nowMs + ms;
