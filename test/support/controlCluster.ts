@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 
 import { stringify } from 'yaml';
 
+import { addCerts } from '../../src/io/certs.ts';
 import { runBanyan, type Run } from './banyan.ts';
 import { BARE_ENV } from './env.ts';
 import { atEnd, freePorts, keyHash, makeCerts, tempDir, TEST_KEY, until } from './node.ts';
@@ -20,9 +21,18 @@ const OUTPUT_CHARS_KEPT = 200_000;
 
 export interface PlaceSpec {
   readonly region: string;
+  /** Of a further node of its region; absent: the first one. */
+  readonly node?: string;
   /** Absent: none; a witness. */
   readonly target?: string;
   readonly control?: object;
+}
+
+/** A cluster that nodes can come to. */
+export interface Cluster {
+  readonly places: readonly Place[];
+  /** Makes the folder and the file of one more node; the file names only those that it `knows`. */
+  add(spec: PlaceSpec, knows: readonly Place[]): Promise<Place>;
 }
 
 export interface ClusterOptions {
@@ -42,9 +52,13 @@ process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** One region's node. */
+/** One node. */
 export class Place {
   readonly region: string;
+  /** Null: the first node of its region. */
+  readonly node: string | null;
+  /** Where others link to it. */
+  readonly peerAddress: string;
   readonly folder: string;
   readonly configFile: string;
   readonly apiUrl: string;
@@ -54,12 +68,14 @@ export class Place {
   #output = '';
 
   constructor(
-    region: string,
+    { region, node }: PlaceSpec,
     folder: string,
-    ports: { readonly api: number; readonly admin: number },
+    ports: { readonly api: number; readonly admin: number; readonly peers: number },
     command = 'serve',
   ) {
     this.region = region;
+    this.node = node ?? null;
+    this.peerAddress = `127.0.0.1:${ports.peers}`;
     this.folder = folder;
     this.configFile = join(folder, 'banyan.yaml');
     this.apiUrl = `http://127.0.0.1:${ports.api}`;
@@ -170,6 +186,8 @@ export interface Json {
   readonly items?: readonly {
     readonly id: number;
     readonly region: string;
+    readonly peer: string;
+    readonly address: string | null;
     readonly role: string;
     readonly name: string;
     readonly what: string;
@@ -179,52 +197,83 @@ export interface Json {
 /** Makes the folders and files of a cluster; nothing is started. */
 export async function controlCluster(
   specs: readonly PlaceSpec[],
-  { delayMs = () => 0 }: ClusterOptions = {},
+  options: ClusterOptions = {},
 ): Promise<readonly Place[]> {
+  return (await growingCluster(specs, options)).places;
+}
+
+/** … to which more nodes can come. */
+export async function growingCluster(
+  specs: readonly PlaceSpec[],
+  { delayMs = () => 0 }: ClusterOptions = {},
+): Promise<Cluster> {
   const certs = await makeCerts(specs.map(({ region }) => region));
-  const ports = await freePorts(specs.length * 3);
-  const portOf = (index: number, kind: 0 | 1 | 2): number => ports[index * 3 + kind] ?? 0;
-  return Promise.all(
-    specs.map(async ({ region, target, control = {} }, index) => {
-      const folder = await tempDir();
-      await copyFile(join(certs, 'ca.pem'), join(folder, 'ca.pem'));
-      await copyFile(join(certs, `${region}.pem`), join(folder, 'node.pem'));
-      await copyFile(join(certs, `${region}.key`), join(folder, 'node.key'));
-      const isWitness = target === undefined;
-      const [api, admin] = [portOf(index, 0), portOf(index, 1)];
-      const adminAddress = `127.0.0.1:${admin}`;
-      const others = specs.flatMap((other, place) =>
-        place === index
-          ? []
-          : [
-              {
-                name: other.region,
-                address: `127.0.0.1:${portOf(place, 2)}`,
-                delayMs: delayMs(region, other.region),
-              },
-            ],
-      );
-      const file = {
-        region,
-        dataDir: 'data',
-        listen: isWitness
-          ? { admin: adminAddress }
-          : { api: `127.0.0.1:${api}`, admin: adminAddress },
-        peers: {
-          cluster: 'test',
-          listen: `127.0.0.1:${portOf(index, 2)}`,
-          tls: { ca: 'ca.pem', cert: 'node.pem', key: 'node.key' },
-          regions: others,
-        },
-        control,
-        ...(isWitness ? {} : servingPart(target)),
-      };
-      await writeFile(join(folder, 'banyan.yaml'), stringify(file));
-      const place = new Place(region, folder, { api, admin }, isWitness ? 'witness' : 'serve');
-      atEnd(() => place.end('SIGKILL'));
-      return place;
+  const places = await Promise.all(specs.map((spec) => placeOf(spec)));
+  await Promise.all(
+    specs.map((spec, index) => {
+      const others = places.filter((_, at) => at !== index);
+      return writePlace(certs, spec, places[index] ?? assert.fail('made above'), others, delayMs);
     }),
   );
+  return {
+    places,
+    add: async (spec, knows) => {
+      const { region, node } = spec;
+      const named =
+        node === undefined ? { region, node: `${region}-1` } : { region, node, isFurther: true };
+      const order = { dir: certs, nodes: [named], days: 1, isForced: false, wallMs: Date.now() };
+      const made = await addCerts(order);
+      assert.ok(made.ok, JSON.stringify(made));
+      const place = await placeOf(spec);
+      await writePlace(certs, spec, place, knows, delayMs);
+      return place;
+    },
+  };
+}
+
+async function placeOf(spec: PlaceSpec): Promise<Place> {
+  const folder = await tempDir();
+  const [api = 0, admin = 0, peers = 0] = await freePorts(3);
+  const command = spec.target === undefined ? 'witness' : 'serve';
+  const place = new Place(spec, folder, { api, admin, peers }, command);
+  atEnd(() => place.end('SIGKILL'));
+  return place;
+}
+
+async function writePlace(
+  certs: string,
+  { region, node, target, control = {} }: PlaceSpec,
+  place: Place,
+  others: readonly Place[],
+  delayMs: (from: string, to: string) => number,
+): Promise<void> {
+  const { folder } = place;
+  const file = node === undefined ? region : `${region}_${node}`;
+  await copyFile(join(certs, 'ca.pem'), join(folder, 'ca.pem'));
+  await copyFile(join(certs, `${file}.pem`), join(folder, 'node.pem'));
+  await copyFile(join(certs, `${file}.key`), join(folder, 'node.key'));
+  const admin = new URL(place.adminUrl).host;
+  const api = new URL(place.apiUrl).host;
+  const config = {
+    region,
+    ...(node === undefined ? {} : { node, role: 'further' }),
+    dataDir: 'data',
+    listen: target === undefined ? { admin } : { api, admin },
+    peers: {
+      cluster: 'test',
+      listen: place.peerAddress,
+      tls: { ca: 'ca.pem', cert: 'node.pem', key: 'node.key' },
+      regions: others.map((other) => ({
+        name: other.region,
+        ...(other.node === null ? {} : { node: other.node }),
+        address: other.peerAddress,
+        delayMs: delayMs(region, other.region),
+      })),
+    },
+    control,
+    ...(target === undefined ? {} : servingPart(target)),
+  };
+  await writeFile(join(folder, 'banyan.yaml'), stringify(config));
 }
 
 function servingPart(target: string): object {

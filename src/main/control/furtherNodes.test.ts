@@ -60,6 +60,7 @@ test('M4: the vote of a region goes to its other node in one step, also that of 
   const eu = world.side('eu');
   const moved = await eu.operate({ kind: 'transfer', id: 2 });
   ok(moved.isDone || world.leader() === 'eu', JSON.stringify(moved));
+  ok((await put(eu, 'before')).ok, 'the leader is settled');
   const refused = await world.side('us').operate({ kind: 'promote', id: 4 });
   equal(refused.error?.code, 'region-votes');
   const replace = () => world.side('us').operate({ kind: 'promote', id: 4, replace: true });
@@ -74,6 +75,11 @@ test('M4: the vote of a region goes to its other node in one step, also that of 
   await until(() => world.leader() !== null && world.leader() !== 'eu', 'another leader');
   ok((await put(eu, 'after')).ok);
   await until(() => has(world.side(FURTHER), 'after'), 'the new voter has it');
+  // It loses its disk: the vote is its own, and comes back to it.
+  await world.stop(FURTHER);
+  await rm(world.folder(FURTHER), { recursive: true });
+  await world.start(FURTHER);
+  await settles(world, 'ap', ['1 ap*', '2 eu', '3 us*', '5 eu/eu-2*']);
   await world.stopAll();
 });
 
