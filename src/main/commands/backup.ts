@@ -10,7 +10,7 @@ import type { OutputFormat } from '../output.ts';
 import { note, print, say, withOutput, withServer } from '../verb.ts';
 import type { CreateOptions } from './backupCreate.ts';
 import { whoAmI } from './controlKeys.ts';
-import { clusterOf, onDisk, placeOf, regionOf, withPlace, type PlaceOptions } from './place.ts';
+import { clusterOf, onDisk, nameOf, placeOf, withPlace, type PlaceOptions } from './place.ts';
 
 interface RestoreOptions extends PlaceOptions {
   readonly output: OutputFormat;
@@ -36,7 +36,7 @@ export function registerBackup(program: Command): void {
     .action(verify);
   withPlace(withOutput(backup.command('restore').description(say('backup.restore'))))
     .argument('<file>', say('backup.file'))
-    .option('--region <name>', say('backup.region'), regionOf)
+    .option('--region <name>', say('backup.region'), nameOf)
     .option('--cluster <name>', say('backup.cluster'), clusterOf)
     .option('--dry-run', say('control.dryRun'))
     .option('--why <text>', say('control.why'))
@@ -50,13 +50,13 @@ async function verify(file: string, { output }: { readonly output: OutputFormat 
 
 async function restore(file: string, options: RestoreOptions): Promise<void> {
   const place = await placeOf(options);
-  const region = options.region ?? place.region;
-  if (region === null) throw new CliError(EXIT.usage, say('backup.whichRegion'));
+  const name = options.region ?? place.name;
+  if (name === null) throw new CliError(EXIT.usage, say('backup.whichRegion'));
   const read = await readFile(file);
   const { restoreInto } = await import('../control/offline.ts');
   const isDry = options.dryRun === true;
   const clusterPrefix = options.cluster ?? place.clusterPrefix ?? read.backup.about.cluster;
-  const target = { region, priority: place.priority, clusterPrefix };
+  const target = { name, priority: place.priority, clusterPrefix };
   const doer = { who: whoAmI(), from: hostname(), why: options.why ?? '', wallMs: Date.now() };
   const done = await onDisk(() => restoreInto(place.folder, read.backup, target, doer, isDry));
   if (!done.ok) throw new CliError(EXIT.refused, done.error);

@@ -4,7 +4,8 @@ import { join, resolve } from 'node:path';
 
 import type { Command } from 'commander';
 
-import { LABEL, parseRegionName } from '../../base/names.ts';
+import { LABEL } from '../../base/names.ts';
+import { isPeerName } from '../../base/peerName.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import { printable } from '../output.ts';
 import { note, say } from '../verb.ts';
@@ -25,7 +26,8 @@ export function withPlace(command: Command): Command {
 export interface Place {
   /** `control` inside the data folder. */
   readonly folder: string;
-  readonly region: string | null;
+  /** The node's name as a peer; null: nobody said it. */
+  readonly name: string | null;
   readonly clusterPrefix: string | null;
   readonly priority: number;
 }
@@ -35,7 +37,7 @@ export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place>
   if (config === undefined) {
     if (dataDir === undefined) throw new CliError(EXIT.usage, say('place.none'));
     const folder = join(resolve(dataDir), 'control');
-    return { folder, region: null, clusterPrefix: null, priority: 1 };
+    return { folder, name: null, clusterPrefix: null, priority: 1 };
   }
   const { loadConfig } = await import('../config/load.ts');
   const loaded = await loadConfig(config, process.env);
@@ -48,10 +50,10 @@ export async function placeOf({ config, dataDir }: PlaceOptions): Promise<Place>
   if (shell.control !== null && shell.control.etcd !== null) {
     throw new CliError(EXIT.refused, say('place.keptByEtcd'));
   }
-  const { region } = loaded.value.config.node(new Map());
+  const { region, peer } = loaded.value.config.node(new Map());
   return {
     folder: join(dataDir === undefined ? shell.dataDir : resolve(dataDir), 'control'),
-    region,
+    name: peer,
     clusterPrefix: shell.peers?.cluster ?? region,
     priority: shell.control?.priority ?? 1,
   };
@@ -73,8 +75,8 @@ export function clusterOf(text: string): string {
   throw new CliError(EXIT.usage, say('place.badCluster', { cluster: printable(text) }));
 }
 
-/** A region's name from the command line. */
-export function regionOf(text: string): string {
-  if (parseRegionName(text).ok) return text;
+/** A node's name from the command line: its region, or `REGION/NODE` of a further one. */
+export function nameOf(text: string): string {
+  if (isPeerName(text)) return text;
   throw new CliError(EXIT.usage, say('place.badRegion', { region: printable(text) }));
 }

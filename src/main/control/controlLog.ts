@@ -7,7 +7,9 @@ import type { Clock, Timers } from '../../base/ports.ts';
 import { createPrng } from '../../base/prng.ts';
 import type { Result } from '../../base/result.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
+import { memberOf, nameOf } from '../../raft/membership.ts';
 import { raftOptions } from '../../raft/start.ts';
+import type { ConfState, NodeId } from '../../raft/types.ts';
 import { openGroup } from '../../replica/group/open.ts';
 import type {
   GroupEvents,
@@ -80,4 +82,14 @@ export function sentenceOf(failure: GroupOpenFailure): string {
     return `the log is damaged: ${failure.file} at byte ${failure.offset}: ${failure.detail}`;
   }
   return `${failure.kind}: ${failure.detail}`;
+}
+
+/** Why a node that is called `name` does not go on with the log of member `id`; null: it may. */
+export function otherThan(name: string, conf: ConfState, id: NodeId): string | null {
+  const own = memberOf(conf, id);
+  if (own === null || nameOf(own) === name) return null;
+  return (
+    `the log is of member ${id}, ${nameOf(own)}, and this node is ${name} by its file: ` +
+    'run "banyan recover --rejoin" on the folder, or put the file right'
+  );
 }

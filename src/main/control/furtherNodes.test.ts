@@ -1,10 +1,13 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { after, test } from 'node:test';
 
 import { nameOf } from '../../raft/membership.ts';
+import { captureBackup } from '../../replica/control/backup.ts';
 import { putPeer } from '../../replica/control/peers.ts';
 import { endWorlds, fail, has, put, until, World } from './sideTestkit.ts';
+import { recoverFrom, rejoin, restoreInto } from './offline.ts';
 import type { ControlSide } from './side.ts';
 
 after(endWorlds);
@@ -26,6 +29,15 @@ async function settles(world: World, name: string, expected: readonly string[]):
   await until(() => told() === expected.join(', '), `${expected.join(', ')} at ${name}`).catch(() =>
     equal(told(), expected.join(', ')),
   );
+}
+
+/** Hands leadership over, again and again until it is so: a term may have begun just now. */
+async function leads(world: World, name: string, id: number): Promise<void> {
+  for (let tries = 0; tries < 40 && world.leader() !== name; tries += 1) {
+    await world.side(name).operate({ kind: 'transfer', id });
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  equal(world.leader(), name);
 }
 
 async function withFurther(name: string, takeOverMs?: number): Promise<World> {
@@ -58,8 +70,7 @@ test('a further node that lost its disk comes back whole under a new number, wit
 test('M4: the vote of a region goes to its other node in one step, also that of the leader', async () => {
   const world = await withFurther('replace');
   const eu = world.side('eu');
-  const moved = await eu.operate({ kind: 'transfer', id: 2 });
-  ok(moved.isDone || world.leader() === 'eu', JSON.stringify(moved));
+  await leads(world, 'eu', 2);
   ok((await put(eu, 'before')).ok, 'the leader is settled');
   const refused = await world.side('us').operate({ kind: 'promote', id: 4 });
   equal(refused.error?.code, 'region-votes');
@@ -85,8 +96,7 @@ test('M4: the vote of a region goes to its other node in one step, also that of 
 
 test('M5: a silent voter is replaced by the other node of its region; back again it learns', async () => {
   const world = await withFurther('takeOver', 1_000);
-  await world.side('us').operate({ kind: 'transfer', id: 3 });
-  await until(() => world.leader() === 'us', 'us leads');
+  await leads(world, 'us', 3);
   await world.stop('eu');
   await settles(world, 'ap', ['1 ap*', '2 eu', '3 us*', '4 eu/eu-2*']);
   const what = (): readonly string[] =>
@@ -106,8 +116,7 @@ test('M5: a silent voter is replaced by the other node of its region; back again
 test('a new region whose file names one node joins through it, and learns where all others are', async () => {
   const world = new World('newRegion', FIRST);
   await world.startAll();
-  await world.side('us').operate({ kind: 'transfer', id: 3 });
-  await until(() => world.leader() === 'us', 'us leads');
+  await leads(world, 'us', 3);
   const added = await new Promise<boolean>((resolve) => {
     const place = { peer: 'sa', host: 'h', port: 1 };
     const audit = { who: 'test', from: 'here', what: 'add', why: '' };
@@ -140,4 +149,49 @@ test('F1: nothing is founded by nodes whose files name different regions', async
   const { state } = world.sides.get('ap') ?? fail('it runs');
   equal('detail' in state ? state.detail : '', 'eu did not take the founding');
   await world.stopAll();
+});
+
+test('a further node that is left alone goes on by force; the first one of its region learns', async () => {
+  const doer = { who: 'ops', from: 'here', why: 'a fire', wallMs: 1_765_000_000_000 };
+  const world = await withFurther('furtherAlone');
+  ok((await put(world.side('ap'), 'kept')).ok);
+  await until(() => has(world.side(FURTHER), 'kept'), 'it has it');
+  await world.stopAll();
+  const told = await recoverFrom(world.folder(FURTHER), doer, false);
+  ok(told.ok, JSON.stringify(told));
+  deepEqual([told.value.region, told.value.id], [FURTHER, 4]);
+  await world.start(FURTHER);
+  await until(() => world.leader() === FURTHER, 'it leads alone');
+  for (const name of ['eu', 'ap']) {
+    ok((await rejoin(world.folder(name), doer.wallMs, false)).ok);
+    await world.start(name);
+    await until(() => has(world.side(name), 'kept'), `${name} is filled`);
+  }
+  await settles(world, FURTHER, ['4 eu/eu-2*', '5 eu', '6 ap*']);
+  await world.stopAll();
+});
+
+test('a backup is restored into a further node as well, and a folder is of one name only', async () => {
+  const doer = { who: 'ops', from: 'here', why: '', wallMs: 1_765_000_000_000 };
+  const old = new World('restoreFrom', ['eu']);
+  await old.startAll();
+  ok((await put(old.side('eu'), 'kept')).ok);
+  const about = { cluster: 'old', isConfirmed: true, madeMs: 1, product: 'test', engine: 'raft' };
+  const backup = captureBackup(old.side('eu').engine.view, about);
+  await old.stopAll();
+  const world = new World('restoreInto', [FURTHER]);
+  const place = { name: FURTHER, priority: 1, clusterPrefix: 'test' };
+  ok((await restoreInto(world.folder(FURTHER), backup, place, doer, false)).ok);
+  await world.startAll();
+  ok(has(world.side(FURTHER), 'kept'));
+  deepEqual(members(world.side(FURTHER)), ['1 eu/eu-2*']);
+  await world.stopAll();
+  // The same folder, and a file that says that the node is the first one.
+  const renamed = new World('furtherRenamed', ['eu']);
+  await mkdir(dirname(renamed.folder('eu')), { recursive: true });
+  await rename(world.folder(FURTHER), renamed.folder('eu'));
+  const { state } = await renamed.start('eu');
+  equal(state.kind, 'failed');
+  ok('detail' in state && state.detail.includes('member 1, eu/eu-2, and this node is eu'));
+  await renamed.stopAll();
 });

@@ -15,6 +15,9 @@ import {
   type Silences,
 } from './members.ts';
 
+/** Between two tries of what was refused, ms. */
+const AGAIN_MS = 2_000;
+
 export interface MemberCareOptions {
   /** How long a voter is silent before its vote goes to a further node of its region, ms. */
   readonly takeOverMs: number;
@@ -35,6 +38,8 @@ export class MemberCare {
   readonly #options: MemberCareOptions;
   #silences: Silences = new Map();
   #isBusy = false;
+  /** What was refused is not asked for again before then. */
+  #againMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: MemberCareOptions) {
     this.#options = options;
@@ -45,12 +50,13 @@ export class MemberCare {
     const status = group.status();
     const nowMs = this.#options.clock.nowMs();
     this.#silences = silencesOf(this.#silences, status, nowMs);
-    const due = this.#isBusy ? null : this.#due(status, nowMs);
+    const due = this.#isBusy || nowMs < this.#againMs ? null : this.#due(status, nowMs);
     if (due === null) return;
     this.#isBusy = true;
     const { event, operation, audit } = due;
     void operate(group, operation).then(({ error }) => {
       this.#isBusy = false;
+      if (error !== null) this.#againMs = this.#options.clock.nowMs() + AGAIN_MS;
       const detail = { member: operation.id, why: audit, error: error?.code ?? null };
       this.#options.log.warn(`control-${event}`, detail);
       if (error === null && audit !== null) this.#options.onVoteMoved(audit);

@@ -35,7 +35,7 @@ test('a backup is restored into new nodes: one begins, the others join and are f
   const cluster = old.side('eu').cluster;
   await old.stopAll();
   const world = new World('backup-new', ALL);
-  const place = { region: 'eu', priority: 1, clusterPrefix: 'test' };
+  const place = { name: 'eu', priority: 1, clusterPrefix: 'test' };
   const dry = await restoreInto(world.folder('eu'), backup, place, DOER, true);
   ok(dry.ok, JSON.stringify(dry));
   equal(dry.value.revision, backup.about.revision + 1);
@@ -60,7 +60,7 @@ test('a member of the cluster before is refused by a restored one, and refuses i
   const idOf = (region: string): number => ALL.findIndex((one) => one === region) + 1;
   await world.stopAll();
   for (const region of ['ap', 'eu']) await rm(world.folder(region), { recursive: true });
-  const place = { region: 'ap', priority: 1, clusterPrefix: 'test' };
+  const place = { name: 'ap', priority: 1, clusterPrefix: 'test' };
   ok((await restoreInto(world.folder('ap'), backup, place, DOER, false)).ok);
   await world.start('ap');
   await world.start('us');

@@ -14,10 +14,11 @@ import { readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { RAFT_LIMITS } from '../../base/limits.ts';
+import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { RaftLog } from '../../raft/log.ts';
-import { memberOf } from '../../raft/membership.ts';
+import { memberOf, nameOf } from '../../raft/membership.ts';
 import { ENTRY_KINDS, type Member, type Stored } from '../../raft/types.ts';
 import type { Backup } from '../../replica/control/backup.ts';
 import { rebornFromBackup, rebornFromLog } from '../../replica/control/reborn.ts';
@@ -56,7 +57,7 @@ export interface Restored {
 export async function restoreInto(
   folder: string,
   backup: Backup,
-  place: Pick<Member, 'region' | 'priority'> & { readonly clusterPrefix: string },
+  place: { readonly name: string; readonly priority: number; readonly clusterPrefix: string },
   { who, from, why, wallMs }: Doer,
   isDry: boolean,
 ): Promise<Result<Restored, string>> {
@@ -71,9 +72,11 @@ export async function restoreInto(
   }
   const { about, items } = backup;
   const cluster = newCluster(place.clusterPrefix);
+  const node = nodeOfPeer(place.name);
   const member: Member = {
     id: 1,
-    region: place.region,
+    region: regionOfPeer(place.name),
+    ...(node === null ? {} : { node }),
     incarnation: drawIncarnation(),
     priority: place.priority,
     isWitness: false,
@@ -93,6 +96,7 @@ export async function restoreInto(
 
 /** What one member's log holds, and what would become of it. */
 export interface Survey {
+  /** Names of nodes: the region, or `REGION/NODE` of a further one. */
   readonly region: string;
   readonly id: number;
   readonly cluster: string;
@@ -220,10 +224,10 @@ async function surveyOf(
     return err(`${folder}: its log does not say that it is a member; it cannot go on`);
   const voters = conf.voters.map((voter) => ({
     id: voter,
-    region: memberOf(conf, voter)?.region ?? '',
+    region: peerOf(memberOf(conf, voter)),
   }));
   return ok({
-    region: own.region,
+    region: nameOf(own),
     id,
     cluster,
     voters,
@@ -233,6 +237,10 @@ async function surveyOf(
     writtenMs: await writtenMs(join(folder, LOG_FOLDER)),
     newCluster: newCluster(cluster),
   });
+}
+
+function peerOf(member: Member | null): string {
+  return member === null ? '' : nameOf(member);
 }
 
 async function writtenMs(folder: string): Promise<number> {

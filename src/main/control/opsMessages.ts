@@ -34,8 +34,8 @@ export const OPS_MESSAGES = {
   },
   'backup.file': { en: 'the backup', zh: '备份文件' },
   'backup.region': {
-    en: 'the region of the node; --config knows it',
-    zh: '节点所在区域；--config 中已有',
+    en: 'the region of the node, or REGION/NODE of a further one; --config knows it',
+    zh: '节点所在区域，其余节点写 REGION/NODE；--config 中已有',
   },
   'backup.cluster': {
     en: 'begins the name of the new cluster (default: as before)',

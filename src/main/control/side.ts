@@ -38,7 +38,7 @@ import { recordOperation } from './audit.ts';
 import { MemberCare } from './memberCare.ts';
 import { MemberDesk } from './memberDesk.ts';
 import type { Operated, Operation } from './members.ts';
-import { LOG_FOLDER, openControlLog, sentenceOf } from './controlLog.ts';
+import { LOG_FOLDER, openControlLog, otherThan, sentenceOf } from './controlLog.ts';
 import {
   drawIncarnation,
   foundingSchema,
@@ -379,6 +379,11 @@ export class ControlSide implements ControlBackend {
     const opened = await this.#openLog(file, 'open');
     if (!opened.ok) return this.#onBadLog(file, opened.error);
     const group = opened.value;
+    const stranger = otherThan(this.#options.name, group.status().conf, file.id);
+    if (stranger !== null) {
+      await new Promise<void>((resolve) => group.stop(resolve));
+      return this.#fail(stranger);
+    }
     this.#group = group;
     this.#streams = new GroupStreams(
       this.#options.upstream,
