@@ -7,7 +7,6 @@ import {
   type AdminAnswer,
   type ServedRoute,
 } from '../io/admin/route.ts';
-import type { RegisterStore } from '../replica/registers/port.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import type { FaultReply, FaultRequest } from './adminTypes.ts';
 import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
@@ -18,6 +17,7 @@ import { configHandlers } from './sharedConfig/configAdmin.ts';
 import { CONFIG_ROUTES } from './sharedConfig/configRoutes.ts';
 import type { SharedConfigNode } from './sharedConfig/sharedNode.ts';
 import { NO_REGISTERS, registerHandlers } from './registers/registerAdmin.ts';
+import type { RegisterBackend } from './registers/registerBackend.ts';
 import { REGISTER_ROUTES } from './registers/registerRoutes.ts';
 import { opsHandlers, type OpsParts } from './control/opsAdmin.ts';
 import { OPS_ROUTES } from './control/opsRoutes.ts';
@@ -45,7 +45,7 @@ export interface NodeAdminParts {
     readonly ops: OpsParts;
     readonly desk: PeersDesk;
     /** Null: no leases, claims and names here. */
-    readonly registers: { readonly registers: RegisterStore } | null;
+    readonly registers: Pick<RegisterBackend, 'registers' | 'keepers'> | null;
   } | null;
   readonly wallMs: () => number;
   /** Null: faults are not allowed here. */
@@ -93,7 +93,7 @@ export function controlRoutes(
             configHandlers({ backend: control.side, shared: control.shared, wallMs }),
           ),
         ];
-  const store = control?.registers?.registers ?? null;
+  const store = control?.registers ?? null;
   const claimed =
     control === null || store === null
       ? refuseRoutes(REGISTER_ROUTES, control === null ? NO_CONTROL : NO_REGISTERS)

@@ -30,6 +30,11 @@ export class EtcdRegisterSide implements RegisterBackend {
     return null;
   }
 
+  /** Each node hears of all of them. */
+  keepers(): readonly string[] {
+    return [];
+  }
+
   /** Why calls are refused is told by the control state. */
   warnings(): readonly string[] {
     return [];

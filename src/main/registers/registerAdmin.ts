@@ -5,7 +5,7 @@ import { err, ok, type Result } from '../../base/result.ts';
 import type { AdminAnswer, AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
 import type { AuditInput, Transaction } from '../../replica/control/types.ts';
-import type { Page, PageAsk } from '../../replica/registers/page.ts';
+import type { Page } from '../../replica/registers/page.ts';
 import type {
   ClaimAnswer,
   RegisterStore,
@@ -14,6 +14,7 @@ import type {
   WonClaim,
 } from '../../replica/registers/port.ts';
 import { auditOf } from '../control/audit.ts';
+import type { RegisterBackend } from './registerBackend.ts';
 import type {
   ClaimRow,
   ClaimsBody,
@@ -33,12 +34,19 @@ export const NO_REGISTERS: AdminRefusal = {
 };
 
 export function registerHandlers(
-  store: RegisterStore,
+  backend: Pick<RegisterBackend, 'registers' | 'keepers'>,
   engine: ControlEngine,
 ): AdminHandlers<typeof REGISTER_ROUTES> {
+  const store = backend.registers;
   return {
-    getLeases: ({ query }) => ok({ ...store.leases.list(query), unreachable: [] }),
-    getClaims: ({ query }) => claims(store, query.key ?? null, query),
+    getLeases: ({ query }) => {
+      return notKeptHere(backend.keepers()) ?? ok({ ...store.leases.list(query), unreachable: [] });
+    },
+    getClaims: ({ query }) => {
+      const { key } = query;
+      if (key !== undefined) return oneClaim(store, key);
+      return notKeptHere(backend.keepers()) ?? ok({ ...store.claims.list(query), unreachable: [] });
+    },
     getName: ({ query }) => ownerOf(store, query.name),
     changeLeases: ({ body, caller }) => free(store, engine, body, caller),
     changeClaims: ({ body }) => changeClaims(store, body),
@@ -64,12 +72,17 @@ function refusalOf({ kind, detail }: StoreFailure): { readonly ok: false; error:
   return err({ status: 504, code: 'outcome_unknown', message });
 }
 
-async function claims(
+/** A list is what a node has itself; null: it has one. */
+function notKeptHere(keepers: readonly string[]) {
+  if (keepers.length === 0) return null;
+  const message = `This node keeps no leases and claims; ask one of ${keepers.join(', ')}.`;
+  return err({ status: 409, code: 'not_kept_here', message } satisfies AdminRefusal);
+}
+
+async function oneClaim(
   { claims: book }: RegisterStore,
-  key: string | null,
-  { after, limit }: PageAsk,
+  key: string,
 ): Promise<AdminAnswer<Page<ClaimRow> & { readonly unreachable: readonly string[] }>> {
-  if (key === null) return ok({ ...book.list({ after, limit }), unreachable: [] });
   const found = await ask<ClaimRow | null>((done) => book.lookup(key, done));
   if (!found.ok) return found;
   return ok({ items: found.value === null ? [] : [found.value], next: null, unreachable: [] });

@@ -13,6 +13,11 @@ export interface RegisterBackend {
   linkChanged(peer: string, isUp: boolean): void;
   /** Takes what other nodes ask; null: the request is for somebody else. */
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null;
+  /**
+   * Who keeps leases and claims, by peer name, where this node does not; empty: it does, or it is not
+   * known yet.
+   */
+  keepers(): readonly string[];
   /** What an operator should know though requests are served. */
   warnings(): readonly string[];
   gauges(): GaugeValues;

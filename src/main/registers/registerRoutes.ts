@@ -121,7 +121,11 @@ const pageQuery = {
     .describe('rows of a page at most'),
 };
 
-const NOT_HERE = { 404: ['no_control', 'no_registers'], 503: ['unreachable'] } as const;
+const NOT_HERE = {
+  404: ['no_control', 'no_registers'],
+  409: ['not_kept_here'],
+  503: ['unreachable'],
+} as const;
 const ASKED = {
   404: ['no_control', 'no_registers'],
   409: ['not_yours'],
@@ -155,7 +159,7 @@ export const REGISTER_ROUTES = {
       ...pageQuery,
     }),
     answer: pagesOf('Claims', claimRow),
-    refusals: ASKED,
+    refusals: { ...ASKED, 409: ['not_kept_here', 'not_yours'] },
   },
   getName: {
     method: 'GET',

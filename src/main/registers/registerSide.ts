@@ -154,6 +154,16 @@ export class RegisterSide implements RegisterBackend {
     return { onGone: () => {}, onDrain: () => {} };
   }
 
+  keepers(): readonly string[] {
+    const control = this.registers.host?.control ?? null;
+    const file = this.#file;
+    if (control === null || file?.state !== 'member') return [];
+    const kept = new Set([...control.acceptors, ...control.acceptorsNext].map(({ id }) => id));
+    if (kept.has(file.id)) return [];
+    const nodes = readNodes(this.#options.control.engine.view, file.cluster);
+    return nodes.filter(({ id }) => kept.has(id)).map(({ peer }) => peer);
+  }
+
   /** What an operator should know though requests are served. */
   warnings(): readonly string[] {
     const { state, registers } = this;
