@@ -2,7 +2,8 @@
  * `npm run chaos -- --of WHAT --minutes M --seed N`: real processes under kills, pauses, cut links and
  * clock steps, while clients read and write; the history must be linearizable and all equal in the
  * end. WHAT is `kv` (three `banyan kv`, full disks too), `raft` or `etcd` (the control state of three
- * regions, kept by their own group or by three etcd servers, which are broken too). Runs of a minute
+ * regions, kept by their own group or by three etcd servers, which are broken too), `claims` or
+ * `claims-etcd` (leases and claims of the same, the nodes' clocks stepped often). Runs of a minute
  * follow one another, each with its own seed.
  *
  * Exit codes: 0 all well, 1 something is not, 2 the command line is wrong.
@@ -14,13 +15,13 @@ import { helpIfAsked } from '../support/usage.ts';
 import { runControlChaos } from './controlRun.ts';
 import { runChaos } from './run.ts';
 
-const USAGE = `usage: npm run chaos -- [--of kv|raft|etcd] [--minutes N] [--seed N]
+const USAGE = `usage: npm run chaos -- [--of kv|raft|etcd|claims|claims-etcd] [--minutes N] [--seed N]
   --of WHAT    what is broken (default kv)
   --minutes N  how long (default 10)
   --seed N     of clients and faults (default: from the clock; it is printed)`;
 const RUN_MS = 60_000;
 
-const KINDS = ['kv', 'raft', 'etcd'] as const;
+const KINDS = ['kv', 'raft', 'etcd', 'claims', 'claims-etcd'] as const;
 
 interface Options {
   readonly of: (typeof KINDS)[number];
@@ -56,7 +57,11 @@ if (options === null) {
     console.log(`seed ${seed}`);
     const run = { seed, durationMs, log: (line: string) => console.log(`  ${line}`) };
     const { of } = options;
-    const result = await (of === 'kv' ? runChaos(run) : runControlChaos({ ...run, engine: of }));
+    const ofClaims = of === 'claims' || of === 'claims-etcd';
+    const engine = of === 'etcd' || of === 'claims-etcd' ? 'etcd' : 'raft';
+    const result = await (of === 'kv'
+      ? runChaos(run)
+      : runControlChaos({ ...run, engine, ofClaims }));
     const { operations, answered, refused, unknown, faults, skipped, refusal } = result;
     const drawn = [...faults].map(([fault, count]) => `${fault} ${count}`).join(', ');
     console.log(

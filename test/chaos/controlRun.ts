@@ -13,6 +13,7 @@ import { createPrng, type Prng } from '../../src/base/prng.ts';
 import { checkLinearizability, describeRefusal } from '../../src/sim/checkers/linearizability.ts';
 import { startControlRegions, type ControlRegions } from '../support/controlRegions.ts';
 import { startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
+import { ClaimWorkload } from './claimWorkload.ts';
 import { FAKETIME, SteppedClock } from './faults.ts';
 import { KEY_MODEL, KeyWorkload } from './keyWorkload.ts';
 
@@ -23,6 +24,8 @@ const NAMES = ['ap', 'eu', 'us'];
 
 export interface ControlChaosOptions {
   readonly engine: 'raft' | 'etcd';
+  /** Clients of leases and claims, not of keys; the clocks are stepped far more often. */
+  readonly ofClaims?: boolean;
   readonly seed: number;
   readonly durationMs: number;
   readonly log: (line: string) => void;
@@ -58,13 +61,21 @@ export async function runControlChaos(options: ControlChaosOptions): Promise<Con
     const etcd = engine === 'etcd' ? await startEtcd() : null;
     if (etcd !== null) undo.push(() => etcd.close());
     const env = (name: string) => clocks.get(name)?.env() ?? {};
-    const regions = await startControlRegions({ etcd, env });
+    const { ofClaims = false } = options;
+    const regions = await startControlRegions({
+      etcd,
+      env,
+      ...(ofClaims ? { control: { registers: {} } } : {}),
+    });
     undo.push(() => regions.close());
     await converged(regions, etcd);
     const prng = createPrng(seed);
-    const workload = new KeyWorkload(regions);
+    if (ofClaims) await claimsTaken(regions);
+    const workload = ofClaims ? new ClaimWorkload(regions) : new KeyWorkload(regions);
     workload.start(Array.from({ length: CLIENTS }, (_, at) => createPrng(seed * 100 + at)));
-    const faults = faultsOf(regions, etcd, clocks, prng);
+    const drawn = faultsOf(regions, etcd, clocks, prng);
+    const steps = drawn.filter(([name]) => name === 'step-clock');
+    const faults = ofClaims ? [...drawn, ...steps, ...steps, ...steps] : drawn;
     const counts = new Map<string, number>();
     const endMs = performance.now() + durationMs;
     while (performance.now() < endMs) {
@@ -78,15 +89,20 @@ export async function runControlChaos(options: ControlChaosOptions): Promise<Con
     etcd?.heal();
     await regions.heal();
     await workload.stop();
-    workload.see(await converged(regions, etcd));
-    await secretsCount(regions, workload);
+    const there = await converged(regions, etcd);
     const checkEndMs = performance.now() + CHECK_MS;
-    const verdict = checkLinearizability(KEY_MODEL, workload.operations, {
-      time: () => performance.now() > checkEndMs,
-    });
-    assert.notEqual(verdict.kind, 'unknown', 'the checker came to its limit');
+    const isOver = (): boolean => performance.now() > checkEndMs;
+    if (workload instanceof KeyWorkload) {
+      workload.see(there);
+      await secretsCount(regions, workload);
+    }
+    const refusal =
+      workload instanceof KeyWorkload ? keyRefusal(workload, isOver) : workload.refusal(isOver);
+    if (workload instanceof ClaimWorkload && etcd === null) {
+      assert.ok(workload.fencesSeen > 0, 'a lease was seen');
+    }
     return {
-      refusal: verdict.kind === 'refused' ? describeRefusal(KEY_MODEL, verdict.refusal) : null,
+      refusal,
       operations: workload.operations.length,
       ...workload.tally(),
       faults: counts,
@@ -95,6 +111,24 @@ export async function runControlChaos(options: ControlChaosOptions): Promise<Con
   } finally {
     for (const step of undo.toReversed()) await step();
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function keyRefusal(workload: KeyWorkload, isOver: () => boolean): string | null {
+  const verdict = checkLinearizability(KEY_MODEL, workload.operations, { time: isOver });
+  assert.notEqual(verdict.kind, 'unknown', 'the checker came to its limit');
+  return verdict.kind === 'refused' ? describeRefusal(KEY_MODEL, verdict.refusal) : null;
+}
+
+/** Waits until every region takes claims. */
+async function claimsTaken(regions: ControlRegions): Promise<void> {
+  const endMs = performance.now() + CONVERGE_MS;
+  for (const region of regions.all) {
+    const body = { action: 'claim', key: `first-${region.name}`, owner: 'test' };
+    while ((await region.admin('/admin/v1/claims', body))?.status !== 200) {
+      assert.ok(performance.now() < endMs, `${region.name} takes claims:\n${region.output()}`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
   }
 }
 
