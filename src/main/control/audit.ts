@@ -16,6 +16,9 @@ interface Claimed {
   readonly why: string;
 }
 
+/** Of a request that does not ask for it. */
+export const NOTHING_CLAIMED: Claimed = { who: 'unknown', why: '' };
+
 /** What the credentials prove stands first, what the request says of its sender in brackets. */
 export function auditOf({ who, from }: Caller, claimed: Claimed, what: string): AuditInput {
   const told = claimed.who === 'unknown' ? who : `${who} (${claimed.who.replace(/[()]/g, '')})`;
@@ -29,10 +32,11 @@ export function auditOf({ who, from }: Caller, claimed: Claimed, what: string): 
 }
 
 /**
- * Leaves a record of what is done already and is no transaction: a change of the members. It is not
+ * Leaves a record of what is done already and is no transaction: a change of the members, a backup that
+ * was taken, a claim or a name that somebody gave back or took. It is not
  * waited for: where the group has no quorum just now there is none to be had.
  */
-export function recordOperation(side: ControlBackend, audit: AuditInput): void {
+export function recordOperation(side: Pick<ControlBackend, 'engine'>, audit: AuditInput): void {
   const value = encodeUtf8(JSON.stringify({ what: audit.what }));
   side.engine.transact(
     {

@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 
 import { createClock, createTimers } from '../../io/clock.ts';
 import { opsHandlers } from './opsAdmin.ts';
-import { endWorlds, World } from './sideTestkit.ts';
+import { endWorlds, until, World } from './sideTestkit.ts';
 import { Surveyor } from './survey.ts';
 
 after(endWorlds);
@@ -27,7 +27,7 @@ test('four backups are under way at most, also of those that begin at once', asy
     timers,
   });
   const handlers = opsHandlers({ ...place, surveyor, engine: 'raft' });
-  const caller = { who: 'key:ann', role: 'admin', from: '', authorization: null } as const;
+  const caller = { who: 'key:ann', role: 'admin', from: 'here', authorization: null } as const;
   const body = { dryRun: false };
   const begun = await Promise.all(
     Array.from({ length: 7 }, async () => handlers.beginBackup({ body, query: null, caller })),
@@ -37,6 +37,13 @@ test('four backups are under way at most, also of those that begin at once', asy
     ...Array.from({ length: 4 }, () => 'begun'),
     ...Array.from({ length: 3 }, () => 'too_many_backups'),
   ]);
+  const records = (): readonly string[] =>
+    side.engine.view
+      .audit(1, 100)
+      .filter(({ what }) => /^backup of test-\w+ at revision \d+$/.test(what))
+      .map(({ who }) => who);
+  await until(() => records().length === 4, 'each that began is in the audit log');
+  deepEqual(new Set(records()), new Set(['key:ann']));
   const again = await handlers.beginBackup({ body, query: null, caller });
   ok(!again.ok && again.error.code === 'too_many_backups');
   surveyor.close();

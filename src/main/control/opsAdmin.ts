@@ -4,10 +4,11 @@ import { randomBytes } from 'node:crypto';
 
 import { err, ok } from '../../base/result.ts';
 import type { Clock } from '../../base/ports.ts';
-import type { AdminAnswer, AdminHandlers } from '../../io/admin/route.ts';
+import type { AdminAnswer, AdminHandlers, Caller } from '../../io/admin/route.ts';
 import { captureBackup, encodeBackup } from '../../replica/control/backup.ts';
 import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { VERSION } from '../version.ts';
+import { auditOf, NOTHING_CLAIMED, recordOperation } from './audit.ts';
 import type { ControlBackend } from './backend.ts';
 import { sha256 } from './backupFile.ts';
 import { findingRows } from './findings.ts';
@@ -35,7 +36,7 @@ export function opsHandlers(parts: OpsParts): AdminHandlers<typeof OPS_ROUTES> {
   const desk = new BackupDesk(parts);
   return {
     getOutlook: async () => ok(outlookAnswer(parts, await parts.surveyor.survey())),
-    beginBackup: ({ body }) => desk.begin(body.dryRun),
+    beginBackup: ({ body, caller }) => desk.begin(body.dryRun, caller),
     readBackup: ({ query }) => desk.read(query.backup, query.piece),
   };
 }
@@ -86,7 +87,7 @@ class BackupDesk {
     this.#parts = parts;
   }
 
-  async begin(isDry: boolean): Promise<AdminAnswer<BackupBegun>> {
+  async begin(isDry: boolean, caller: Caller): Promise<AdminAnswer<BackupBegun>> {
     const { side, engine, clock } = this.#parts;
     const { cluster } = side;
     this.#endIdle();
@@ -114,6 +115,8 @@ class BackupDesk {
     const pieces = encodeBackup(backup, sha256());
     this.#held.set(name, { pieces, piece: -1, last: null, usedMs: clock.nowMs() });
     const { revision } = backup.about;
+    const what = `backup of ${cluster} at revision ${revision}`;
+    recordOperation(side, auditOf(caller, NOTHING_CLAIMED, what));
     return ok({ backup: name, cluster, revision, isConfirmed, keys: backup.items.length });
   }
 

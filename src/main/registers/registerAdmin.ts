@@ -13,7 +13,7 @@ import type {
   StoreFailure,
   WonClaim,
 } from '../../replica/registers/port.ts';
-import { auditOf } from '../control/audit.ts';
+import { auditOf, NOTHING_CLAIMED, recordOperation } from '../control/audit.ts';
 import type { RegisterBackend } from './registerBackend.ts';
 import type {
   ClaimRow,
@@ -49,8 +49,8 @@ export function registerHandlers(
     },
     getName: ({ query }) => ownerOf(store, query.name),
     changeLeases: ({ body, caller }) => free(store, engine, body, caller),
-    changeClaims: ({ body }) => changeClaims(store, body),
-    changeNames: ({ body }) => changeNames(store, body),
+    changeClaims: ({ body, caller }) => changeClaims(store, engine, body, caller),
+    changeNames: ({ body, caller }) => changeNames(store, engine, body, caller),
   };
 }
 
@@ -95,23 +95,35 @@ async function ownerOf({ names }: RegisterStore, name: string): Promise<AdminAns
 
 async function changeNames(
   store: RegisterStore,
+  engine: ControlEngine,
   { action, name, owner }: NamesBody,
+  caller: Caller,
 ): Promise<AdminAnswer<NameRow>> {
   const { names } = store;
+  const done = auditOf(caller, NOTHING_CLAIMED, `name ${name}: ${action} by ${owner}`);
   if (action === 'give') {
     const given = await ask<null>((done) => names.give(name, owner, done));
-    return given.ok ? ownerOf(store, name) : given;
+    if (!given.ok) return given;
+    recordOperation({ engine }, done);
+    return ownerOf(store, name);
   }
   const taken = await ask((done: Parameters<typeof names.take>[2]) =>
     names.take(name, owner, done),
   );
   if (!taken.ok) return taken;
+  if (taken.value.kind === 'yours') recordOperation({ engine }, done);
   return ok({ name, owner: taken.value.kind === 'yours' ? owner : taken.value.owner });
 }
 
+/**
+ * A claim that is given back may be won again, so that work is done twice: that is in the audit log. To
+ * claim and to settle is what workers do all day, and would push everything else out of it.
+ */
 async function changeClaims(
   { claims: book }: RegisterStore,
+  engine: ControlEngine,
   body: ClaimsBody,
+  caller: Caller,
 ): Promise<AdminAnswer<ClaimsChanged>> {
   const key = `job/${body.key}`;
   const { owner, about } = body;
@@ -128,7 +140,14 @@ async function changeClaims(
     if (body.action === 'settle') book.settle(won, body.result, told);
     else book.release(won, told);
   });
-  return done.ok ? ok({ done: true }) : done;
+  if (!done.ok) return done;
+  if (body.action === 'release') {
+    recordOperation(
+      { engine },
+      auditOf(caller, NOTHING_CLAIMED, `claim ${key}: release of ${owner}`),
+    );
+  }
+  return ok({ done: true });
 }
 
 /** It is in the audit log before it is done. */
