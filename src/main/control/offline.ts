@@ -13,6 +13,7 @@ import { existsSync } from 'node:fs';
 import { readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { DiskLock } from '../../base/disk.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
 import { err, ok, type Result } from '../../base/result.ts';
@@ -34,6 +35,7 @@ import {
   type ControlMember,
 } from './memberFile.ts';
 import { finishInstall, installLog } from './newLog.ts';
+import { asOwner } from './owner.ts';
 
 /** Names in a control folder that say that there is, or is about to be, a log. */
 const TAKEN: ReadonlySet<string> = new Set([LOG_FOLDER, NAME, NOTE_NAME]);
@@ -61,7 +63,7 @@ export async function restoreInto(
   { who, from, why, wallMs }: Doer,
   isDry: boolean,
 ): Promise<Result<Restored, string>> {
-  const begun = isDry ? ok(false) : await finishInstall(folder);
+  const begun = isDry ? ok(false) : await asOwner(folder, () => finishInstall(folder));
   if (!begun.ok) return begun;
   if (begun.value) return err(`${folder}: what was broken off is done now; start the node`);
   const taken = await namesIn(folder);
@@ -90,7 +92,9 @@ export async function restoreInto(
   if (!made.ok) return made;
   const told = { cluster, revision: made.value.revision, keys: items.length };
   if (isDry) return ok(told);
-  const done = await installLog(folder, made.value, member, wallMs, () => Promise.resolve());
+  const done = await asOwner(folder, () =>
+    installLog(folder, made.value, member, wallMs, () => Promise.resolve()),
+  );
   return done.ok ? ok(told) : done;
 }
 
@@ -122,7 +126,7 @@ export async function recoverFrom(
   { who, from, why, wallMs }: Doer,
   isDry: boolean,
 ): Promise<Result<Recovered, string>> {
-  const begun = isDry ? ok(false) : await finishInstall(folder);
+  const begun = isDry ? ok(false) : await asOwner(folder, () => finishInstall(folder));
   if (!begun.ok) return begun;
   if (begun.value) return err(`${folder}: what was broken off is done now; start the node`);
   const member = await memberIn(folder);
@@ -149,7 +153,9 @@ export async function recoverFrom(
     if (!made.ok) return made;
     const told = { ...survey.value, revision: made.value.revision };
     if (isDry) return ok({ ...told, aside: null });
-    const aside = await installLog(folder, made.value, member.value, wallMs, release);
+    const aside = await asOwner(folder, () =>
+      installLog(folder, made.value, member.value, wallMs, release),
+    );
     return aside.ok ? ok({ ...told, aside: aside.value }) : aside;
   } finally {
     await release();
@@ -166,24 +172,30 @@ export async function rejoin(
   if (!member.ok) return member;
   const aside = `aside-${wallMs}`;
   const read = await readOwnLog(folder, member.value);
-  if (!read.ok && !(await isHeldByNobody(folder))) return read;
-  if (read.ok) await new Promise<void>((resolve) => read.value.lock.close(() => resolve()));
-  const told = { cluster: member.value.cluster, aside: join(folder, aside) };
-  if (isDry) return ok(told);
-  // A crash between the two leaves a member without a log, which does the same by itself.
-  await rename(join(folder, LOG_FOLDER), join(folder, aside));
-  // Whoever had a log founds nothing (F4).
-  await writeMemberFile(folder, { state: 'new', incarnation: drawIncarnation(), mayFound: false });
-  return ok(told);
+  const lock = read.ok ? read.value.lock : await lockOf(folder);
+  if (lock === null && !read.ok) return read;
+  try {
+    const told = { cluster: member.value.cluster, aside: join(folder, aside) };
+    if (isDry) return ok(told);
+    // A crash between the two leaves a member without a log, which does the same by itself.
+    await rename(join(folder, LOG_FOLDER), join(folder, aside));
+    // Whoever had a log founds nothing (F4).
+    const incarnation = drawIncarnation();
+    await asOwner(folder, () =>
+      writeMemberFile(folder, { state: 'new', incarnation, mayFound: false }),
+    );
+    return ok(told);
+  } finally {
+    // Held until then: a node that starts meanwhile would write into the log that goes.
+    if (lock !== null) await new Promise<void>((resolve) => lock.close(() => resolve()));
+  }
 }
 
-async function isHeldByNobody(folder: string): Promise<boolean> {
+/** Of a log that cannot be read; null: a node runs on it, or it is not there. */
+async function lockOf(folder: string): Promise<DiskLock | null> {
   const disk = new NodeDisk(folder);
   return new Promise((resolve) => {
-    disk.lockFolder(LOG_FOLDER, (locked) => {
-      if (locked.ok) locked.value.close(() => resolve(true));
-      else resolve(false);
-    });
+    disk.lockFolder(LOG_FOLDER, (locked) => resolve(locked.ok ? locked.value : null));
   });
 }
 
