@@ -12,12 +12,14 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import { runBanyan, type Run } from '../support/banyan.ts';
+import { freePortsInRow } from '../support/node.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'src/main/cli.ts');
 const MODEL_FILE = process.env['BANYAN_TEST_MODEL'] ?? join(ROOT, 'models/banyan-support.gguf');
 const skip = existsSync(MODEL_FILE) ? false : `no model file ${MODEL_FILE}`;
-const BASE = 18_400;
+/** `banyan up` takes a row of ports from its base on. */
+const BASE = await freePortsInRow(100);
 const SERVER = `http://127.0.0.1:${BASE}`;
 const REGIONS = ['us-east-2', 'eu-central-1', 'ap-northeast-1'] as const;
 type Region = (typeof REGIONS)[number];

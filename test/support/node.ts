@@ -285,6 +285,25 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
+/** The first of so many free ports that follow each other. */
+export async function freePortsInRow(count: number): Promise<number> {
+  for (;;) {
+    const first = 20_000 + Math.floor(Math.random() * (12_000 - count));
+    const servers: ReturnType<typeof createServer>[] = [];
+    let isFree = true;
+    for (let port = first; isFree && port < first + count; port += 1) {
+      const server = createServer();
+      isFree = await new Promise<boolean>((resolve) => {
+        server.once('error', () => resolve(false));
+        server.listen(port, '127.0.0.1', () => resolve(true));
+      });
+      if (isFree) servers.push(server);
+    }
+    for (const server of servers) await new Promise((resolve) => server.close(resolve));
+    if (isFree) return first;
+  }
+}
+
 /** A folder with a CA and a certificate for each peer, as `banyan certs init` makes them. */
 export async function makeCerts(peers: readonly string[]): Promise<string> {
   const dir = await tempDir();
