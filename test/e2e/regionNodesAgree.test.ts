@@ -34,6 +34,8 @@ function specOf(region: string, further?: string): RegionSpec {
 
 const [us, eu, eu2] = await startRegions([specOf(US), specOf(EU), specOf(EU, FURTHER)]);
 assert.ok(us !== undefined && eu !== undefined && eu2 !== undefined);
+/** The further node, also after it was killed. */
+let back = eu2;
 
 async function ask(node: TestNode, key: string): Promise<number> {
   const response = await fetch(`${node.apiUrl}/v1/chat/completions`, {
@@ -158,6 +160,40 @@ test('a node killed while its region bakes stops no roll-out, and takes it when 
     [EU, 2],
     [TWO, null],
   ]);
-  const back = await eu2.again();
+  back = await eu2.again();
   await until('it has the version', () => hasModel(back, 'second'), 20_000);
+});
+
+test('where the vote of a region moves, its claims move along, and the node of before may go', async () => {
+  const rows = async (): Promise<readonly { id: number; peer: string }[]> => {
+    const { items } = (await us.admin('/admin/v1/members')) as {
+      items: { id: number; peer: string }[];
+    };
+    return items;
+  };
+  const idOf = async (peer: string) => (await rows()).find((row) => row.peer === peer)?.id ?? 0;
+  const change = async (body: object): Promise<number> => {
+    const response = await fetch(`${us.adminUrl}/admin/v1/members`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    await response.arrayBuffer();
+    return response.status;
+  };
+  const listed = async (node: TestNode): Promise<number> =>
+    (await fetch(`${node.adminUrl}/admin/v1/claims`)).status;
+  const id = await idOf(TWO);
+  const promote = { action: 'promote', id, replace: true };
+  await until('it votes', async () => (await change(promote)) === 200, 20_000);
+  await until('it keeps the claims, and the first node does not', async () => {
+    return (await listed(back)) === 200 && (await listed(eu)) === 409;
+  });
+  const first = await idOf(EU);
+  await eu.kill9();
+  assert.equal(await change({ action: 'remove', id: first }), 200);
+  await until('what was known of it is gone', () =>
+    [us, back].some((node) => node.logs().includes('"what":"forget"')),
+  );
+  assert.equal(await ask(back, 'at-once-0'), 409, 'what was claimed before is claimed');
 });
