@@ -25,6 +25,7 @@ import type { ControlEngine } from '../../src/replica/control/engine.ts';
 import { ControlMachine } from '../../src/replica/control/machine.ts';
 import type { Transaction } from '../../src/replica/control/types.ts';
 import { GroupStreams } from '../../src/replica/group/streams.ts';
+import { GENERATIONS_KEPT } from '../../src/replica/registers/care.ts';
 import { Registers } from '../../src/replica/registers/registers.ts';
 import { announceNode, putState } from '../../src/replica/registers/state.ts';
 
@@ -34,7 +35,7 @@ const AUDIT = { who: 'bench', from: 'bench', what: 'bench', why: '' };
 /** Nothing ends while it is measured. */
 const CLAIM_MS = 24 * 3_600_000;
 
-/** A control state that is what it is: the members as acceptors, one generation of claims. */
+/** A control state that is what it is: the members as acceptors, as many generations as in the long run. */
 function standingEngine(config: KvConfig): ControlEngine {
   const view = new ControlMachine();
   let index = 0;
@@ -47,7 +48,11 @@ function standingEngine(config: KvConfig): ControlEngine {
     apply(announceNode(view, config.cluster, region, incarnation, AUDIT));
   }
   const acceptors = members.map(({ incarnation }, at) => ({ id: at + 1, incarnation }));
-  const agreed = { control: firstControl(acceptors, 1, 0), openedMs: Date.now(), fence: 0 };
+  const agreed = {
+    control: firstControl(acceptors, GENERATIONS_KEPT + 1, 0),
+    openedMs: Date.now(),
+    fence: 0,
+  };
   apply(putState(view, config.cluster, agreed, AUDIT));
   return {
     view,
@@ -195,4 +200,6 @@ function answer(reply: ClientReply, status: number, text: string) {
   return NOTHING;
 }
 
+// Ends as a program does, so that `--cpu-prof` is written.
+process.on('SIGTERM', () => process.exit(0));
 await main(process.argv[2] ?? '');

@@ -3,13 +3,16 @@
  * loopback; latency and outage over the round trips of `npm start`.
  */
 
+import { execFile } from 'node:child_process';
 import { randomInt } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 import { start } from '../http/processes.ts';
 import { roundTripMs } from '../../src/main/up/plan.ts';
 import { runLoad, type Load } from './load.ts';
-import { rateFigures, type Bench, type Round } from './parts.ts';
+import { rateFigures, type Bench, type Figures, type Round } from './parts.ts';
 import {
   ask,
   Group,
@@ -21,6 +24,7 @@ import {
 } from './systems.ts';
 
 export const CLAIM_CLIENTS = [1, 16, 256] as const;
+export const KEPT_CLAIMS = [100_000, 1_000_000] as const;
 /** A claim's owner and what it is about; a lease. */
 const VALUE_BYTES = 64;
 const WARM_SECONDS = 0.5;
@@ -123,6 +127,24 @@ export async function measureClaimOutage(bench: Bench, group: Group, victim: Nod
   const after = answers.filter(({ atNs, port }) => atNs > killedNs && port !== victim.port);
   if (after.length < 50) return { wrong: `only ${after.length} claims after the kill` };
   return { figures: { outageMs, calmMs } };
+}
+
+/** One acceptor with so many claims: memory, disk, the longest pauses, and a start. */
+export async function measureKept(bench: Bench, root: string, count: number): Promise<Round> {
+  const folder = join(bench.cache, 'run', 'claims-kept');
+  const program = join(root, 'bench', 'consensus', 'keptClaims.ts');
+  const ask = async (what: string): Promise<Figures> => {
+    const args = ['--disable-warning=ExperimentalWarning', '--expose-gc', program, folder, what];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    // Trusted: the program prints its figures, nothing else.
+    return JSON.parse(stdout) as Figures;
+  };
+  try {
+    const kept = await ask(String(count));
+    return { figures: { ...kept, ...(await ask('open')) } };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 function longestGapMs(times: readonly number[]): number {

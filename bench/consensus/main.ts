@@ -22,8 +22,10 @@ import {
   CLAIM_CLIENTS,
   claimNodes,
   measureClaimOutage,
+  KEPT_CLAIMS,
   measureClaims,
   measureClaimWan,
+  measureKept,
 } from './claims.ts';
 import {
   fill,
@@ -257,18 +259,30 @@ async function runClaims(bench: Bench, systems: readonly System[], options: Opti
   const taking = systems.map((system) =>
     system.name === 'banyan' ? claimNodes(finderOf(options, bench.cores)) : system,
   );
-  return withGroups(bench, taking, async (groups) => {
-    for (const group of groups) await group.allUp();
-    const rows: Row[] = [];
-    for (const clients of CLAIM_CLIENTS) {
+  const rows: Row[] = [];
+  // New groups for each part: what one has claimed is no load of the next.
+  for (const clients of CLAIM_CLIENTS) {
+    const measured = await withGroups(bench, taking, async (groups) => {
+      for (const group of groups) await group.allUp();
       const contenders = groups.map((group): Contender => ({
         name: group.system.name,
         measure: () => measureClaims(bench, group, clients),
       }));
-      rows.push(...(await runRounds(`claim-${clients}`, contenders, options.rounds)));
-    }
-    return rows;
-  });
+      return runRounds(`claim-${clients}`, contenders, options.rounds);
+    });
+    rows.push(...measured);
+  }
+  return rows;
+}
+
+async function runClaimsKept(bench: Bench) {
+  const rows: Row[] = [];
+  for (const count of KEPT_CLAIMS) {
+    const measure = (): Promise<Round> => measureKept(bench, ROOT, count);
+    const contenders = [{ name: 'banyan', measure }];
+    rows.push(...(await runRounds(`claims-kept ${count}`, contenders, 1)));
+  }
+  return rows;
 }
 
 async function runClaimsWan(bench: Bench, options: Options) {
@@ -314,6 +328,7 @@ async function main(): Promise<void> {
   if (has('recovery')) rows.push(...(await runRecovery(bench, systems)));
   if (has('wan')) rows.push(...(await runWan(bench, systems)));
   if (has('claims')) rows.push(...(await runClaims(bench, systems, options)));
+  if (has('claims-kept')) rows.push(...(await runClaimsKept(bench)));
   if (has('claims-wan') && systems.some(({ name }) => name === 'banyan')) {
     rows.push(...(await runClaimsWan(bench, options)));
   }

@@ -11,7 +11,15 @@ import { Group, sleep, type GroupPlan, type Node, type System } from './systems.
 export type Figures = Readonly<Record<string, number>>;
 export type Round = { readonly figures: Figures } | { readonly wrong: string };
 
-export const PART_IDS = ['rates', 'outage', 'recovery', 'wan', 'claims', 'claims-wan'] as const;
+export const PART_IDS = [
+  'rates',
+  'outage',
+  'recovery',
+  'wan',
+  'claims',
+  'claims-kept',
+  'claims-wan',
+] as const;
 export type PartId = (typeof PART_IDS)[number];
 
 /** What all parts need. */

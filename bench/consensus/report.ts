@@ -40,6 +40,7 @@ export function tablesOf(rows: readonly Row[]): readonly (readonly [string, Tabl
     ...(has('outage') ? [['the leader is killed', outageTable(rows)] as const] : []),
     ...(has('recovery') ? [['a long log', recoveryTable(rows)] as const] : []),
     ...(has('claim-1') ? [['claims of new keys', claimsTable(rows)] as const] : []),
+    ...(has('claims-kept') ? [['an acceptor with many claims', keptTable(rows)] as const] : []),
     ...(has('claim-wan')
       ? [['registers over the round trips of npm start', claimWanTable(rows)] as const]
       : []),
@@ -101,6 +102,31 @@ function claimsTable(rows: readonly Row[]): Table {
     });
   const head = ['clients', 'system', 'claims per second', '× etcd', 'p50 ms', 'p99 ms'];
   return [[...head, 'CPU µs each', 'cores busy', 'remarks'], ...lines];
+}
+
+/** Of each figure: its name, what is shown of it, by what it is divided, and digits. */
+const KEPT_COLUMNS = [
+  ['bytesEach', 'bytes of memory each', 1, 0],
+  ['rssBytes', 'process, MB', 1e6, 0],
+  ['logBytes', 'log, MB', 1e6, 0],
+  ['openMs', 'opening, s', 1e3, 1],
+  ['digestMs', 'digest, s', 1e3, 1],
+  ['digestPauseMs', 'its longest pause, ms', 1, 1],
+  ['digestCommitMsMax', 'longest claim meanwhile, ms', 1, 1],
+  ['scanPauseMs', 'longest page of a rescan, ms', 1, 1],
+] as const;
+
+function keptTable(rows: readonly Row[]): Table {
+  const lines = rows
+    .filter(({ part }) => part.startsWith('claims-kept '))
+    .map((row) => {
+      const cells = KEPT_COLUMNS.map(([name, , unit, digits]) => {
+        const median = figureOf(row, name)?.median;
+        return show(median === undefined ? undefined : median / unit, digits);
+      });
+      return [row.part.replace('claims-kept ', ''), ...cells, row.wrong ?? ''];
+    });
+  return [['claims', ...KEPT_COLUMNS.map(([, title]) => title), 'remarks'], ...lines];
 }
 
 function claimWanTable(rows: readonly Row[]): Table {

@@ -46,7 +46,7 @@ export const REGISTER_LIMITS = {
   fillWarnPercent: 80,
   /** Whoever finds no room is told to come again within this, ms. */
   roomMsMax: 3_600_000,
-  /** How long a claim stands at least, ms; at most a quarter longer. */
+  /** How long a claim stands at least, ms; at most half as long again. */
   claimMsMin: 1_000,
   claimMsDefault: 24 * 3_600_000,
   claimMsMax: 30 * 24 * 3_600_000,

@@ -129,19 +129,19 @@ test('a lost disk comes back under a new number and is filled: then another may 
   for (let at = 0; at < 200; at += 1) equal(claim(world, 2, `k${at}`, 'b').kind, 'taken');
 });
 
-test('a claim stands for its time at least, for a quarter more at most, and then the key is free', () => {
+test('a claim stands for its time at least, for half of it more at most, and then the key is free', () => {
   const claimMs = 40_000;
   // Generations change in a moment of their own: claims are made at several distances from it.
-  for (const afterMs of [100, 4_000, 9_000]) {
+  for (const afterMs of [100, 9_000, 18_000]) {
     const world = new RegisterWorld(3, claimMs);
     world.run(claimMs * 2 + afterMs);
     won(claim(world, 0, 'k', 'a'));
     world.run(claimMs - 100);
     equal(claim(world, 1, 'k', 'b').kind, 'taken', 'its own time is not over');
-    world.run(claimMs / 4 + 5 * REGISTER_LIMITS.careMs);
+    world.run(claimMs / 2 + 5 * REGISTER_LIMITS.careMs);
     won(claim(world, 2, 'k', 'c'));
     const control = world.registers(0).host?.control;
-    ok((control?.openTo ?? 0) - (control?.floor ?? 0) <= 5, 'older generations are gone');
+    ok((control?.openTo ?? 0) - (control?.floor ?? 0) <= 3, 'older generations are gone');
   }
 });
 
@@ -157,7 +157,7 @@ test('a key that is asked for again and again is free once its time is over all 
     tries += 1;
     const answer = claim(world, tries % 3, 'k', `again-${tries}`);
     const tookMs = world.time.nowMs() - beginMs;
-    ok(tookMs < claimMs * 1.35, `${JSON.stringify(answer)} after ${tookMs} ms`);
+    ok(tookMs < claimMs * 1.6, `${JSON.stringify(answer)} after ${tookMs} ms`);
     if (answer.kind === 'won') break;
     equal(answer.claim.owner, 'a', 'who has it is told');
   }
@@ -371,16 +371,16 @@ test('without room new keys are refused at once, known ones told; a generation t
     const { claims } = world.registers(place);
     const refused = world.ask<ClaimAnswer>((done) => claims.claim(`new-${place}`, 'a', '', done));
     ok(!refused.ok && refused.error.kind === 'full', JSON.stringify(refused));
-    // The first generation takes claims for a quarter of the time, and stands for its whole then.
+    // The first generation takes claims for half of the time, and stands for its whole then.
     const { roomInMs } = refused.error;
-    ok(roomInMs > claimMs && roomInMs <= claimMs * 1.25, `room in ${roomInMs} ms`);
+    ok(roomInMs > claimMs && roomInMs <= claimMs * 1.5, `room in ${roomInMs} ms`);
   }
   ok(world.time.nowMs() - beginMs < 1_000, 'nobody waits for a refusal');
   equal(claim(world, 2, 'k7', 'b').kind, 'taken');
   ok(world.ask((done) => world.registers(0).claims.settle(wonFirst, 'done', done)).ok);
   const { names } = world.registers(1);
   ok(world.ask((done) => names.take('shop', 'ann', done)).ok, 'names have room of their own');
-  world.run(claimMs * 1.25 + 4 * REGISTER_LIMITS.careMs);
+  world.run(claimMs * 1.5 + 4 * REGISTER_LIMITS.careMs);
   won(claim(world, 1, 'new-0', 'a'));
   won(claim(world, 0, 'k7', 'b'));
 });

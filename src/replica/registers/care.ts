@@ -72,7 +72,7 @@ export type CareStep =
   | { readonly kind: 'forget'; readonly node: RegisterNode };
 
 /** Generations that are open behind the newest one. */
-export const GENERATIONS_KEPT = 4;
+export const GENERATIONS_KEPT = 2;
 
 const NONE: CareStep = { kind: 'none' };
 
