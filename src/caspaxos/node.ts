@@ -86,6 +86,11 @@ export class CasNode {
     };
   }
 
+  /** What the Raft log says of the acceptors, as far as it was heard. */
+  get control(): Control | null {
+    return this.#core.control;
+  }
+
   /** All that this acceptor keeps, by bucket and name. */
   get kept(): ReadonlyMap<number, SlotTable> {
     return this.#core.buckets;

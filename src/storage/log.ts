@@ -210,7 +210,7 @@ export class DurableLog {
   }
 
   *#fillWithZeros(file: DiskFile, bytes: number): Steps<Result<null, DiskError>> {
-    const zeros = new Uint8Array(Math.min(bytes, STORAGE_LIMITS.snapshotChunkBytes));
+    const zeros = new Uint8Array(Math.min(bytes, STORAGE_LIMITS.fillChunkBytes));
     for (let at = 0; at < bytes; at += zeros.length) {
       const part = zeros.subarray(0, Math.min(zeros.length, bytes - at));
       const written = yield* wait<null>((done) => file.write(at, part, done));

@@ -72,7 +72,7 @@ export class RegisterHost implements AcceptorLogEvents {
   }
 
   get control(): Control | null {
-    return this.#node.status().control;
+    return this.#node.control;
   }
 
   /** What this acceptor keeps, by bucket and name. */
