@@ -186,8 +186,14 @@ async function main(folder: string, count: number): Promise<void> {
   const scanned = pages(kept);
   await new Promise<void>((resolve) => kept.log.close(resolve));
   const figures = {
-    ...{ count, fillMicros, bytesEach: memoryBytes / count, rssBytes: after.rss },
-    ...{ logBytesBefore, logBytes, ...digested, ...scanned },
+    count,
+    fillMicros,
+    bytesEach: memoryBytes / count,
+    rssBytes: after.rss,
+    logBytesBefore,
+    logBytes,
+    ...digested,
+    ...scanned,
   };
   console.log(JSON.stringify(figures));
 }

@@ -492,11 +492,7 @@ export const STORAGE_LIMITS = {
   /** What one commit takes at most; more waits for the next. */
   groupBytesMax: 4 * MIB,
   clusterBytesMax: 64,
-  /**
-   * One write of the zeros of a new segment. A system that keeps a file's pages in pieces as large as
-   * the writes that made them goes through a whole piece for each small write and sync later.
-   */
-  fillChunkBytes: 96 * KIB,
+  fillChunkBytes: 96 * KIB, // ext4 keeps pages in pieces as large as what wrote them first.
   /** One write of a snapshot file, and how many go before they are synced. */
   snapshotChunkBytes: 1 * MIB,
   snapshotSyncChunks: 4,
