@@ -493,8 +493,7 @@ export const STORAGE_LIMITS = {
   groupBytesMax: 4 * MIB,
   clusterBytesMax: 64,
   fillChunkBytes: 96 * KIB, // ext4 keeps pages in pieces as large as what wrote them first.
-  /** One write of a snapshot file, and how many go before they are synced. */
-  snapshotChunkBytes: 1 * MIB,
-  snapshotSyncChunks: 4,
+  snapshotChunkBytes: 1 * MIB, // One write of a snapshot file.
+  snapshotSyncChunks: 4, // So many of them before a sync.
   snapshotMetaBytesMax: 1 * MIB,
 } as const;
