@@ -20,6 +20,16 @@ function banyan(region: ControlRegion, ...args: readonly string[]): Promise<Run>
   return runBanyan(args, { env: { BANYAN_SERVER: region.adminUrl } });
 }
 
+/** Asks for an answer; what came. */
+async function chat(region: ControlRegion, secret: string, more: Record<string, string> = {}) {
+  const response = await fetch(`${region.apiUrl}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${secret}`, ...more },
+    body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
+  });
+  return { status: response.status, body: await response.text() };
+}
+
 describe('control state in etcd', { skip: etcdAbsent() }, () => {
   let etcd: EtcdCluster;
   let regions: ControlRegions;
@@ -50,8 +60,9 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
     return all.every((one) => one === status);
   };
 
-  const makeKey = async (at: number, name: string): Promise<string> => {
-    const said = await regions.region(at).admin('/admin/v1/keys', { action: 'create', name });
+  const makeKey = async (at: number, name: string, more: object = {}): Promise<string> => {
+    const asked = { action: 'create', name, ...more };
+    const said = await regions.region(at).admin('/admin/v1/keys', asked);
     assert.equal(said?.status, 200, JSON.stringify(said));
     return String(said.body['secret']);
   };
@@ -117,6 +128,28 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
     assert.match(removed.stderr, /etcdctl member add/);
   });
 
+  it('keys are bound to regions, and their rates divided, as with an own group', async () => {
+    const [first, second, third] = [regions.region(0), regions.region(1), regions.region(2)];
+    const bound = await makeKey(0, 'bound', { residency: ['here'] });
+    const served = async (secret: string): Promise<string> => {
+      const all = regions.all.map(async (region) => (await chat(region, secret)).status);
+      return (await Promise.all(all)).join();
+    };
+    await until('no region has it', async () => (await served(bound)) === '403,403,403', 2_000);
+    const set = await banyan(first, 'region', 'set', second.name, '--residency', 'here');
+    assert.equal(set.code, 0, set.stderr);
+    await until('one has it now', async () => (await served(bound)) === '503,200,503', 2_000);
+    const rated = await makeKey(0, 'rated', { requestsPerMinute: 100 });
+    const shares = [`${first.name}=60`, `${third.name}=40`];
+    const divided = await banyan(second, 'keys', 'allot', 'rated', ...shares);
+    assert.equal(divided.code, 0, divided.stderr);
+    await until('one has no share', async () => (await served(rated)) === '200,429,200', 4_000);
+    const audit = await banyan(second, 'get', 'audit');
+    for (const what of [/keys allot rated/, /region set /]) {
+      assert.match(audit.stdout, what);
+    }
+  });
+
   it('a revoked key ends in every region within 1 s', async () => {
     const secret = await makeKey(2, 'brief');
     await until('it works everywhere', () => everywhere(secret, 200), 2_000);
@@ -128,18 +161,7 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
   });
 
   it('a request with an Idempotency-Key runs once in all regions together', async () => {
-    const ask = async (region: ControlRegion): Promise<{ status: number; body: string }> => {
-      const response = await fetch(`${region.apiUrl}/v1/chat/completions`, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          authorization: `Bearer ${key}`,
-          'idempotency-key': 'once',
-        },
-        body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
-      });
-      return { status: response.status, body: await response.text() };
-    };
+    const ask = (region: ControlRegion) => chat(region, key, { 'idempotency-key': 'once' });
     const before = fake.seen.length;
     const replies = await Promise.all(regions.all.map(ask));
     const statuses = replies.map(({ status }) => status).toSorted((a, b) => a - b);
