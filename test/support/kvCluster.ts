@@ -8,12 +8,12 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { initCerts } from '../../src/io/certs.ts';
 import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
+import { freePorts } from './node.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');
@@ -314,18 +314,4 @@ async function makeCerts(dir: string, ids: readonly number[]): Promise<void> {
     wallMs: Date.now() - 10 * DAY_MS,
   });
   assert.ok(made.ok, JSON.stringify(made));
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const address = server.address();
-    ports.push(typeof address === 'object' && address !== null ? address.port : 0);
-  }
-  await Promise.all(
-    servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
-  );
-  return ports;
 }
