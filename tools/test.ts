@@ -11,9 +11,11 @@ import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { ensureChromium } from './chromium.ts';
-import { report, runLane } from './testLanes.ts';
+import { report, runLane, SilenceWatch } from './testLanes.ts';
 
 const TEST_MS = 300_000;
+/** More than a file may take (`testWatchdog.ts`). */
+const SILENT_MS = 540_000;
 const REAL_TIME = /^(?:test\/(?:e2e|conformance)|src\/(?:io|main))\//;
 
 /**
@@ -40,7 +42,7 @@ if (chosen.length === 0) {
   spawnSync(process.execPath, ['--input-type=module', '--eval', WARM_UP], { stdio: 'ignore' });
 }
 const stopped = new AbortController();
-process.once('SIGTERM', () => stopped.abort());
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stopped.abort());
 const { signal } = stopped;
 const cores = availableParallelism();
 const real = files.filter((file) => REAL_TIME.test(file));
@@ -54,5 +56,9 @@ const lanes = [
     signal,
   }),
 ];
-const isGood = await report(lanes, process.env['BANYAN_TEST_REPORTER'] ?? 'spec');
+const watch = new SilenceWatch(SILENT_MS, (under) => {
+  console.error(`test: nothing came for ${SILENT_MS / 1000} s; under way: ${under.join(' ')}`);
+  stopped.abort();
+});
+const isGood = await report(lanes, process.env['BANYAN_TEST_REPORTER'] ?? 'spec', watch);
 process.exitCode = isGood ? 0 : 1;

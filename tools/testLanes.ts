@@ -11,6 +11,9 @@ export interface TestEvent {
   readonly data: {
     /** Absent: it is about the whole run. */
     readonly file?: string;
+    /** Of a test; of a file as a whole it is the file. */
+    readonly name?: string;
+    readonly message?: string;
     readonly success?: boolean;
     readonly counts?: Readonly<Record<string, number>>;
   };
@@ -56,16 +59,53 @@ export function runLane(files: readonly string[], options: LaneOptions): Readabl
   });
 }
 
+/**
+ * Tells which files are under way once nothing came of any lane for `silentMs`: one of them computes
+ * without end, so that nothing in its process gets a turn to end it (`testWatchdog.ts`).
+ */
+export class SilenceWatch {
+  readonly #silentMs: number;
+  readonly #tell: (files: readonly string[]) => void;
+  readonly #underWay = new Set<string>();
+  #timer: NodeJS.Timeout;
+
+  constructor(silentMs: number, tell: (files: readonly string[]) => void) {
+    this.#silentMs = silentMs;
+    this.#tell = tell;
+    this.#timer = this.#start();
+  }
+
+  heard({ type, data: { file, name } }: TestEvent): void {
+    clearTimeout(this.#timer);
+    this.#timer = this.#start();
+    if (file === undefined || file !== name) return;
+    if (type === 'test:dequeue') this.#underWay.add(file);
+    if (type === 'test:complete') this.#underWay.delete(file);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #start(): NodeJS.Timeout {
+    return setTimeout(() => this.#tell([...this.#underWay]), this.#silentMs);
+  }
+}
+
 /** Whether all went well: every lane has come to its end and says so. */
-export async function report(lanes: readonly Readable[], reporter: string): Promise<boolean> {
+export async function report(
+  lanes: readonly Readable[],
+  reporter: string,
+  watch: SilenceWatch,
+): Promise<boolean> {
   let isGood = false;
-  const told = Readable.from(
-    merged(lanes, (success) => {
-      isGood = success;
-    }),
-  );
+  const onEnd = (success: boolean): void => {
+    isGood = success;
+  };
+  const told = Readable.from(merged(lanes, onEnd, (event) => watch.heard(event)));
   const written = told.compose((await reporterOf(reporter)) as Duplex);
   for await (const text of written) process.stdout.write(text as string);
+  watch.close();
   return isGood;
 }
 
@@ -78,16 +118,23 @@ async function reporterOf(name: string): Promise<unknown> {
   return isClass ? new (module as new () => unknown)() : module;
 }
 
-/** The events of all lanes as they come; at the end one summary in place of each lane's own. */
+/**
+ * The events of all lanes as they come; at the end one summary in place of each lane's own. A file that
+ * leaves in the middle of its tests with exit code 0 is told as a test that passed, and has failed here.
+ */
 export async function* merged(
   lanes: readonly Readable[],
   onEnd: (isGood: boolean) => void,
+  onEvent: (event: TestEvent) => void = () => {},
 ): AsyncGenerator<object> {
   const startedMs = performance.now();
   const all = new PassThrough({ objectMode: true });
   let open = lanes.length;
   for (const lane of lanes) {
-    lane.on('data', (event) => all.write(event));
+    lane.on('data', (event: TestEvent) => {
+      onEvent(event);
+      all.write(event);
+    });
     lane.on('error', (cause) => all.destroy(cause));
     lane.on('end', () => {
       open -= 1;
@@ -95,9 +142,12 @@ export async function* merged(
     });
   }
   const summaries: TestEvent['data'][] = [];
+  const cut: string[] = [];
   for await (const event of all as AsyncIterable<TestEvent>) {
     if (event.data.file !== undefined || !CLOSING.has(event.type)) yield event;
     else if (event.type === 'test:summary') summaries.push(event.data);
+    const { file, name } = event.data;
+    if (event.type === 'test:pass' && file !== undefined && file === name) cut.push(file);
   }
   const sum = (name: string): number =>
     summaries.reduce((total, { counts }) => total + (counts?.[name] ?? 0), 0);
@@ -107,7 +157,12 @@ export async function* merged(
   for (const message of [...lines, `duration_ms ${durationMs}`]) {
     yield { type: 'test:diagnostic', data: { nesting: 0, message, level: 'info' } };
   }
-  const success = summaries.length === lanes.length && summaries.every((one) => one.success);
+  for (const file of cut) {
+    const message = `${file} ended before its tests did, or has none`;
+    yield { type: 'test:diagnostic', data: { nesting: 0, message, level: 'error' } };
+  }
+  const isWhole = summaries.length === lanes.length && cut.length === 0;
+  const success = isWhole && summaries.every((one) => one.success);
   const counts = Object.fromEntries(
     ['topLevel', ...COUNTS.map(([name]) => name)].map((name) => [name, sum(name)]),
   );
