@@ -56,6 +56,8 @@ before(async () => {
   while ((await leads()) === null) await wait('it leads by itself');
   const claims = async () => (await call('GET', '/admin/v1/claims?key=k')).status;
   while ((await claims()) !== 200) await wait('it takes claims');
+  const divided = async () => (await call('POST', '/admin/v1/keys', allot({}, 'none'))).status;
+  while ((await divided()) !== 404) await wait('the feature level is raised');
 });
 after(async () => {
   await node.stop();

@@ -130,6 +130,9 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
 
   it('keys are bound to regions, and their rates divided, as with an own group', async () => {
     const [first, second, third] = [regions.region(0), regions.region(1), regions.region(2)];
+    const asked = { action: 'allot', name: 'none', shares: {} };
+    const isRaised = async () => (await first.admin('/admin/v1/keys', asked))?.status === 404;
+    await until('the feature level is raised', isRaised, 10_000);
     const bound = await makeKey(0, 'bound', { residency: ['here'] });
     const served = async (secret: string): Promise<string> => {
       const all = regions.all.map(async (region) => (await chat(region, secret)).status);

@@ -140,6 +140,9 @@ describe('what is wanted of regions', () => {
     assert.ok(ap !== undefined);
     const isSet = async () => (await set(ap, { region: 'us', weight: 200 }))?.status === 200;
     await until('the state can be changed', isSet, 20_000);
+    const divided = { action: 'allot', name: 'none', shares: {} };
+    const isRaised = async () => (await ap.admin('/admin/v1/keys', divided))?.status === 404;
+    await until('the feature level is raised', isRaised, 20_000);
     const made = await ap.admin('/admin/v1/keys', { action: 'create', name: 'app' });
     key = String(made?.body['secret']);
     for (const at of regions.all) {

@@ -4,6 +4,7 @@ import { err, ok } from '../../base/result.ts';
 import type { AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import { nameOf } from '../../raft/membership.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
+import { clusterFeatureLevel } from '../../replica/control/features.ts';
 import { API_KEYS } from '../../replica/control/keys.ts';
 import { auditOf, recordOperation } from './audit.ts';
 import { renderAddress } from '../config/address.ts';
@@ -16,7 +17,7 @@ import type {
   LeaderBody,
   MembersBody,
 } from './controlRoutes.ts';
-import { keyChange, keyRow } from './keyChanges.ts';
+import { keyChange, keyRow, tooEarly } from './keyChanges.ts';
 import type { Operated, Operation } from './members.ts';
 import { addPeer, forgetAfter, forgetPeer, type PeersDesk } from './peersAdmin.ts';
 import { changeSecret, secretRows } from './secretsAdmin.ts';
@@ -44,7 +45,11 @@ export function controlHandlers(
     getKeys: () => ok({ items: secretRows(keys).map(keyRow), unreachable: [] }),
     getAdminKeys: () => ok({ items: secretRows(adminKeys), unreachable: [] }),
     getAudit: () => ok({ items: auditRows(side), unreachable: [] }),
-    changeKeys: ({ body, caller }) => changeSecret(keys, keyChange(body, places()), caller),
+    changeKeys: ({ body, caller }) => {
+      const refusal = tooEarly(body, clusterFeatureLevel(side.engine.view));
+      if (refusal !== null) return err(refusal);
+      return changeSecret(keys, keyChange(body, places()), caller);
+    },
     changeAdminKeys: ({ body, caller }) => changeSecret(adminKeys, adminKeyChange(body), caller),
     changeMembers: ({ body, caller }) => changeMembers(desk, body, caller),
     moveLeader: ({ body, caller }) => moveLeader(side, body, caller),

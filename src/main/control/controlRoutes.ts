@@ -327,7 +327,7 @@ export const CONTROL_ROUTES = {
     refusals: {
       400: ['nothing_to_divide', 'share_too_small', 'too_much'],
       404: ['no_control', 'unknown_key', 'unknown_region'],
-      409: ['key_exists', 'changed'],
+      409: ['key_exists', 'changed', 'feature_level'],
       ...CHANGE_REFUSALS,
     },
   },

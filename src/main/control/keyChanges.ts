@@ -1,4 +1,9 @@
-/** What the admin API changes of an API key of the control state: where it may run, and its shares. */
+/**
+ * What the admin API changes of an API key of the control state: where it may run, and its shares.
+ *
+ * KB2: no key is bound or divided while a program may take part that does not know of it: it would serve
+ *      the key anywhere, with the whole of its rates, and drop both where it rotates the key.
+ */
 
 import { err, ok, type Result } from '../../base/result.ts';
 import type { AdminRefusal } from '../../io/admin/route.ts';
@@ -9,9 +14,21 @@ import {
   waitsFor,
   type Shares,
 } from '../../replica/control/allotments.ts';
+import { isFeatureOn } from '../../replica/control/features.ts';
 import type { ApiKey } from '../../replica/control/keys.ts';
 import type { KeysBody } from './controlRoutes.ts';
 import type { ReplaceOwn, SecretChange, SecretRow } from './secretsAdmin.ts';
+
+/** KB2. Null: what the body asks for may be done in a cluster at `level`. */
+export function tooEarly(body: KeysBody, level: number): AdminRefusal | null {
+  const isBound = (body.action === 'create' || body.action === 'set') && body.residency !== null;
+  const isDivided = body.action === 'allot' && body.shares !== null;
+  if (!(isBound || isDivided) || isFeatureOn(level, 'keyPlaces')) return null;
+  const message =
+    `The cluster is at feature level ${level}: a node whose program does not know of this is in it, or ` +
+    'was not heard lately. "banyan status" names those that hold it back.';
+  return { status: 409, code: 'feature_level', message };
+}
 
 /** A change as the body asks for it. `places`: all that rates can be divided between. */
 export function keyChange(body: KeysBody, places: readonly string[]): SecretChange<ApiKey> {

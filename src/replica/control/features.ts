@@ -23,6 +23,8 @@ const FEATURE_LEVEL_MIN = 1;
 const FEATURES = {
   /** Further nodes of a region in the group (`Member.node`). */
   furtherNodes: 2,
+  /** Keys that are bound to regions, or whose rates are divided (`keys.ts`). */
+  keyPlaces: 2,
 } as const;
 
 const KEY = 'cluster/level';
