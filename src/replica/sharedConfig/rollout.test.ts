@@ -132,6 +132,26 @@ test('a region that refuses, is silent, restarts or is late halts it', () => {
   match(transaction?.audit.what ?? '', /did not take the version in time/);
 });
 
+test('a region that is taken out of the cluster while it is at it is left, and holds nothing up', () => {
+  const one = baking();
+  one.nodes.delete(AP);
+  deepEqual(one.steps(), [
+    `leaves ${AP}, of which no node is known any more`,
+    `goes to ${EU}`,
+    `bakes in ${EU}`,
+    `goes to ${US}`,
+    `bakes in ${US}`,
+    'everywhere',
+  ]);
+  const applying = world();
+  applying.push('a');
+  equal(applying.step(), `goes to ${AP}`);
+  applying.nodes.delete(AP);
+  match(applying.step() ?? '', /^leaves /);
+  applying.nodes.set(AP, applying.node(US));
+  equal(applying.step(), `goes to ${AP}`, 'it is back');
+});
+
 test('a halted roll-out that is resumed takes the errors of now for those before', () => {
   const one = baking();
   one.serve(AP, 100, 50);

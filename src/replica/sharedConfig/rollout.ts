@@ -54,6 +54,10 @@ export function nextStep(
   switch (found.kind) {
     case 'wait':
       return null;
+    case 'unknown': {
+      const what = `leaves ${stage.region}, of which no node is known any more`;
+      return stepOf(head, { ...rollout, stage: null }, what);
+    }
     case 'halt': {
       const halted = `${stage.region}: ${found.why}`.slice(0, SHARED_CONFIG_LIMITS.refusalCharsMax);
       return stepOf(head, { ...rollout, halted }, `halted in ${halted}`);
@@ -126,6 +130,8 @@ function isGone(seen: { readonly silentMs: number } | undefined): boolean {
 
 type Found =
   | { readonly kind: 'wait' }
+  /** Its nodes were taken out of the cluster: nothing is to be heard of it. */
+  | { readonly kind: 'unknown' }
   | { readonly kind: 'halt'; readonly why: string }
   | { readonly kind: 'bake'; readonly before: Stage['before'] }
   | { readonly kind: 'done' };
@@ -134,9 +140,9 @@ type Found =
 function lookAt(rollout: Rollout, stage: Stage, seen: SeenNodes, nowMs: number): Found {
   const region = regionsSeen(seen).get(stage.region);
   const report = region?.report ?? null;
-  if (region === undefined || report === null) {
-    const isWaitedFor = region !== undefined && !isGone(region);
-    return isWaitedFor ? { kind: 'wait' } : { kind: 'halt', why: 'it stopped answering' };
+  if (region === undefined) return { kind: 'unknown' };
+  if (report === null) {
+    return isGone(region) ? { kind: 'halt', why: 'it stopped answering' } : { kind: 'wait' };
   }
   const { version } = rollout;
   const { isSingle } = region;
