@@ -12,6 +12,7 @@ import {
   identityMismatch,
   PeerIdentityError,
   tlsSentence,
+  type PeerIdentity,
   type PeerTls,
 } from './identity.ts';
 
@@ -30,16 +31,20 @@ export interface DialTarget {
 
 /** What came of it; exactly one is called, later, unless the attempt is cancelled first. */
 export interface DialHandler {
-  open(socket: Socket): void;
+  /** `identity` is what its certificate says, null without TLS. */
+  open(socket: Socket, identity: PeerIdentity | null): void;
   failed(cause: LinkDownCause, detail: string): void;
 }
 
 /** Dials; the returned function gives up. The limit is PEER_LIMITS.handshakeMs. */
 export function dial(target: DialTarget, timers: Timers, handler: DialHandler): () => void {
   const { tls } = target;
+  let identity: PeerIdentity | null = null;
   const socket =
     tls.kind === 'mutual'
-      ? dialTls(target, tls)
+      ? dialTls(target, tls, (shown) => {
+          identity = shown;
+        })
       : connect({ host: target.host, port: target.port });
   let isTcpOpen = false;
   let isOver = false;
@@ -70,14 +75,18 @@ export function dial(target: DialTarget, timers: Timers, handler: DialHandler): 
     isTcpOpen = true;
   });
   socket.once(tls.kind === 'mutual' ? 'secureConnect' : 'connect', () => {
-    if (finish()) handler.open(socket);
+    if (finish()) handler.open(socket, identity);
   });
   return () => {
     if (finish()) socket.destroy();
   };
 }
 
-function dialTls(target: DialTarget, tls: PeerTls & { readonly kind: 'mutual' }): Socket {
+function dialTls(
+  target: DialTarget,
+  tls: PeerTls & { readonly kind: 'mutual' },
+  onIdentity: (identity: PeerIdentity) => void,
+): Socket {
   return connectTls({
     host: target.host,
     port: target.port,
@@ -91,7 +100,9 @@ function dialTls(target: DialTarget, tls: PeerTls & { readonly kind: 'mutual' })
       const identity = certificateIdentity(new X509Certificate(shown.raw));
       if (!identity.ok) return new PeerIdentityError(identity.error);
       const mismatch = identityMismatch(identity.value, target.cluster, target.peer);
-      return mismatch === null ? undefined : new PeerIdentityError(mismatch);
+      if (mismatch !== null) return new PeerIdentityError(mismatch);
+      onIdentity(identity.value);
+      return undefined;
     },
   });
 }

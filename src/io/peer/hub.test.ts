@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 
 import { PEER_LIMITS } from '../../base/limits.ts';
 import type { UpstreamFailure } from '../../base/ports.ts';
 import { createPrng } from '../../base/prng.ts';
 import { createClock, createTimers } from '../clock.ts';
+import { PEER_ALPN } from './dial.ts';
 import { createPeerHub } from './hub.ts';
 import {
   addresses,
@@ -378,6 +380,40 @@ test('a peer of another CA is refused on both sides', async () => {
   const { dialer } = await refusedPair(a, b);
   assert.match(dialer, /not signed by our CA/);
   await other.remove();
+});
+
+test('what becomes of a connection to an old address says nothing of the peer at its new one', async () => {
+  const tls = certs.tls('b');
+  assert.ok(tls.kind === 'mutual');
+  // It takes the connection, and never says who it is.
+  const mute = createTlsServer({ ...tls, requestCert: true, ALPNProtocols: [PEER_ALPN] });
+  const taken = new Promise<TLSSocket>((resolve) => mute.once('secureConnection', resolve));
+  let connections = 0;
+  mute.on('connection', () => {
+    connections += 1;
+  });
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  const bound = mute.address();
+  assert.ok(typeof bound === 'object' && bound !== null);
+  const a = await startHub({ peer: 'a', tls: certs.tls('a'), peers: { b: bound.port } });
+  const b = await startHub({ peer: 'b', tls, peers: { a: 9 } });
+  const socket = await taken;
+  const hello = new Promise<void>((resolve) => socket.once('data', () => resolve()));
+  await hello; // The link is made at the side that dials.
+  a.hub.setPeers(addresses({ b: b.port }));
+  await until(() => a.isUp('b'), 'it is linked at the new address');
+  a.states.length = 0;
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  socket.destroy();
+  await closed;
+  for (let count = 0; count < 5; count += 1) {
+    const { seen } = a.call('b');
+    await until(() => seen.isDone, 'a call');
+  }
+  const after = [[...a.states], a.isUp('b'), connections];
+  await Promise.all([a.hub.close(0), b.hub.close(0)]);
+  mute.close();
+  assert.deepEqual(after, [[], true, 1]);
 });
 
 test('a client of another CA is refused by the listener with a sentence', async () => {

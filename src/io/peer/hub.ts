@@ -36,7 +36,7 @@ const LOCAL_STALL_MS = 1_000;
 interface Expected {
   /** The peer that was dialled; null: it was accepted, and any of ours will do. */
   readonly peer: string | null;
-  /** By its certificate; null where TLS has compared that itself, and without TLS. */
+  /** By its certificate; null without TLS. */
   readonly identity: PeerIdentity | null;
 }
 
@@ -212,9 +212,9 @@ class Hub implements PeerHub {
     const { host, port, peer } = slot.address;
     const { cluster } = this.options.config;
     slot.giveUp = dial({ host, port, cluster, peer, tls: this.tls }, this.options.timers, {
-      open: (socket) => {
+      open: (socket, identity) => {
         slot.giveUp = null;
-        this.createLink(socket, slot, { peer, identity: null });
+        this.createLink(socket, slot, { peer, identity });
       },
       failed: (cause, detail) => {
         slot.giveUp = null;
@@ -224,6 +224,8 @@ class Hub implements PeerHub {
   }
 
   private attemptFailed(slot: PeerSlot, cause: LinkDownCause, detail: string): void {
+    // It was open, but for a peer, or an address, that is gone meanwhile.
+    if (this.slots.get(slot.address.peer) !== slot) return;
     slot.failures += 1;
     if (slot.link === null && !slot.isCut) this.changeState(slot, downState(cause, detail));
     this.dialLater(slot);
@@ -298,11 +300,12 @@ class Hub implements PeerHub {
 
   /** Why who says that it is `peer` is not by its certificate; null where it is. */
   private impostor(peer: string, identity: PeerIdentity | null): string | null {
-    if (identity === null) return null; // Dialled: TLS has looked; or a test without TLS.
+    if (identity === null) return null; // A test without TLS.
     const { region, node } = identity;
     const further = peerName(region, node);
     // The first node may be called anything, but not what a further one is.
-    const isFurther = nodeOfPeer(peer) === null && this.slots.get(further) !== undefined;
+    const isKnown = further === this.options.config.name || this.slots.get(further) !== undefined;
+    const isFurther = nodeOfPeer(peer) === null && isKnown;
     const why = isFurther
       ? `its certificate is that of ${further}`
       : identityMismatch(identity, this.options.config.cluster, peer);

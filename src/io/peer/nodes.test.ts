@@ -127,6 +127,25 @@ test('a further node cannot pass for the first one', async () => {
   assert.match(listener ?? '', /says it is a, but its certificate is that of a\/2/);
 });
 
+test('a further node cannot pass for the first one to who dials it, nor to its namesake', async () => {
+  const posing = await startHub({ peer: 'b', tls: certs.tls('b/2'), peers: { a: 9, 'b/2': 9 } });
+  const a = await startHub({
+    peer: 'a',
+    tls: certs.tls('a'),
+    peers: { b: posing.port, 'b/2': 9 },
+  });
+  const b2 = await startHub({ peer: 'b/2', tls: certs.tls('b/2'), peers: { b: posing.port } });
+  for (const hub of [a, b2]) {
+    const cause = (): string => {
+      const state = hub.state('b');
+      return state?.kind === 'down' ? state.detail : '';
+    };
+    await until(() => cause().includes('certificate'), `${hub.peer} refuses it`);
+    assert.match(cause(), /says it is b, but its certificate is that of b\/2/);
+  }
+  await Promise.all([a, b2, posing].map(({ hub }) => hub.close(0)));
+});
+
 test('who is dialled as one node and is another is refused', async () => {
   const b3 = await startHub({ peer: 'b/3', tls: certs.tls('b/3'), peers: { a: 9 } });
   const a = await startHub({ peer: 'a', tls: certs.tls('a'), peers: { 'b/2': b3.port } });
