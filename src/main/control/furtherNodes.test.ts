@@ -138,6 +138,40 @@ test('a new region whose file names one node joins through it, and learns where 
   await world.stopAll();
 });
 
+/** `sa` lists `ap` only, and was told where the others are; they list it, and `eu` lists more. */
+async function withTold(name: string): Promise<World> {
+  const world = new World(name, FIRST);
+  await world.startAll();
+  await leads(world, 'us', 3);
+  for (const first of FIRST) {
+    await world.stop(first);
+    await world.start(first, [...FIRST, 'sa', ...(first === 'eu' ? ['zz'] : [])]);
+  }
+  await world.start('sa', ['ap']);
+  await settles(world, 'sa', ['1 ap*', '2 eu*', '3 us*', '4 sa']);
+  deepEqual(world.book('sa').names, ['ap', 'eu', 'us']);
+  return world;
+}
+
+test('PB2: a node that lives by what others told it keeps its way to the one that it asks again', async () => {
+  const world = await withTold('askedAgain');
+  world.side('sa').linkChanged('eu', true);
+  await until(() => world.book('sa').names.includes('zz'), 'it was told');
+  deepEqual(world.book('sa').names, ['ap', 'eu', 'us', 'zz']);
+  await world.stopAll();
+});
+
+test('a survivor that lives by what others told it knows where they are as a new cluster, too', async () => {
+  const doer = { who: 'ops', from: 'here', why: 'a fire', wallMs: 1_765_000_000_000 };
+  const world = await withTold('survivor');
+  await world.stopAll();
+  const told = await recoverFrom(world.folder('sa'), doer, false);
+  ok(told.ok, JSON.stringify(told));
+  await world.start('sa', ['ap']);
+  deepEqual(world.book('sa').names, ['ap', 'eu', 'us']);
+  await world.stopAll();
+});
+
 test('F1: nothing is founded by nodes whose files name different regions', async () => {
   const world = new World('differ', FIRST);
   await Promise.all([world.start('ap', ['ap', 'eu']), world.start('eu')]);

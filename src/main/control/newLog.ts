@@ -13,7 +13,7 @@ import type { z } from 'zod';
 import { makeFolderDurably, syncFolder, writeDurably } from '../durableFile.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
-import { ENTRY_KINDS, type Member } from '../../raft/types.ts';
+import { ENTRY_KINDS } from '../../raft/types.ts';
 import type { Reborn } from '../../replica/control/reborn.ts';
 import { logPersistOf } from '../../replica/group/stored.ts';
 import { openLog } from '../../storage/open.ts';
@@ -29,7 +29,7 @@ const NEW_FOLDER = 'reborn';
 export async function installLog(
   folder: string,
   { hardState, snapshot }: Reborn,
-  { id, incarnation }: Pick<Member, 'id' | 'incarnation'>,
+  { id, incarnation, places }: Pick<ControlMember, 'id' | 'incarnation' | 'places'>,
   wallMs: number,
   release: () => Promise<void>,
 ): Promise<Result<string | null, string>> {
@@ -45,6 +45,8 @@ export async function installLog(
     cluster,
     founding: null,
     peers: [],
+    // The members of before come back to where they were.
+    ...(places === undefined ? {} : { places }),
   };
   const hasOld = await exists(join(folder, LOG_FOLDER));
   const aside = hasOld ? `aside-${wallMs}` : null;

@@ -1,7 +1,7 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { PeerBook, type KnownPeer } from './peerBook.ts';
+import { PeerBook, toldAnew, type KnownPeer } from './peerBook.ts';
 
 function book() {
   const told: (readonly string[])[] = [];
@@ -36,4 +36,13 @@ test('nobody is told of what stays as it is; what is gone from all of them is go
   made.setRecorded([at('us', 'state'), at('eu', 'elsewhere'), at('ap', 'itself')]);
   made.setRecorded([]);
   deepEqual(told, [['eu file', 'us state'], ['eu file']]);
+});
+
+test('PB2: who is asked again tells of others, not of itself; only who is no member is forgotten', () => {
+  const before = [at('ap', 'a'), at('eu', 'e'), at('gone', 'g')];
+  deepEqual(toldAnew(before, [at('us', 'u'), at('eu', 'moved')], new Set(['ap', 'eu'])), [
+    at('ap', 'a'),
+    at('eu', 'moved'),
+    at('us', 'u'),
+  ]);
 });

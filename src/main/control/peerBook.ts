@@ -4,6 +4,7 @@
  *
  * PB1: of one node the file's word counts, else the control state's, else that of others; so a file
  *      keeps its way to a node, whatever is said elsewhere. Held by `peerBook.test.ts`.
+ * PB2: the word of others that is asked for again takes no way to a member of the group away.
  */
 
 import type { PeerPlace } from '../../replica/control/peers.ts';
@@ -12,6 +13,21 @@ import type { PeerPlace } from '../../replica/control/peers.ts';
 export interface KnownPeer extends PeerPlace {
   /** Artificial round trip of the link, ms; 0: none. */
   readonly delayMs: number;
+}
+
+/**
+ * What others say of places, after one of them was asked again. It cannot say where it is itself,
+ * and may not know all: of a member of the group what was said before stays (PB2).
+ */
+export function toldAnew(
+  before: readonly PeerPlace[],
+  answered: readonly PeerPlace[],
+  members: ReadonlySet<string>,
+): readonly PeerPlace[] {
+  const told = new Map<string, PeerPlace>();
+  for (const place of before) if (members.has(place.peer)) told.set(place.peer, place);
+  for (const place of answered) told.set(place.peer, place);
+  return [...told.values()].toSorted((a, b) => (a.peer < b.peer ? -1 : 1));
 }
 
 export class PeerBook {

@@ -47,7 +47,7 @@ import {
   type ControlMember,
   type MemberFile,
 } from './memberFile.ts';
-import type { PeerBook } from './peerBook.ts';
+import { toldAnew, type PeerBook } from './peerBook.ts';
 import { LevelKeeper } from './levelKeeper.ts';
 import { seekGroup } from './seek.ts';
 import {
@@ -305,11 +305,13 @@ export class ControlSide implements ControlBackend {
     const file = this.#file;
     if (file?.state !== 'member' || file.places === undefined) return;
     const answer = await this.#ask(peer, PLACES_PATH, null, knownPlacesSchema);
-    const places = this.#unlisted(answer?.value?.places ?? []);
-    if (places.length === 0) return;
+    const answered = this.#unlisted(answer?.value?.places ?? []);
+    if (answered.length === 0) return;
     await this.#queue(async () => {
       const now = this.#file;
       if (now?.state !== 'member' || now.cluster !== file.cluster) return;
+      const members = new Set(this.#members(now).map(([, name]) => name));
+      const places = [...toldAnew(now.places ?? [], answered, members)];
       if (JSON.stringify(now.places) !== JSON.stringify(places)) {
         await this.#write({ ...now, places });
         this.#options.book.setTold(places);
@@ -471,10 +473,7 @@ export class ControlSide implements ControlBackend {
     const group = this.#group;
     const file = this.#file;
     if (group === null || file === null || file.state === 'new') return;
-    const known = group.status().conf.members.map((member) => [member.id, nameOf(member)] as const);
-    // A node that joins knows nobody by its log: it hears those that it was told of.
-    const told = file.peers.map(({ id, region }) => [id, region] as const);
-    const members = known.length === 0 ? told : known;
+    const members = this.#members(file);
     const conf = members.map(([id, name]) => `${id}:${name}`).join();
     if (conf === this.#conf) return;
     this.#conf = conf;
@@ -483,6 +482,13 @@ export class ControlSide implements ControlBackend {
       if (name !== this.#options.name) newest.set(name, Math.max(id, newest.get(name) ?? 0));
     }
     this.#streams?.setPeers([...newest].map(([name, id]) => ({ id, name })));
+  }
+
+  /** Numbers and names. A node that joins knows nobody by its log, but those that it was told of. */
+  #members({ peers }: ControlMember): readonly (readonly [NodeId, string])[] {
+    const known = this.#group?.status().conf.members ?? [];
+    if (known.length === 0) return peers.map(({ id, region }) => [id, region]);
+    return known.map((member) => [member.id, nameOf(member)]);
   }
 
   operate(operation: Operation): Promise<Operated> {

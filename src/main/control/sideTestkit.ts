@@ -106,6 +106,11 @@ export class World {
     await Promise.all([...this.sides.keys()].map((region) => this.stop(region)));
   }
 
+  /** Where a node knows the others to be. */
+  book(name: string): PeerBook {
+    return this.#books.get(name) ?? fail(`${name} was started`);
+  }
+
   leader(): string | null {
     for (const [region, { group }] of this.sides) {
       if (group?.status().role === 'leader') return region;
