@@ -24,6 +24,7 @@ export function statusOf(self: Core): RaftStatus {
     reads: self.readQueue.length + self.leaderReads.length + self.readable.length,
     level: self.level,
     conf: log.conf.conf,
+    confIndex: log.conf.index,
     disk: self.disk,
     isRemoved: self.isRemoved,
     electionsLost: self.electionsLost,

@@ -406,6 +406,8 @@ export interface RaftStatus {
   readonly reads: number;
   readonly level: number;
   readonly conf: ConfState;
+  /** Of its entry, which may not be committed yet. */
+  readonly confIndex: Index;
   readonly disk: DiskState;
   readonly isRemoved: boolean;
   /** Elections begun here without a leader to show for it: grows while links are cut in part. */

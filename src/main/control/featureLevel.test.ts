@@ -2,9 +2,11 @@ import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after, test } from 'node:test';
 
+import { encodeUtf8 } from '../../base/bytes.ts';
 import { clusterFeatureLevel } from '../../replica/control/features.ts';
+import { ADMIT_PATH, BELOW_LEVEL } from './peerCalls.ts';
 import type { ControlSide } from './side.ts';
-import { endWorlds, has, put, until, World } from './sideTestkit.ts';
+import { endWorlds, fail, has, put, until, World } from './sideTestkit.ts';
 
 after(endWorlds);
 
@@ -61,6 +63,37 @@ test('FL3 an older program takes no part in a cluster above it, and says why', a
   await world.stop('us');
   const again = await world.start('us');
   await until(() => has(again, 'after'), 'a newer program is let in');
+  await world.stopAll();
+});
+
+test('FL3 the leader lets no older program in, whoever passes it on', async () => {
+  const world = new World('passedOn', ['ap', 'eu', 'us']);
+  await world.startAll();
+  await until(() => levels(world).every((level) => level === 2), 'all are at level 2');
+  const leader = world.leader() ?? fail('there is one');
+  const passed = { incarnation: 9, priority: 1, isWitness: false, name: 'sa' };
+  const peer = leader === 'ap' ? 'eu' : 'ap';
+  const asked = (level: number): Promise<number> =>
+    new Promise((resolve) => {
+      world.side(leader).handle(
+        {
+          method: 'POST',
+          path: ADMIT_PATH,
+          query: `level=${level}`,
+          headers: [],
+          body: encodeUtf8(JSON.stringify(passed)),
+          keyHash: null,
+          receivedMs: 0,
+          remote: peer,
+          forwardedFrom: peer,
+          peer,
+        },
+        { head: resolve, write: () => true, end: () => {}, abort: () => resolve(0) },
+      );
+    });
+  equal(await asked(1), BELOW_LEVEL);
+  equal(world.side(leader).group?.status().conf.members.length, 3);
+  equal(await asked(2), 200);
   await world.stopAll();
 });
 

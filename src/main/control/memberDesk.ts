@@ -90,9 +90,15 @@ export class MemberDesk {
     return answer?.value ?? notNow(`The leader (${name}) did not answer.`, false);
   }
 
-  #askLeader<T>(name: string, path: string, body: object, schema: z.ZodType<T>) {
-    const cluster = this.#options.cluster() ?? '';
-    return this.#options.ask(name, `${path}?cluster=${cluster}`, body, schema);
+  #askLeader<T>(
+    name: string,
+    path: string,
+    body: object,
+    schema: z.ZodType<T>,
+    level: number | null = null,
+  ) {
+    const query = `cluster=${this.#options.cluster() ?? ''}${level === null ? '' : `&level=${level}`}`;
+    return this.#options.ask(name, `${path}?${query}`, body, schema);
   }
 
   /** The same disk gets the same number. */
@@ -102,12 +108,9 @@ export class MemberDesk {
     const cluster = this.#options.cluster();
     if (asked === null) return answerPeer(reply, 400, { error: 'malformed' });
     if (group === null || cluster === null) return answerPeer(reply, 503, { error: 'no-group' });
-    const { level } = group.status();
-    if (levelOf(request) < level) return answerPeer(reply, BELOW_LEVEL, { error: 'level', level });
-    if (nodeOfPeer(name) !== null && !isFeatureOn(level, 'furtherNodes')) {
-      return answerPeer(reply, 503, { error: 'level', level });
-    }
-    void this.#admit(group, name, asked).then((id) => {
+    const supported = levelOf(request);
+    if (refuseLevel(group, name, supported, reply)) return;
+    void this.#admit(group, name, asked, supported).then((id) => {
       const { members } = group.status().conf;
       const peers = members.map((member) => ({ id: member.id, region: nameOf(member) }));
       if (id === null) answerPeer(reply, 503, { error: 'not-now' });
@@ -119,10 +122,12 @@ export class MemberDesk {
     group: GroupMember,
     name: string,
     asked: z.output<typeof joinSchema>,
+    supported: number,
   ): Promise<NodeId | null> {
     const leader = leaderOf(group);
     if (leader === null || group.status().role === 'leader') return admit(group, name, asked);
-    const answer = await this.#askLeader(leader, ADMIT_PATH, { ...asked, name }, admittedSchema);
+    const body = { ...asked, name };
+    const answer = await this.#askLeader(leader, ADMIT_PATH, body, admittedSchema, supported);
     return answer?.value?.id ?? null;
   }
 
@@ -138,6 +143,8 @@ export class MemberDesk {
       return answerPeer(reply, 503, { error: 'no-group' });
     }
     const { name, ...disk } = asked;
+    // Who passed it on may have been behind.
+    if (refuseLevel(group, name, levelOf(request), reply)) return;
     void admit(group, name, disk).then((id) => {
       if (id === null) answerPeer(reply, 503, { error: 'not-now' });
       else answerPeer(reply, 200, { id });
@@ -151,6 +158,20 @@ export class MemberDesk {
     if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
     void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
   }
+}
+
+/** FL3: answers for a node whose program, or whose kind, the level does not let in. */
+function refuseLevel(
+  group: GroupMember,
+  name: string,
+  supported: number,
+  reply: ClientReply,
+): boolean {
+  const { level } = group.status();
+  const isOn = nodeOfPeer(name) === null || isFeatureOn(level, 'furtherNodes');
+  if (supported >= level && isOn) return false;
+  answerPeer(reply, supported < level ? BELOW_LEVEL : 503, { error: 'level', level });
+  return true;
 }
 
 /** Null: none is known. */

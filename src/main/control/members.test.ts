@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, fail, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
@@ -8,6 +8,7 @@ import { RaftNode } from '../../raft/node.ts';
 import { emptyStored, raftOptions } from '../../raft/start.ts';
 import type { ConfState, Member, RaftStatus } from '../../raft/types.ts';
 import {
+  admit,
   isVoteWanted,
   silencesOf,
   supersededMember,
@@ -177,3 +178,17 @@ test('M5: a voter that was heard in between, or a new leader, begins to count an
 function numbersOf(taken: ReturnType<typeof takeOver>): readonly number[] {
   return taken === null ? [] : [taken.from.id, taken.to.id];
 }
+
+test("F3: a number that is not committed yet is nobody's: the same disk waits for it", async () => {
+  const status = statusOf([...FOUR, '5:sa'], [2, 3]);
+  const disk = { incarnation: 5, priority: 1, isWitness: false };
+  const asked = async (commit: number): Promise<number | null> => {
+    const group = {
+      status: () => ({ ...status, confIndex: 1_000, commit }),
+      changeMembers: () => fail('it is in the log already'),
+    };
+    return admit(group, 'sa', disk);
+  };
+  equal(await asked(999), null);
+  equal(await asked(1_000), 5);
+});

@@ -85,15 +85,16 @@ function rivalsOf(conf: ConfState, member: NodeId): readonly NodeId[] {
 
 /** Gives a disk that is new to the group a number, or the one it has; null: not here, not now. */
 export function admit(
-  group: GroupMember,
+  group: Pick<GroupMember, 'status' | 'changeMembers'>,
   name: string,
   { incarnation, priority, isWitness }: Pick<Member, 'incarnation' | 'priority' | 'isWitness'>,
 ): Promise<NodeId | null> {
-  const { conf } = group.status();
+  const { conf, confIndex, commit } = group.status();
   const known = conf.members.find(
     (member) => nameOf(member) === name && member.incarnation === incarnation,
   );
-  if (known !== undefined) return Promise.resolve(known.id);
+  // What is not committed may yet be another's number.
+  if (known !== undefined) return Promise.resolve(confIndex <= commit ? known.id : null);
   const next = conf.idMax + 1;
   const [region, node] = [regionOfPeer(name), nodeOfPeer(name)];
   const place = node === null ? { region } : { region, node };
