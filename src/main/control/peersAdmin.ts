@@ -49,7 +49,7 @@ export async function addPeer(
   const read = await readNow(desk, peer);
   if (!read.ok) return read;
   const before = read.value;
-  const refusal = force ? null : addRefused(desk, place, before);
+  const refusal = roomRefused(desk, before) ?? (force ? null : addRefused(desk, place, before));
   if (refusal !== null) return refusal;
   const what = `member add ${peer} at ${renderAddress(place)}${force ? ', by force' : ''}`;
   if (dryRun) return ok({ dryRun, would: what });
@@ -123,8 +123,13 @@ function addRefused(
       `("banyan member add ${regionOfPeer(peer)}"); there are ${[...regions].toSorted().join(', ')}.`;
     return refused(409, 'unknown_region', message);
   }
+  return null;
+}
+
+/** By force neither: nodes read so many and no more. */
+function roomRefused({ side }: PeersDesk, { place }: StoredPeer) {
   const { peerRecordsMax } = CONTROL_LIMITS;
-  if (before.place !== null || listPeers(side.engine.view).length < peerRecordsMax) return null;
+  if (place !== null || listPeers(side.engine.view).length < peerRecordsMax) return null;
   return refused(409, 'too_many_peers', `${peerRecordsMax} nodes are there already.`);
 }
 

@@ -1,0 +1,43 @@
+import { deepEqual, equal } from 'node:assert/strict';
+import { after, test } from 'node:test';
+
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import type { Transaction } from '../../replica/control/types.ts';
+import { listPeers, putPeer } from '../../replica/control/peers.ts';
+import { addPeer, type PeersDesk } from './peersAdmin.ts';
+import { endWorlds, until, World } from './sideTestkit.ts';
+
+after(endWorlds);
+
+const NONE = { place: null, modRevision: 0 };
+const AUDIT = { who: 'test', from: 'here', what: 'put', why: '' };
+
+test('no more nodes than all read are added, by force neither; one that is there may still move', async () => {
+  const world = new World('full', ['ap']);
+  await world.startAll();
+  const side = world.side('ap');
+  const { peerRecordsMax } = CONTROL_LIMITS;
+  const puts = Array.from({ length: peerRecordsMax }, (_, at): Transaction =>
+    putPeer({ peer: `r${at}`, host: 'h', port: 1 }, NONE, AUDIT),
+  );
+  const success = puts.flatMap((each) => each.success);
+  const all: Transaction = {
+    kind: 'transaction',
+    audit: AUDIT,
+    compares: [],
+    success,
+    failure: [],
+  };
+  await new Promise((resolve) => side.engine.transact(all, resolve));
+  await until(() => listPeers(side.engine.view).length === peerRecordsMax, 'all are there');
+  const desk: PeersDesk = { side, book: world.book('ap'), name: 'ap' };
+  const add = async (peer: string): Promise<string> => {
+    const asked = { action: 'add', force: true, dryRun: false, who: 'test', why: '' } as const;
+    const caller = { who: 'test', from: 'here', role: 'admin', authorization: null } as const;
+    const told = await addPeer(desk, { ...asked, peer, address: 'h:2' }, caller);
+    return told.ok ? 'done' : told.error.code;
+  };
+  deepEqual([await add('one-more'), await add('r7')], ['too_many_peers', 'done']);
+  equal(listPeers(side.engine.view).length, peerRecordsMax);
+  await world.stopAll();
+});
