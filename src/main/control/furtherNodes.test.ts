@@ -153,7 +153,7 @@ async function withTold(name: string): Promise<World> {
   return world;
 }
 
-test('PB2: a node that lives by what others told it keeps its way to the one that it asks again', async () => {
+test('PB2: a node that lives by what it was told keeps its way to the one that it asks again', async () => {
   const world = await withTold('askedAgain');
   world.side('sa').linkChanged('eu', true);
   await until(() => world.book('sa').names.includes('zz'), 'it was told');
@@ -161,7 +161,7 @@ test('PB2: a node that lives by what others told it keeps its way to the one tha
   await world.stopAll();
 });
 
-test('a survivor that lives by what others told it knows where they are as a new cluster, too', async () => {
+test('a survivor that lives by what it was told knows where others are as a new cluster, too', async () => {
   const doer = { who: 'ops', from: 'here', why: 'a fire', wallMs: 1_765_000_000_000 };
   const world = await withTold('survivor');
   await world.stopAll();

@@ -12,7 +12,7 @@ after(endWorlds);
 const NONE = { place: null, modRevision: 0 };
 const AUDIT = { who: 'test', from: 'here', what: 'put', why: '' };
 
-test('no more nodes than all read are added, by force neither; one that is there may still move', async () => {
+test('no more nodes than all read are added, by force neither; one of them may still move', async () => {
   const world = new World('full', ['ap']);
   await world.startAll();
   const side = world.side('ap');
