@@ -242,6 +242,19 @@ test('a key over its own bound gets 429, and a place again when a request of it 
   assert.deepEqual(world.shed, [], 'the own limit of a caller is no load of the node');
 });
 
+test("a key's bound that changes counts what is under way, and what of it ends", () => {
+  const world = new World();
+  const [first] = [world.ask('batch'), world.ask('batch'), world.ask('batch')];
+  const bounded = (most: number): NodeConfig => ({ ...CONFIG, keys: [keyOf('batch', most)] });
+  world.gateway.reconfigure(bounded(2));
+  assert.equal(world.ask('batch').status, 429, 'three of two are under way');
+  world.gateway.reconfigure(bounded(4));
+  assert.equal(world.ask('batch').status, 0, 'the fourth of four');
+  assert.equal(world.ask('batch').status, 429);
+  first?.events.onGone();
+  assert.equal(world.ask('batch').status, 0, 'one that began under the first bound is over');
+});
+
 test('bodies of requests under way are bounded together, and freed with them', () => {
   const world = new World();
   const text = 'x'.repeat(6_000);

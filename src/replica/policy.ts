@@ -63,7 +63,7 @@ export type LeaseDesk = (ask: LeaseAsk, done: (answer: LeaseAnswer) => void) => 
 
 /** Exchanges under way of one key. */
 export interface KeySlots {
-  readonly most: number;
+  most: number;
   used: number;
 }
 
@@ -339,7 +339,9 @@ function leaseOf(config: KeyConfig, before: Caller | undefined): KeyLease | null
 function slotsOf(config: KeyConfig, before: KeySlots | null): KeySlots | null {
   const most = config.inFlightMax;
   if (most === null) return null;
-  return before !== null && before.most === most ? before : { most, used: 0 };
+  if (before === null) return { most, used: 0 };
+  before.most = most;
+  return before;
 }
 
 function takeSlot(slots: KeySlots): Admission {
