@@ -70,8 +70,11 @@ export class MemberDesk {
     } else if (isForOther(request, this.#options.cluster())) {
       // A member of a cluster before this one still takes us for its leader.
       answerPeer(reply, 409, { error: 'other-cluster' });
+    } else if (!this.#isMember(peer)) {
+      // A node may have a link that is in no group yet, or no more.
+      answerPeer(reply, 503, { error: 'no-group' });
     } else if (path === ADMIT_PATH) {
-      this.#onAdmit(peer, request, reply);
+      this.#onAdmit(request, reply);
     } else {
       this.#onOperate(request, reply);
     }
@@ -99,6 +102,11 @@ export class MemberDesk {
   ) {
     const query = `cluster=${this.#options.cluster() ?? ''}${level === null ? '' : `&level=${level}`}`;
     return this.#options.ask(name, `${path}?${query}`, body, schema);
+  }
+
+  #isMember(peer: string): boolean {
+    const members = this.#options.group()?.status().conf.members ?? [];
+    return members.some((member) => nameOf(member) === peer);
   }
 
   /** The same disk gets the same number. */
@@ -132,16 +140,13 @@ export class MemberDesk {
   }
 
   /** A member speaks for a node that may have no link to us yet. */
-  #onAdmit(peer: string, request: ClientRequest, reply: ClientReply): void {
+  #onAdmit(request: ClientRequest, reply: ClientReply): void {
     const group = this.#options.group();
     const asked = parse(request.body, admitSchema);
     if (asked === null || !isPeerName(asked.name)) {
       return answerPeer(reply, 400, { error: 'malformed' });
     }
-    const members = group?.status().conf.members ?? [];
-    if (group === null || !members.some((member) => nameOf(member) === peer)) {
-      return answerPeer(reply, 503, { error: 'no-group' });
-    }
+    if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
     const { name, ...disk } = asked;
     // Who passed it on may have been behind.
     if (refuseLevel(group, name, levelOf(request), reply)) return;
