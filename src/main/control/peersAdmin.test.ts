@@ -2,8 +2,10 @@ import { deepEqual, equal } from 'node:assert/strict';
 import { after, test } from 'node:test';
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { CONFIG_LIMITS } from '../../base/limits.ts';
 import type { Transaction } from '../../replica/control/types.ts';
 import { listPeers, putPeer } from '../../replica/control/peers.ts';
+import { PeerBook } from './peerBook.ts';
 import { addPeer, type PeersDesk } from './peersAdmin.ts';
 import { endWorlds, until, World } from './sideTestkit.ts';
 
@@ -11,6 +13,16 @@ after(endWorlds);
 
 const NONE = { place: null, modRevision: 0 };
 const AUDIT = { who: 'test', from: 'here', what: 'put', why: '' };
+
+/** Adds by force; the code of what is refused. */
+function adder(desk: PeersDesk): (peer: string) => Promise<string> {
+  return async (peer) => {
+    const asked = { action: 'add', force: true, dryRun: false, who: 'test', why: '' } as const;
+    const caller = { who: 'test', from: 'here', role: 'admin', authorization: null } as const;
+    const told = await addPeer(desk, { ...asked, peer, address: 'h:2' }, caller);
+    return told.ok ? 'done' : told.error.code;
+  };
+}
 
 test('no more nodes than all read are added, by force neither; one of them may still move', async () => {
   const world = new World('full', ['ap']);
@@ -30,14 +42,19 @@ test('no more nodes than all read are added, by force neither; one of them may s
   };
   await new Promise((resolve) => side.engine.transact(all, resolve));
   await until(() => listPeers(side.engine.view).length === peerRecordsMax, 'all are there');
-  const desk: PeersDesk = { side, book: world.book('ap'), name: 'ap' };
-  const add = async (peer: string): Promise<string> => {
-    const asked = { action: 'add', force: true, dryRun: false, who: 'test', why: '' } as const;
-    const caller = { who: 'test', from: 'here', role: 'admin', authorization: null } as const;
-    const told = await addPeer(desk, { ...asked, peer, address: 'h:2' }, caller);
-    return told.ok ? 'done' : told.error.code;
-  };
+  const add = adder({ side, book: world.book('ap'), name: 'ap' });
   deepEqual([await add('one-more'), await add('r7')], ['too_many_peers', 'done']);
   equal(listPeers(side.engine.view).length, peerRecordsMax);
+  await world.stopAll();
+});
+
+test('no more regions than a file may name are added, by force neither; nodes of theirs are', async () => {
+  const world = new World('regions', ['ap']);
+  await world.startAll();
+  const regions = Array.from({ length: CONFIG_LIMITS.regionsMax }, (_, at) => `r${at}`);
+  const listed = regions.map((peer) => ({ peer, host: 'h', port: 1, delayMs: 0 }));
+  const book = new PeerBook('ap', listed, () => {});
+  const add = adder({ side: world.side('ap'), book, name: 'ap' });
+  deepEqual([await add('one-more'), await add('r7/two')], ['too_many_peers', 'done']);
   await world.stopAll();
 });

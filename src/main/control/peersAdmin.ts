@@ -4,6 +4,7 @@
  */
 
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
+import { CONFIG_LIMITS } from '../../base/limits.ts';
 import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
 import { err, ok } from '../../base/result.ts';
 import type { AdminAnswer, AdminRefusal, Caller } from '../../io/admin/route.ts';
@@ -49,7 +50,8 @@ export async function addPeer(
   const read = await readNow(desk, peer);
   if (!read.ok) return read;
   const before = read.value;
-  const refusal = roomRefused(desk, before) ?? (force ? null : addRefused(desk, place, before));
+  const refusal =
+    roomRefused(desk, peer, before) ?? (force ? null : addRefused(desk, place, before));
   if (refusal !== null) return refusal;
   const what = `member add ${peer} at ${renderAddress(place)}${force ? ', by force' : ''}`;
   if (dryRun) return ok({ dryRun, would: what });
@@ -115,8 +117,7 @@ function addRefused(
     const message = `${peer} is at ${renderAddress(known)} already; --force moves it.`;
     return refused(409, 'peer_exists', message);
   }
-  const regions = new Set([name, ...book.names].map(regionOfPeer));
-  for (const { region } of membersOf(side)) regions.add(region);
+  const regions = regionsOf({ side, book, name });
   if (nodeOfPeer(peer) !== null && !regions.has(regionOfPeer(peer))) {
     const message =
       `There is no region "${regionOfPeer(peer)}" yet: add its first node before a further one ` +
@@ -126,11 +127,23 @@ function addRefused(
   return null;
 }
 
-/** By force neither: nodes read so many and no more. */
-function roomRefused({ side }: PeersDesk, { place }: StoredPeer) {
+/** By force neither: nodes read so many and no more, and tell each other of so many regions. */
+function roomRefused(desk: PeersDesk, peer: string, { place }: StoredPeer) {
+  const { side } = desk;
   const { peerRecordsMax } = CONTROL_LIMITS;
+  const { regionsMax } = CONFIG_LIMITS;
+  const regions = regionsOf(desk);
+  if (regions.size > regionsMax && !regions.has(regionOfPeer(peer))) {
+    return refused(409, 'too_many_peers', `${regionsMax} other regions are there already.`);
+  }
   if (place !== null || listPeers(side.engine.view).length < peerRecordsMax) return null;
   return refused(409, 'too_many_peers', `${peerRecordsMax} nodes are there already.`);
+}
+
+/** All that this node knows, its own too. */
+function regionsOf({ side, book, name }: PeersDesk): ReadonlySet<string> {
+  const members = membersOf(side).map(({ region }) => region);
+  return new Set([...[name, ...book.names].map(regionOfPeer), ...members]);
 }
 
 /** What the state says at least as new as this call. */
