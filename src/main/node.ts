@@ -300,6 +300,7 @@ class LiveNode implements RunningNode {
       dataDir,
       region: config.region,
       name: config.peer,
+      label: config.node,
       peers:
         peers === null || links === null
           ? null

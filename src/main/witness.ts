@@ -154,6 +154,7 @@ async function openMember(
     dataDir,
     region,
     name: config.shell.peer,
+    label: own.node,
     peers: {
       cluster: peers.cluster,
       listed: peers.regions,

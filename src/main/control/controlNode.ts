@@ -61,12 +61,14 @@ export interface ControlNodeOptions {
   readonly region: string;
   /** This node's own peer name. */
   readonly name: string;
+  /** What its certificate calls it in its region. */
+  readonly label: string;
   /** Null: this node stands alone. */
   readonly peers: {
     readonly cluster: string;
     /** The other nodes, by this one's file. */
     readonly listed: PeerShell['regions'];
-    readonly links: Pick<PeerSide, 'upstream' | 'setPeers'>;
+    readonly links: Pick<PeerSide, 'upstream' | 'setPeers' | 'nodes'>;
   } | null;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -203,7 +205,13 @@ export class ControlNode {
 
   /** What operators change members with. */
   get desk(): PeersDesk {
-    return { side: this.side, book: this.book, name: this.#options.name };
+    const { name, label, peers } = this.#options;
+    const firstOf = (region: string): string => {
+      if (region === name) return label;
+      const link = peers?.links.nodes().find(({ peer }) => peer === region)?.link;
+      return link?.kind === 'up' ? link.node : `${region}-1`;
+    };
+    return { side: this.side, book: this.book, name, firstOf };
   }
 
   /** Takes what other nodes ask of the group or the registers; null: it is for somebody else. */

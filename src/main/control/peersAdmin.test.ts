@@ -14,10 +14,12 @@ after(endWorlds);
 const NONE = { place: null, modRevision: 0 };
 const AUDIT = { who: 'test', from: 'here', what: 'put', why: '' };
 
-/** Adds by force; the code of what is refused. */
-function adder(desk: PeersDesk): (peer: string) => Promise<string> {
+const firstOf = (region: string): string => `${region}-1`;
+
+/** Adds; the code of what is refused. */
+function adder(desk: PeersDesk, force = true): (peer: string) => Promise<string> {
   return async (peer) => {
-    const asked = { action: 'add', force: true, dryRun: false, who: 'test', why: '' } as const;
+    const asked = { action: 'add', force, dryRun: false, who: 'test', why: '' } as const;
     const caller = { who: 'test', from: 'here', role: 'admin', authorization: null } as const;
     const told = await addPeer(desk, { ...asked, peer, address: 'h:2' }, caller);
     return told.ok ? 'done' : told.error.code;
@@ -42,7 +44,7 @@ test('no more nodes than all read are added, by force neither; one of them may s
   };
   await new Promise((resolve) => side.engine.transact(all, resolve));
   await until(() => listPeers(side.engine.view).length === peerRecordsMax, 'all are there');
-  const add = adder({ side, book: world.book('ap'), name: 'ap' });
+  const add = adder({ side, book: world.book('ap'), name: 'ap', firstOf });
   deepEqual([await add('one-more'), await add('r7')], ['too_many_peers', 'done']);
   equal(listPeers(side.engine.view).length, peerRecordsMax);
   await world.stopAll();
@@ -54,7 +56,16 @@ test('no more regions than a file may name are added, by force neither; nodes of
   const regions = Array.from({ length: CONFIG_LIMITS.regionsMax }, (_, at) => `r${at}`);
   const listed = regions.map((peer) => ({ peer, host: 'h', port: 1, delayMs: 0 }));
   const book = new PeerBook('ap', listed, () => {});
-  const add = adder({ side: world.side('ap'), book, name: 'ap' });
+  const add = adder({ side: world.side('ap'), book, name: 'ap', firstOf });
   deepEqual([await add('one-more'), await add('r7/two')], ['too_many_peers', 'done']);
+  await world.stopAll();
+});
+
+test('a further node does not get the name that the first one of its region has there', async () => {
+  const world = new World('namesake', ['ap']);
+  await world.startAll();
+  const desk = { side: world.side('ap'), book: world.book('ap'), name: 'ap', firstOf };
+  const add = adder(desk, false);
+  deepEqual([await add('ap/ap-1'), await add('ap/ap-2')], ['peer_exists', 'done']);
   await world.stopAll();
 });

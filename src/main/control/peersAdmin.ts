@@ -33,6 +33,8 @@ export interface PeersDesk {
   readonly book: PeerBook;
   /** This node's own name as a peer. */
   readonly name: string;
+  /** What the first node of a region calls itself there, as far as this one knows. */
+  readonly firstOf: (region: string) => string;
 }
 
 /** Says where a node is, or is to be. */
@@ -107,21 +109,27 @@ export async function forgetAfter(
 }
 
 function addRefused(
-  { side, book, name }: PeersDesk,
+  desk: PeersDesk,
   place: PeerPlace,
   before: StoredPeer,
 ): ReturnType<typeof refused> | null {
   const { peer } = place;
-  const known = before.place ?? book.placeOf(peer);
+  const [region, node] = [regionOfPeer(peer), nodeOfPeer(peer)];
+  if (node === desk.firstOf(region)) {
+    // With it every node would take the certificate of the first one for that of the further one.
+    const message = `The first node of ${region} is called ${node}: a further one needs another name.`;
+    return refused(409, 'peer_exists', message);
+  }
+  const known = before.place ?? desk.book.placeOf(peer);
   if (known !== null && !isSame(known, place)) {
     const message = `${peer} is at ${renderAddress(known)} already; --force moves it.`;
     return refused(409, 'peer_exists', message);
   }
-  const regions = regionsOf({ side, book, name });
-  if (nodeOfPeer(peer) !== null && !regions.has(regionOfPeer(peer))) {
+  const regions = regionsOf(desk);
+  if (node !== null && !regions.has(region)) {
     const message =
-      `There is no region "${regionOfPeer(peer)}" yet: add its first node before a further one ` +
-      `("banyan member add ${regionOfPeer(peer)}"); there are ${[...regions].toSorted().join(', ')}.`;
+      `There is no region "${region}" yet: add its first node before a further one ` +
+      `("banyan member add ${region}"); there are ${[...regions].toSorted().join(', ')}.`;
     return refused(409, 'unknown_region', message);
   }
   return null;
