@@ -2,6 +2,7 @@ import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { clusterFeatureLevel, raiseLevel } from '../../replica/control/features.ts';
+import { putPeer } from '../../replica/control/peers.ts';
 import { EtcdWorld } from '../../sim/controlWorlds.ts';
 import { inVirtualTime } from '../../sim/driveTime.ts';
 import { EtcdLevels } from './etcdLevels.ts';
@@ -19,13 +20,15 @@ class Nodes {
     this.#hasLinks = hasLinks;
   }
 
-  start(at: number, levelMax: number): EtcdLevels {
+  /** `listed`: the others of its file. */
+  start(at: number, levelMax: number, listed?: readonly string[]): EtcdLevels {
     const name = NAMES[at] ?? '';
+    const all = this.#hasLinks ? NAMES.filter((other) => other !== name) : [];
     const engine = this.world.own(at);
     const levels = new EtcdLevels({
       engine,
       name,
-      others: this.#hasLinks ? NAMES.filter((other) => other !== name) : [],
+      others: listed ?? all,
       levelMax,
       timers: this.world.time,
       isFollowing: () => engine.state.kind === 'following',
@@ -81,6 +84,24 @@ inEtcd(
     deepEqual(first.heldBackBy(), []);
   },
 );
+
+inEtcd('FL1 a node that was added, and that no file names, counts too', true, async (nodes) => {
+  const engine = nodes.world.own(0);
+  const place = { peer: 'us', host: 'us.example.com', port: 1 };
+  const audit = { who: 'ops', from: 'ap', what: 'member add us', why: '' };
+  const isAdded = await new Promise<boolean>((resolve) => {
+    const added = putPeer(place, { place: null, modRevision: 0 }, audit);
+    engine.transact(added, (outcome) => resolve(outcome.ok && outcome.value.isSuccess));
+  });
+  ok(isAdded);
+  const first = nodes.start(0, 2, ['eu']);
+  nodes.start(1, 2, ['ap']);
+  await nodes.world.sleep(20_000);
+  equal(nodes.level(), 1);
+  deepEqual(first.heldBackBy(), ['us']);
+  nodes.start(2, 2, ['ap']);
+  await nodes.untilLevel(2);
+});
 
 inEtcd('FL1 without links those count that have written something', false, async (nodes) => {
   nodes.start(0, 2);

@@ -14,6 +14,7 @@ import {
   writtenSupport,
   type FeatureSupport,
 } from '../../replica/control/features.ts';
+import { listPeers } from '../../replica/control/peers.ts';
 import { reportingPeers } from '../../replica/sharedConfig/reports.ts';
 import type { Transaction } from '../../replica/control/types.ts';
 
@@ -24,7 +25,7 @@ export interface EtcdLevelsOptions {
   readonly engine: ControlEngine;
   /** This node's. */
   readonly name: string;
-  /** The other nodes of its file; empty: it names none, and those count that have written. */
+  /** The other nodes of its file; empty: it names none, and those that have written count, too. */
   readonly others: readonly string[];
   readonly levelMax: number;
   readonly timers: Timers;
@@ -81,7 +82,9 @@ export class EtcdLevels {
     const { view } = engine;
     const written = new Map(writtenSupport(view).map((node) => [node.name, node.level]));
     const known = others.length > 0 ? others : [...written.keys(), ...reportingPeers(view)];
-    const names = [...new Set([name, ...known])];
+    // Those that were added while nodes ran are in no file.
+    const added = listPeers(view).map(({ peer }) => peer);
+    const names = [...new Set([name, ...known, ...added])];
     return names.map((one) => ({ name: one, level: written.get(one) ?? null }));
   }
 }
