@@ -90,7 +90,9 @@ async function join(seeker: Seeker, peers: readonly string[]): Promise<Sought> {
     }
     if (answer?.status !== 200 || answer.value === null) continue;
     const known = await seeker.ask(peer, PLACES_PATH, null, knownPlacesSchema);
-    return { kind: 'joined', ...answer.value, places: known?.value?.places ?? [] };
+    // Without them it might reach nobody else; asked again, it gets the same number.
+    if (known === null) continue;
+    return { kind: 'joined', ...answer.value, places: known.value?.places ?? [] };
   }
   return { kind: 'wait', detail: `${peers.join(', ')}: nobody could give a number` };
 }
