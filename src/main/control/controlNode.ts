@@ -163,6 +163,7 @@ export class ControlNode {
       backend: this.side,
       dataDir,
       name,
+      hasLinks: peers !== null,
       // Nodes come and go while this one runs.
       get otherPeers() {
         return book.names;

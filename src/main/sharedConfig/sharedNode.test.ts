@@ -8,9 +8,10 @@ import { afterEach, beforeEach, test } from 'node:test';
 
 import { createClock, createTimers } from '../../io/clock.ts';
 import { createLog } from '../../io/observe/log.ts';
+import type { Upstream } from '../../base/ports.ts';
 import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
 import type { ControlBackend } from '../control/backend.ts';
-import { SharedConfigNode } from './sharedNode.ts';
+import { SharedConfigNode, type SharedConfigOptions } from './sharedNode.ts';
 
 const HERE = 'eu-central-1';
 
@@ -25,7 +26,12 @@ afterEach(async () => {
 });
 
 /** A node over `world`; texts in `bad` do not work there. */
-function nodeOf(world: RolloutWorld, cluster = 'c1') {
+function nodeOf(
+  world: RolloutWorld,
+  cluster = 'c1',
+  more: Partial<SharedConfigOptions> = {},
+  isEtcd = false,
+) {
   const bad = new Set<string>();
   const applied: (string | null)[] = [];
   // Only what the node looks at: no group, so that it might drive a roll-out.
@@ -34,11 +40,13 @@ function nodeOf(world: RolloutWorld, cluster = 'c1') {
     state: { kind: 'opening' },
     group: null,
     cluster,
+    etcd: isEtcd ? {} : null,
   } as unknown as ControlBackend;
   const node = new SharedConfigNode({
     backend,
     dataDir: folder,
     name: HERE,
+    hasLinks: false,
     otherPeers: [],
     upstream: { start: () => ({ cancel: () => {} }) as never },
     clock: createClock(),
@@ -55,6 +63,7 @@ function nodeOf(world: RolloutWorld, cluster = 'c1') {
       counts: () => Promise.resolve({ requests: 7, errors: 1 }),
       out: () => ['sick'],
     },
+    ...more,
   });
   running.push(node);
   return { node, bad, applied };
@@ -197,4 +206,24 @@ test('a halted roll-out is told', async () => {
     node.gauges().find(([name]) => name === 'banyan_config_rollout_halted'),
     ['banyan_config_rollout_halted', 1],
   );
+});
+
+test('with etcd, too, a node with links asks others over them, whom its file names or not', async () => {
+  const asked: string[] = [];
+  const otherPeers: string[] = [];
+  const upstream: Upstream = {
+    start: ({ origin }, handler) => {
+      asked.push(origin);
+      queueMicrotask(() => handler.onFailure({ kind: 'link-down', bytesSent: 0, detail: '' }));
+      return { cancel: () => {} } as never;
+    },
+  };
+  const links = { hasLinks: true, otherPeers, upstream };
+  const { node } = nodeOf(new RolloutWorld(HERE), 'c1', links, true);
+  otherPeers.push('us-east-2'); // It was added while this one runs.
+  equal(await node.askReport('us-east-2'), null);
+  deepEqual(asked, ['node:us-east-2']);
+  const alone = nodeOf(new RolloutWorld(HERE), 'c1', { ...links, hasLinks: false }, true);
+  equal(await alone.node.askReport('us-east-2'), null);
+  equal(asked.length, 1, 'without links it is heard through etcd');
 });

@@ -60,7 +60,9 @@ export interface SharedConfigOptions {
   readonly dataDir: string;
   /** This node's own peer name. */
   readonly name: string;
-  /** Of the other nodes that there are links to; they come and go. */
+  /** Nodes are asked over links; else, with etcd, they tell how they fare through it. */
+  readonly hasLinks: boolean;
+  /** The other nodes that are known; they come and go. */
   readonly otherPeers: readonly string[];
   readonly upstream: Upstream;
   readonly clock: Clock;
@@ -90,7 +92,7 @@ export class SharedConfigNode {
 
   constructor(options: SharedConfigOptions) {
     this.#options = options;
-    const { name, otherPeers, backend, clock, timers, log } = options;
+    const { name, hasLinks, backend, clock, timers, log } = options;
     this.#runner = new RolloutRunner({
       name,
       peers: () => this.peers,
@@ -107,7 +109,7 @@ export class SharedConfigNode {
     const { engine } = backend;
     const report = () => this.#report();
     this.#state =
-      otherPeers.length > 0 || backend.etcd === null
+      hasLinks || backend.etcd === null
         ? null
         : new StateReports({ name, engine, clock, timers, report });
   }
