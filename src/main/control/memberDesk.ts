@@ -33,7 +33,7 @@ import {
   OPERATE_PATH,
   parse,
   PLACES_PATH,
-  type PeerAnswer,
+  type AskPeer,
 } from './peerCalls.ts';
 
 export interface MemberDeskOptions {
@@ -41,12 +41,7 @@ export interface MemberDeskOptions {
   /** Null: there is none (yet). */
   readonly group: () => GroupMember | null;
   readonly cluster: () => string | null;
-  ask<T>(
-    peer: string,
-    path: string,
-    body: object | null,
-    schema: z.ZodType<T>,
-  ): Promise<PeerAnswer<T> | null>;
+  readonly ask: AskPeer;
 }
 
 export class MemberDesk {

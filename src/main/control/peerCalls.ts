@@ -56,6 +56,14 @@ export interface PeerAnswer<T> {
   readonly value: T | null;
 }
 
+/** A way to ask other nodes, as `askPeer` does it; `body` null: a GET. */
+export type AskPeer = <T>(
+  peer: string,
+  path: string,
+  body: object | null,
+  schema: z.ZodType<T>,
+) => Promise<PeerAnswer<T> | null>;
+
 /** Asks one node. Never rejects. */
 export function askPeer<T>(
   upstream: Upstream,

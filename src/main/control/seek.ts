@@ -21,7 +21,7 @@ import {
   joinedSchema,
   knownPlacesSchema,
   PLACES_PATH,
-  type PeerAnswer,
+  type AskPeer,
 } from './peerCalls.ts';
 
 export interface Seeker {
@@ -33,12 +33,7 @@ export interface Seeker {
   /** The feature level that this program supports. */
   readonly levelMax: number;
   readonly own: Extract<Hello, { readonly kind: 'new' }>;
-  ask<T>(
-    peer: string,
-    path: string,
-    body: object | null,
-    schema: z.ZodType<T>,
-  ): Promise<PeerAnswer<T> | null>;
+  readonly ask: AskPeer;
 }
 
 export type Sought =

@@ -53,6 +53,7 @@ import { seekGroup } from './seek.ts';
 import {
   answerPeer,
   askPeer,
+  type AskPeer,
   FOUND_PATH,
   HELLO_PATH,
   knownPlacesSchema,
@@ -113,6 +114,11 @@ export class ControlSide implements ControlBackend {
   #step: Promise<void> = Promise.resolve();
   #isStopped = false;
 
+  readonly #ask: AskPeer = (peer, path, body, schema) => {
+    const { upstream, timers } = this.#options;
+    return askPeer(upstream, timers, peer, path, body, schema);
+  };
+
   constructor(options: ControlSideOptions) {
     this.#options = options;
     this.engine = new RaftControlEngine(options.clock, options.timers);
@@ -121,7 +127,7 @@ export class ControlSide implements ControlBackend {
       book,
       group: () => this.#group,
       cluster: () => this.cluster,
-      ask: (peer, path, body, schema) => this.#ask(peer, path, body, schema),
+      ask: this.#ask,
     });
     const onVoteMoved = (what: string): void => {
       recordOperation(this, { who: 'banyan', from: name, what, why: '' });
@@ -272,7 +278,7 @@ export class ControlSide implements ControlBackend {
       cluster,
       levelMax: this.#options.levelMax,
       own: { kind: 'new', incarnation, priority, isWitness, mayFound },
-      ask: (other, path, body, schema) => this.#ask(other, path, body, schema),
+      ask: this.#ask,
     });
     if (sought.kind === 'wait') return this.#wait(sought.detail);
     if (sought.kind === 'take') return this.#take(sought.founding);
@@ -282,16 +288,6 @@ export class ControlSide implements ControlBackend {
     await this.#write({ state: 'creating', incarnation, ...joined, founding: null, ...more });
     book.setTold(told);
     return this.#openOrSeek();
-  }
-
-  #ask<T>(
-    peer: string,
-    path: string,
-    body: object | null,
-    schema: Parameters<typeof askPeer<T>>[5],
-  ) {
-    const { upstream, timers } = this.#options;
-    return askPeer(upstream, timers, peer, path, body, schema);
   }
 
   /** What others say of where nodes are, of those that the own file does not name. */

@@ -17,7 +17,7 @@
 import { assert } from '../../base/assert.ts';
 import { ALLOTMENT_LIMITS } from '../../base/regionLimits.ts';
 import { isPeerName } from '../../base/peerName.ts';
-import { fieldsOf } from './keyStore.ts';
+import { fieldsOf } from './records.ts';
 
 /** Percent, by place; each above 0, 100 together at most. */
 export type Shares = Readonly<Record<string, number>>;

@@ -10,8 +10,9 @@
  *      serves.
  */
 
-import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { encodeUtf8 } from '../../base/bytes.ts';
 import type { ControlView } from './engine.ts';
+import { readFields, unchanged } from './records.ts';
 import type { AuditInput, KeyValue, Transaction } from './types.ts';
 
 /** What this program supports. */
@@ -78,11 +79,10 @@ export function levelRefusal(level: number, levelMax: number): string | null {
 
 /** Raises it, unless somebody else has changed it since `state` was read. */
 export function raiseLevel(state: Keys, level: number, from: string): Transaction {
-  const number = state.get(KEY)?.modRevision ?? 0;
   return {
     kind: 'transaction',
     audit: { who: 'banyan', from, what: `feature level ${level}`, why: 'every node supports it' },
-    compares: [{ kind: 'number', key: KEY, field: 'modRevision', relation: 'equal', number }],
+    compares: [unchanged(KEY, state.get(KEY)?.modRevision ?? 0)],
     success: [{ kind: 'put', key: KEY, type: TYPE, value: valueOf(level) }],
     failure: [],
   };
@@ -116,10 +116,6 @@ function valueOf(level: number): Uint8Array {
 /** Null: it is not there, or not of this version. */
 function levelOf(item: KeyValue | null, type: string): number | null {
   if (item === null || item.type !== type) return null;
-  try {
-    const { level }: { readonly level?: unknown } = Object(JSON.parse(decodeUtf8(item.value)));
-    return typeof level === 'number' && Number.isSafeInteger(level) && level >= 0 ? level : null;
-  } catch {
-    return null; // Not JSON: no record of this version.
-  }
+  const level = readFields(item.value)?.['level'];
+  return typeof level === 'number' && Number.isSafeInteger(level) && level >= 0 ? level : null;
 }

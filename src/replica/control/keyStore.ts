@@ -5,8 +5,9 @@
  */
 
 import { assert } from '../../base/assert.ts';
-import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { encodeUtf8 } from '../../base/bytes.ts';
 import type { ControlView } from './engine.ts';
+import { fieldsOf, readFields, unchanged, type Fields } from './records.ts';
 import type { AuditInput, Compare, KeyValue, Operation, Transaction } from './types.ts';
 
 const PAGE = 1_000;
@@ -19,8 +20,6 @@ export interface KeptSecret {
   /** After a rotation the secret before goes on working until then. */
   readonly previous: { readonly sha256: string; readonly untilMs: number } | null;
 }
-
-export type Fields = Readonly<Record<string, unknown>>;
 
 /** A kind of key. */
 export interface KeyKind<Own extends object> {
@@ -102,7 +101,11 @@ export function revokeSecret(
   { item }: { readonly item: KeyValue },
   audit: AuditInput,
 ): Transaction {
-  return transaction(audit, [unchanged(item)], [{ kind: 'delete', key: item.key }]);
+  return transaction(
+    audit,
+    [unchanged(item.key, item.modRevision)],
+    [{ kind: 'delete', key: item.key }],
+  );
 }
 
 /** What it may do, anew; its secrets stay. Does nothing where the key has changed. */
@@ -112,7 +115,11 @@ export function replaceOwn<Own extends object>(
   own: Partial<Own>,
   audit: AuditInput,
 ): Transaction {
-  return transaction(audit, [unchanged(item)], [put(kind, { ...record, ...own })]);
+  return transaction(
+    audit,
+    [unchanged(item.key, item.modRevision)],
+    [put(kind, { ...record, ...own })],
+  );
 }
 
 /** A new secret; the old one goes on for `graceMs`. Does nothing where the key has changed. */
@@ -125,7 +132,11 @@ export function rotateSecret<Own extends object>(
   const { sha256, graceMs, wallMs } = rotation;
   assert(graceMs >= 0, 'a time of grace is not negative');
   const previous = graceMs === 0 ? null : { sha256: record.sha256, untilMs: wallMs + graceMs };
-  return transaction(audit, [unchanged(item)], [put(kind, { ...record, sha256, previous })]);
+  return transaction(
+    audit,
+    [unchanged(item.key, item.modRevision)],
+    [put(kind, { ...record, sha256, previous })],
+  );
 }
 
 function transaction(
@@ -136,11 +147,6 @@ function transaction(
   return { kind: 'transaction', audit, compares, success, failure: [] };
 }
 
-function unchanged(item: KeyValue): Compare {
-  const { key, modRevision } = item;
-  return { kind: 'number', key, field: 'modRevision', relation: 'equal', number: modRevision };
-}
-
 function put<Own extends object>(kind: KeyKind<Own>, record: Own & KeptSecret): Operation {
   const key = kind.prefix + record.name;
   const value = encodeUtf8(JSON.stringify(record));
@@ -148,7 +154,7 @@ function put<Own extends object>(kind: KeyKind<Own>, record: Own & KeptSecret): 
 }
 
 function decode<Own extends object>(kind: KeyKind<Own>, item: KeyValue): (Own & KeptSecret) | null {
-  const fields = item.type === kind.type ? parse(item.value) : null;
+  const fields = item.type === kind.type ? readFields(item.value) : null;
   if (fields === null) return null;
   const { name, sha256, createdMs } = fields;
   const own = kind.read(fields);
@@ -160,18 +166,6 @@ function decode<Own extends object>(kind: KeyKind<Own>, item: KeyValue): (Own & 
     typeof createdMs === 'number';
   if (!isWhole) return null;
   return { ...own, name, sha256, createdMs, previous: previousOf(fields['previous']) };
-}
-
-function parse(bytes: Uint8Array): Fields | null {
-  try {
-    return fieldsOf(JSON.parse(decodeUtf8(bytes)));
-  } catch {
-    return null; // Not JSON: no key of this version.
-  }
-}
-
-export function fieldsOf(value: unknown): Fields | null {
-  return typeof value === 'object' && value !== null ? { ...value } : null;
 }
 
 function isSha256(value: unknown): value is string {

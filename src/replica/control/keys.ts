@@ -12,11 +12,11 @@ import type { ControlView } from './engine.ts';
 import {
   listSecrets,
   secretsInForce,
-  type Fields,
   type KeptSecret,
   type KeyKind,
   type StoredSecret,
 } from './keyStore.ts';
+import type { Fields } from './records.ts';
 
 /** What an API key has beside its name and secret. */
 export type ApiKey = Omit<KeyConfig, 'name' | 'sha256' | 'share'> & {

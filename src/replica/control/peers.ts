@@ -7,11 +7,12 @@
  */
 
 import { assert } from '../../base/assert.ts';
-import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { encodeUtf8 } from '../../base/bytes.ts';
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { isPeerName } from '../../base/peerName.ts';
 import type { ControlView } from './engine.ts';
-import type { AuditInput, Compare, KeyValue, Transaction } from './types.ts';
+import { readFields, unchanged } from './records.ts';
+import type { AuditInput, KeyValue, Transaction } from './types.ts';
 
 const PREFIX = 'peers/';
 const TYPE = 'peer/1';
@@ -58,7 +59,7 @@ export function putPeer(place: PeerPlace, before: StoredPeer, audit: AuditInput)
     JSON.stringify({ peer: place.peer, host: place.host, port: place.port }),
   );
   const success = [{ kind: 'put' as const, key, type: TYPE, value }];
-  const compares = [unchanged(key, before)];
+  const compares = [unchanged(key, before.modRevision)];
   return { kind: 'transaction', audit, compares, success, failure: [] };
 }
 
@@ -66,28 +67,16 @@ export function putPeer(place: PeerPlace, before: StoredPeer, audit: AuditInput)
 export function deletePeer(peer: string, before: StoredPeer, audit: AuditInput): Transaction {
   const key = PREFIX + peer;
   const success = [{ kind: 'delete' as const, key }];
-  const compares = [unchanged(key, before)];
+  const compares = [unchanged(key, before.modRevision)];
   return { kind: 'transaction', audit, compares, success, failure: [] };
-}
-
-/** A key that is not there has the number 0. */
-function unchanged(key: string, { modRevision: number }: StoredPeer): Compare {
-  return { kind: 'number', key, field: 'modRevision', relation: 'equal', number };
 }
 
 function decode(item: KeyValue): PeerPlace | null {
   if (item.type !== TYPE) return null;
-  const value = parse(item.value);
-  return isPlace(value) && item.key === PREFIX + value.peer ? value : null;
-}
-
-function parse(bytes: Uint8Array): unknown {
-  try {
-    const { peer, host, port } = Object(JSON.parse(decodeUtf8(bytes)));
-    return { peer, host, port };
-  } catch {
-    return null; // Not JSON: no record of this version.
-  }
+  const value = readFields(item.value);
+  if (!isPlace(value) || item.key !== PREFIX + value.peer) return null;
+  const { peer, host, port } = value;
+  return { peer, host, port };
 }
 
 function isPlace(value: unknown): value is PeerPlace {

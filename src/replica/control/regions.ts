@@ -7,13 +7,14 @@
  */
 
 import { assert } from '../../base/assert.ts';
-import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { encodeUtf8 } from '../../base/bytes.ts';
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { LABEL } from '../../base/names.ts';
 import { REGION_RECORD_LIMITS } from '../../base/regionLimits.ts';
 import { DESIRED_STATES, usualWish, type RegionWish } from '../../regions/desired.ts';
 import type { ControlView } from './engine.ts';
-import type { AuditInput, Compare, KeyValue, Transaction } from './types.ts';
+import { readFields, unchanged } from './records.ts';
+import type { AuditInput, KeyValue, Transaction } from './types.ts';
 
 const PREFIX = 'regions/';
 const TYPE = 'region/1';
@@ -57,32 +58,21 @@ export function putRegion(
   audit: AuditInput,
 ): Transaction {
   assert(isWish(wish), 'what is put can be read again');
-  const compares = [before, ...others].map(unchanged);
+  const compares = [before, ...others].map((one) =>
+    unchanged(PREFIX + one.wish.region, one.modRevision),
+  );
   const value = encodeUtf8(JSON.stringify(wish));
   const key = PREFIX + wish.region;
   const success = [{ kind: 'put' as const, key, type: TYPE, value }];
   return { kind: 'transaction', audit, compares, success, failure: [] };
 }
 
-/** A key that is not there has the number 0. */
-function unchanged({ wish, modRevision: number }: StoredRegion): Compare {
-  const key = PREFIX + wish.region;
-  return { kind: 'number', key, field: 'modRevision', relation: 'equal', number };
-}
-
 function decode(item: KeyValue): RegionWish | null {
   if (item.type !== TYPE) return null;
-  const value = parse(item.value);
-  return isWish(value) && item.key === PREFIX + value.region ? value : null;
-}
-
-function parse(bytes: Uint8Array): unknown {
-  try {
-    const { region, desired, weight, residency } = Object(JSON.parse(decodeUtf8(bytes)));
-    return { region, desired, weight, residency };
-  } catch {
-    return null; // Not JSON: no record of this version.
-  }
+  const value = readFields(item.value);
+  if (!isWish(value) || item.key !== PREFIX + value.region) return null;
+  const { region, desired, weight, residency } = value;
+  return { region, desired, weight, residency };
 }
 
 function isWish(value: unknown): value is RegionWish {

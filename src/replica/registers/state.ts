@@ -5,12 +5,13 @@
  */
 
 import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
-import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { encodeUtf8 } from '../../base/bytes.ts';
 import { CASPAXOS_LIMITS } from '../../base/caspaxosLimits.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { readControl, writeControl } from '../../caspaxos/codec.ts';
 import type { ControlView } from '../control/engine.ts';
-import type { AuditInput, Compare, KeyValue, Transaction } from '../control/types.ts';
+import { readFields, unchanged } from '../control/records.ts';
+import type { AuditInput, KeyValue, Transaction } from '../control/types.ts';
 import type { Agreed } from './care.ts';
 
 const STATE_KEY = 'registers/state';
@@ -84,7 +85,7 @@ export function forgetNode({ peer, id }: RegisterNode, audit: AuditInput): Trans
   return {
     kind: 'transaction',
     audit,
-    compares: [{ kind: 'number', key, field: 'modRevision', relation: 'equal', number: id }],
+    compares: [unchanged(key, id)],
     success: [
       { kind: 'delete', key },
       { kind: 'delete', key: PROPOSERS + peer },
@@ -117,16 +118,10 @@ export function readNode(view: ControlView, cluster: string, peer: string): Regi
 }
 
 function decodeNode(item: KeyValue, cluster: string): RegisterNode | null {
-  try {
-    const read: unknown = JSON.parse(decodeUtf8(item.value));
-    if (typeof read !== 'object' || read === null) return null;
-    const fields: Readonly<Record<string, unknown>> = { ...read };
-    const { incarnation } = fields;
-    if (fields['cluster'] !== cluster || typeof incarnation !== 'number') return null;
-    return { peer: item.key.slice(NODES.length), id: item.modRevision, incarnation };
-  } catch {
-    return null; // Not JSON: none of this version.
-  }
+  const fields = readFields(item.value);
+  const incarnation = fields?.['incarnation'];
+  if (fields?.['cluster'] !== cluster || typeof incarnation !== 'number') return null;
+  return { peer: item.key.slice(NODES.length), id: item.modRevision, incarnation };
 }
 
 function put(
@@ -136,11 +131,7 @@ function put(
   value: Uint8Array,
   audit: AuditInput,
 ): Transaction {
-  const known = view.get(key);
-  const compare: Compare =
-    known === null
-      ? { kind: 'absent', key }
-      : { kind: 'number', key, field: 'modRevision', relation: 'equal', number: known.modRevision };
+  const compare = unchanged(key, view.get(key)?.modRevision ?? 0);
   const success = [{ kind: 'put', key, type, value }] as const;
   return { kind: 'transaction', audit, compares: [compare], success, failure: [] };
 }

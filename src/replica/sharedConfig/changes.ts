@@ -10,6 +10,7 @@
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { ControlView } from '../control/engine.ts';
+import { unchanged } from '../control/records.ts';
 import type { AuditInput, Operation, Transaction } from '../control/types.ts';
 import {
   deleteVersion,
@@ -109,15 +110,7 @@ export function changeHead(
   return {
     kind: 'transaction',
     audit,
-    compares: [
-      {
-        kind: 'number',
-        key: HEAD_KEY,
-        field: 'modRevision',
-        relation: 'equal',
-        number: modRevision,
-      },
-    ],
+    compares: [unchanged(HEAD_KEY, modRevision)],
     success: [putHead(head), ...more],
     failure: [],
   };
