@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import { runBanyan, type Run } from '../support/banyan.ts';
+import { ask } from '../support/client.ts';
 import {
   startControlRegions,
   type ControlRegion,
@@ -21,13 +22,9 @@ function banyan(region: ControlRegion, ...args: readonly string[]): Promise<Run>
 }
 
 /** Asks for an answer; what came. */
-async function chat(region: ControlRegion, secret: string, more: Record<string, string> = {}) {
-  const response = await fetch(`${region.apiUrl}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${secret}`, ...more },
-    body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
-  });
-  return { status: response.status, body: await response.text() };
+function chat(region: ControlRegion, secret: string, more: Record<string, string> = {}) {
+  const headers = { authorization: `Bearer ${secret}`, ...more };
+  return ask(region.apiUrl, { dialect: 'openai', model: 'm', isStream: false, headers });
 }
 
 describe('control state in etcd', { skip: etcdAbsent() }, () => {
@@ -164,14 +161,14 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
   });
 
   it('a request with an Idempotency-Key runs once in all regions together', async () => {
-    const ask = (region: ControlRegion) => chat(region, key, { 'idempotency-key': 'once' });
+    const askOnce = (region: ControlRegion) => chat(region, key, { 'idempotency-key': 'once' });
     const before = fake.seen.length;
-    const replies = await Promise.all(regions.all.map(ask));
+    const replies = await Promise.all(regions.all.map(askOnce));
     const statuses = replies.map(({ status }) => status).toSorted((a, b) => a - b);
     assert.deepEqual(statuses, [200, 409, 409], JSON.stringify(replies));
     assert.equal(fake.seen.length - before, 1);
     await until('its result is known everywhere', async () => {
-      const again = await Promise.all(regions.all.map(ask));
+      const again = await Promise.all(regions.all.map(askOnce));
       return again.every(({ status, body }) => status === 409 && body.includes('idempotency_done'));
     });
     const claims = await banyan(regions.region(2), 'get', 'claims', '-o', 'json');

@@ -15,6 +15,7 @@ import {
   untilWorks,
   type Place,
 } from '../support/controlCluster.ts';
+import { ask } from '../support/client.ts';
 import { startFakeUpstream } from '../support/fakeUpstream.ts';
 import { atEnd, until } from '../support/node.ts';
 
@@ -37,13 +38,8 @@ function settles(at: Place, expected: readonly string[]) {
 
 /** The status of a request to the model with this key. */
 async function chat(at: Place, key: string): Promise<number> {
-  const response = await fetch(`${at.apiUrl}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-    body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }] }),
-  });
-  await response.arrayBuffer();
-  return response.status;
+  const headers = { authorization: `Bearer ${key}` };
+  return (await ask(at.apiUrl, { dialect: 'openai', model: 'm', isStream: false, headers })).status;
 }
 
 /** How long until a key that `at` revokes ends at `where`, ms. */
