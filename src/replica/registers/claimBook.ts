@@ -6,11 +6,15 @@
  *     was still the newest when the answer came. Opening a generation begins an epoch (K4 of
  *     src/caspaxos/SPEC.md): whoever has looked into the older ones in it has shut them for those
  *     that did not know of it. Of two that claim in neighbouring generations one at most wins.
- * G2: of claims in several generations the oldest counts.
+ * G2: whoever looks is told of the winner: of claims in several generations of the one that has a
+ *     result; where none has yet, once those who did not win have given theirs back (G3). Where one
+ *     of them died before it could, nothing tells them apart, and that is said. What was looked at
+ *     counts only where the newest generation was still the newest then.
  * G3: the older generations are read while the newest is asked, so that a claim costs one round.
- *     What that leaves behind where an older claim is found is given back: else a key that is asked
- *     for again and again would never be free. Only what this very call has put there: an owner that
- *     asks twice may have won it before. Where that is lost it goes with its generation.
+ *     What that leaves behind where another's claim is found is given back, in whichever generation:
+ *     else a key that is asked for again and again would never be free. Only what this very call has
+ *     put there: an owner that asks twice may have won it before. Where that is lost it goes with
+ *     its generation.
  */
 
 import { assert } from '../../base/assert.ts';
@@ -64,7 +68,7 @@ export class ClaimBook implements ClaimStore {
 
   claim(key: string, owner: string, about: string, done: StoreDone<ClaimAnswer>): void {
     assert(isKey(key), 'a claim has a key of fitting length');
-    this.#round({ key, of: { owner, about }, done }, 1);
+    this.#round({ key, of: { owner, about }, made: new Map(), done }, 1);
   }
 
   #round(asked: ClaimAsk, round: number): void {
@@ -84,6 +88,7 @@ export class ClaimBook implements ClaimStore {
     const came = (bucket: number, one: Found | 'closed'): void => {
       // It went meanwhile: it was the oldest and its time was over, or we knew of too little.
       if (one === 'closed' && bucket === newest) return this.#round(asked, round + 1);
+      if (one !== 'closed' && one.kind === 'made') asked.made.set(bucket, one.version);
       found.set(bucket, one === 'closed' ? { kind: 'free', version: 0 } : one);
       if (found.size === older.length + 1) this.#judge(asked, round, newest, found);
     };
@@ -91,7 +96,7 @@ export class ClaimBook implements ClaimStore {
     this.#claimIn(newest, key, of, 0, (one) => came(newest, one));
   }
 
-  /** G1, G2. */
+  /** G1. */
   #judge(asked: ClaimAsk, round: number, newest: number, found: ReadonlyMap<number, Found>): void {
     const { key, of, done } = asked;
     const { owner } = of;
@@ -104,10 +109,10 @@ export class ClaimBook implements ClaimStore {
         place.push(bucket, one.version);
         continue;
       }
-      const result = one.kind === 'done' ? decodeUtf8(one.result) : null;
-      const { owner: other, about } = one;
-      if (bucket < newest) this.#giveBack(newest, asked, found.get(newest));
-      return done(ok({ kind: 'taken', claim: { key, owner: other, about, result } }));
+      this.#giveBack(asked);
+      const settled = [...found.values()].find(({ kind }) => kind === 'done');
+      const winner = settled?.kind === 'done' ? settled : one;
+      return done(ok({ kind: 'taken', claim: viewOf(key, winner) }));
     }
     if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
     assert(place.length > 0, 'a claim that is not won is told or failed');
@@ -115,9 +120,10 @@ export class ClaimBook implements ClaimStore {
   }
 
   /** G3. */
-  #giveBack(bucket: number, { key, of }: ClaimAsk, made: Found | undefined): void {
-    if (made?.kind !== 'made') return;
-    this.#asker.change(keyOf(bucket, key), freeClaim(of, made.version, false), () => {});
+  #giveBack({ key, of, made }: ClaimAsk): void {
+    for (const [bucket, version] of made) {
+      this.#asker.change(keyOf(bucket, key), freeClaim(of, version, false), () => {});
+    }
   }
 
   #read(bucket: number, key: string, owner: string, done: (found: Found | 'closed') => void): void {
@@ -172,21 +178,38 @@ export class ClaimBook implements ClaimStore {
 
   lookup(key: string, done: StoreDone<ClaimView | null>): void {
     assert(isKey(key), 'a claim has a key of fitting length');
+    this.#look(key, this.#asker.nowMs() + REGISTER_LIMITS.answerMs, done);
+  }
+
+  /** G2. */
+  #look(key: string, untilMs: number, done: StoreDone<ClaimView | null>): void {
     const control = this.#asker.control;
-    const open = control === null ? [] : generations(control);
-    const next = (at: number): void => {
-      const bucket = open[at];
-      if (bucket === undefined) return done(ok(null));
-      this.#read(bucket, key, '', (found) => {
-        if (found === 'closed') return next(at + 1);
-        if (found.kind === 'failed') return done(err(found.failure));
-        if (found.kind === 'pending' || found.kind === 'done') return done(ok(viewOf(key, found)));
-        next(at + 1);
+    const again = (detail: string): void => {
+      const isOver = this.#asker.nowMs() >= untilMs;
+      this.#asker.timers.after(isOver ? 0 : REGISTER_LIMITS.retryMs, () => {
+        if (isOver) done(err({ kind: 'unavailable', detail }));
+        else this.#look(key, untilMs, done);
       });
     };
-    if (control !== null) return next(0);
-    const detail = 'The registers are not open here yet.';
-    this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
+    if (control === null) return again('The registers are not open here yet.');
+    const open = generations(control);
+    if (open.length === 0) return again('No generation is open yet.');
+    const seen: (Found | 'closed')[] = [];
+    const came = (one: Found | 'closed'): void => {
+      seen.push(one);
+      if (seen.length < open.length) return;
+      for (const each of seen) {
+        if (each !== 'closed' && each.kind === 'failed') return done(err(each.failure));
+      }
+      if (this.#asker.control?.openTo !== control.openTo) return again('Generations move.');
+      const claims = seen.flatMap((each) => (isClaim(each) ? [each] : []));
+      const winner = claims.find(({ kind }) => kind === 'done') ?? claims[0];
+      if (winner === undefined) return done(ok(null));
+      const owners = new Set(claims.map(({ owner }) => owner));
+      if (winner.kind === 'done' || owners.size === 1) return done(ok(viewOf(key, winner)));
+      again(`One of ${[...owners].join(' and ')} has it; the other died before it gave it back.`);
+    };
+    for (const bucket of open) this.#read(bucket, key, '', came);
   }
 
   /** G2: of a key in several generations the oldest comes first. */
@@ -218,6 +241,8 @@ function failureOf(failure: StoreFailure, round: number, newest: Found | undefin
 interface ClaimAsk {
   readonly key: string;
   readonly of: ClaimOf;
+  /** What this call has put, by generation: its version. */
+  readonly made: Map<number, number>;
   readonly done: StoreDone<ClaimAnswer>;
 }
 
@@ -239,10 +264,14 @@ function isKey(key: string): boolean {
   return bytes > 0 && bytes <= REGISTER_LIMITS.nameBytesMax;
 }
 
-function viewOf(
-  key: string,
-  found: Extract<ClaimOutcome, { readonly kind: 'pending' | 'done' }>,
-): ClaimView {
+/** Another's claim, as it stands in a generation. */
+type Standing = Extract<ClaimOutcome, { readonly kind: 'pending' | 'done' }>;
+
+function isClaim(found: Found | 'closed'): found is Standing {
+  return found !== 'closed' && (found.kind === 'pending' || found.kind === 'done');
+}
+
+function viewOf(key: string, found: Standing): ClaimView {
   const { owner, about } = found;
   return { key, owner, about, result: found.kind === 'done' ? decodeUtf8(found.result) : null };
 }
