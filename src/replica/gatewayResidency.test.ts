@@ -258,8 +258,23 @@ test('a view of regions that breaks the rule stops the process, not the rule', (
   assert.throws(() => send(open(bound(['ch']), lying)), /RS1/);
 });
 
+type Way = 'serve' | 'refuse' | 'die' | 'slow';
 const label = fc.constantFrom('eu', 'ch', 'us');
-const way = fc.constantFrom<'serve' | 'refuse' | 'die' | 'slow'>('serve', 'refuse', 'die', 'slow');
+const way = fc.constantFrom<Way>('serve', 'refuse', 'die', 'slow');
+
+/** What places do, call by call; their turns are counted from 1. */
+const turns = (here: Way[], there: Way[]): Way[][] => [here, there, there];
+const GOOD: Way[] = ['serve', 'serve', 'serve', 'serve'];
+const BAD: Way[] = ['refuse', 'refuse', 'refuse', 'refuse'];
+const EVERYWHERE = { 'here-1': 'eu', 'there-1': 'eu', 'third-1': 'eu' };
+const ONLY_HERE = { 'here-1': 'eu', 'there-1': 'us', 'third-1': 'us' };
+/** One of each kind that chance alone may not bring: served here, and elsewhere; nowhere; broken. */
+const EXAMPLES: [string[] | null, Record<string, string | null>, Way[][]][] = [
+  [['eu'], ONLY_HERE, turns(GOOD, GOOD)],
+  [['eu'], EVERYWHERE, turns(BAD, GOOD)],
+  [['ch'], EVERYWHERE, turns(GOOD, GOOD)],
+  [['eu'], ONLY_HERE, turns(['refuse', 'die', 'refuse', 'refuse'], GOOD)],
+];
 
 test('whatever fails and however it is raced or continued, no call leaves the labels (RS1)', () => {
   const outcomes = new Set<string>();
@@ -275,13 +290,13 @@ test('whatever fails and however it is raced or continued, no call leaves the la
       const wishes = labelled(byRegion);
       const models = [{ ...model('m', ['a', 'b']), hedge }];
       const world = worldOf(bound(key, { wishes, models }));
-      const take = (kind: (typeof scripts)[number][number], good: Script): Script => {
+      const take = (kind: Way, good: Script): Script => {
         if (kind === 'refuse') return refuse;
         if (kind === 'die') return dieAfter(1_200);
         if (kind === 'serve') return good;
         return (call, handler) => void world.time.after(400, () => good(call, handler));
       };
-      const play = (origin: string, turns: readonly ('serve' | 'refuse' | 'die' | 'slow')[]) => {
+      const play = (origin: string, turns: readonly Way[]) => {
         const good = origin.startsWith('region:') ? answerOf(origin.slice(7)) : serve;
         let turn = 0;
         world.servers.scripts.set(origin, (call, handler) => {
@@ -297,7 +312,7 @@ test('whatever fails and however it is raced or continued, no call leaves the la
       for (const region of visited(world)) assert.ok(mayServe(key, wishes, region), region);
       outcomes.add(`${client.status} ${client.state} ${visited(world).size}`);
     }),
-    { numRuns: 300 },
+    { numRuns: 300, examples: EXAMPLES },
   );
   // The runs were of all kinds: served in one place and in several, refused, broken off.
   for (const kind of ['200 ended 1', '200 ended 2', '403 ended 0', '200 aborted 1']) {
