@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import { runBanyan, type Run } from '../support/banyan.ts';
-import { freePortsInRow } from '../support/node.ts';
+import { freePortsInRow } from '../support/ports.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'src/main/cli.ts');

@@ -30,7 +30,8 @@ import {
   wholeAnswer,
   type Fault,
 } from '../support/fakeUpstream.ts';
-import { atEnd, freePorts, startNode, TEST_KEY, until, type NodeSpec } from '../support/node.ts';
+import { atEnd, startNode, TEST_KEY, until, type NodeSpec } from '../support/node.ts';
+import { freePorts } from '../support/ports.ts';
 
 /** What a client sees: the whole answer, an error in place of one, or an answer that breaks off. */
 type Sight =

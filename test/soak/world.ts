@@ -8,14 +8,8 @@ import { createHash } from 'node:crypto';
 import { startFakeUpstream, type FakeUpstream, type SeenRequest } from '../support/fakeUpstream.ts';
 import type { Fault } from '../support/fakeUpstream.ts';
 import { startLinkProxy, type LinkProxy } from '../support/linkProxy.ts';
-import {
-  atEnd,
-  freePorts,
-  startRegions,
-  TEST_KEY,
-  type RegionSpec,
-  type TestNode,
-} from '../support/node.ts';
+import { atEnd, startRegions, TEST_KEY, type RegionSpec, type TestNode } from '../support/node.ts';
+import { freePorts } from '../support/ports.ts';
 
 /** The regions; `far` models run in the second one only. */
 export const REGIONS = ['near-1', 'far-1'] as const;

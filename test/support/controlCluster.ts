@@ -14,7 +14,8 @@ import { stringify } from 'yaml';
 import { addCerts } from '../../src/io/certs.ts';
 import { runBanyan, type Run } from './banyan.ts';
 import { BARE_ENV } from './env.ts';
-import { atEnd, freePorts, keyHash, makeCerts, tempDir, TEST_KEY, until } from './node.ts';
+import { atEnd, keyHash, makeCerts, tempDir, TEST_KEY, until } from './node.ts';
+import { freePorts } from './ports.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const OUTPUT_CHARS_KEPT = 200_000;

@@ -17,7 +17,7 @@ import { BARE_ENV } from './env.ts';
 import { initCerts } from '../../src/io/certs.ts';
 import type { EtcdCluster } from './etcdCluster.ts';
 import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
-import { freePorts } from './node.ts';
+import { freePorts } from './ports.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');

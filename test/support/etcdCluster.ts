@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
-import { freePorts } from './node.ts';
+import { freePorts } from './ports.ts';
 
 const READY_MS = 30_000;
 

@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path';
 
 import { initCerts } from '../../src/io/certs.ts';
 import { startLinkProxy, type LinkProxy } from './linkProxy.ts';
-import { freePorts } from './node.ts';
+import { freePorts } from './ports.ts';
 
 const ROOT = dirname(dirname(import.meta.dirname));
 const CLI = join(ROOT, 'src', 'main', 'cli.ts');

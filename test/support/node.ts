@@ -9,7 +9,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
@@ -17,6 +16,7 @@ import { after } from 'node:test';
 import { stringify } from 'yaml';
 
 import { BARE_ENV } from './env.ts';
+import { freePorts } from './ports.ts';
 import { nodeOfPeer, peerName, regionOfPeer } from '../../src/base/peerName.ts';
 import { certFile, initCerts, type CertNode } from '../../src/io/certs.ts';
 
@@ -261,47 +261,6 @@ async function fetchJson(url: string, init: RequestInit = {}): Promise<Record<st
   const text = await response.text();
   assert.ok(response.ok, `${url}: ${response.status} ${text}`);
   return JSON.parse(text) as Record<string, unknown>;
-}
-
-/**
- * Ports that are free now, all at once. They are below the ephemeral range, so that no outgoing
- * connection of another test takes one before its node listens.
- */
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const ports: number[] = [];
-  const servers: ReturnType<typeof createServer>[] = [];
-  while (ports.length < count) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    ports.push(port);
-    servers.push(server);
-  }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports;
-}
-
-/** The first of so many free ports that follow each other. */
-export async function freePortsInRow(count: number): Promise<number> {
-  for (;;) {
-    const first = 20_000 + Math.floor(Math.random() * (12_000 - count));
-    const servers: ReturnType<typeof createServer>[] = [];
-    let isFree = true;
-    for (let port = first; isFree && port < first + count; port += 1) {
-      const server = createServer();
-      isFree = await new Promise<boolean>((resolve) => {
-        server.once('error', () => resolve(false));
-        server.listen(port, '127.0.0.1', () => resolve(true));
-      });
-      if (isFree) servers.push(server);
-    }
-    for (const server of servers) await new Promise((resolve) => server.close(resolve));
-    if (isFree) return first;
-  }
 }
 
 /** A folder with a CA and a certificate for each peer, as `banyan certs init` makes them. */
