@@ -28,3 +28,25 @@ export function nodeOfPeer(name: string): string | null {
 export function isPeerName(text: string): boolean {
   return PEER_NAME.test(text);
 }
+
+const TO_REGION = 'region:';
+const TO_NODE = 'node:';
+
+/** The origin of a call to any node of a region. */
+export function regionOrigin(region: string): string {
+  return TO_REGION + region;
+}
+
+/** The origin of a call to one node. */
+export function nodeOrigin(peer: string): string {
+  return TO_NODE + peer;
+}
+
+/** Whom a call goes to over a link; null: its origin is an address. */
+export function peerOrigin(
+  origin: string,
+): { readonly kind: 'region' | 'node'; readonly name: string } | null {
+  if (origin.startsWith(TO_REGION)) return { kind: 'region', name: origin.slice(TO_REGION.length) };
+  if (origin.startsWith(TO_NODE)) return { kind: 'node', name: origin.slice(TO_NODE.length) };
+  return null;
+}

@@ -4,6 +4,7 @@
  */
 
 import type { ErrorCode } from '../base/errors.ts';
+import { peerOrigin } from '../base/peerName.ts';
 import type { Clock, RequestHandler, Timers, Upstream } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Log } from '../io/observe/log.ts';
@@ -106,6 +107,6 @@ export interface Platform {
 export function joinUpstreams(sockets: Upstream, links: Upstream): Upstream {
   return {
     start: (call, handler) =>
-      (/^(?:region|node):/.test(call.origin) ? links : sockets).start(call, handler),
+      (peerOrigin(call.origin) === null ? sockets : links).start(call, handler),
   };
 }

@@ -11,6 +11,7 @@
 import { assert } from '../base/assert.ts';
 import { failure, type Failure } from '../base/errors.ts';
 import { parseTargetName, type TargetName } from '../base/names.ts';
+import { regionOrigin } from '../base/peerName.ts';
 import type { Prng } from '../base/prng.ts';
 import { continuationMode } from '../exchange/continuation.ts';
 import type { Place, PlaceChoice, PlaceQuery } from '../exchange/place.ts';
@@ -222,7 +223,7 @@ function regionPlace(chooser: Chooser, region: string, model: string, reason: st
     kind: 'region',
     name: region,
     region,
-    origin: `region:${region}`,
+    origin: regionOrigin(region),
     model,
     adapter: peerAdapter(chooser.request.dialect),
     target: null,

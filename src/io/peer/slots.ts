@@ -5,7 +5,7 @@
 
 import type { TimerHandle } from '../../base/ports.ts';
 import { PEER_LIMITS } from '../../base/limits.ts';
-import { regionOfPeer } from '../../base/peerName.ts';
+import { peerOrigin, regionOfPeer } from '../../base/peerName.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { LinkState } from '../../protocol/peer/linkState.ts';
 import type { PeerLink } from './link.ts';
@@ -109,9 +109,10 @@ export class PeerSlots {
    * Where no link takes any, one of the peers; undefined: there is none of that name.
    */
   take(origin: string, isAvoided: (peer: string) => boolean, nowMs: number): PeerSlot | undefined {
-    if (origin.startsWith(NODE)) return this.#byName.get(origin.slice(NODE.length));
-    if (!origin.startsWith(REGION)) return undefined;
-    const slots = this.ofRegion(origin.slice(REGION.length));
+    const to = peerOrigin(origin);
+    if (to === null) return undefined;
+    if (to.kind === 'node') return this.#byName.get(to.name);
+    const slots = this.ofRegion(to.name);
     if (slots.length < 2) return slots[0];
     this.#turn += 1;
     const weight = ({ link, address }: PeerSlot): number => {
@@ -123,10 +124,6 @@ export class PeerSlots {
     return pickLeast(slots, weight, this.#turn) ?? slots[0];
   }
 }
-
-/** The origins of calls: to one node, and to any node of a region. */
-const NODE = 'node:';
-const REGION = 'region:';
 
 /**
  * The wait before attempt `failures` + 1, ms: exponential, half of it jitter, so that peers that lost

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 
 import { concatBytes, decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { nodeOrigin } from '../../base/peerName.ts';
 import type { ClientReply, ClientRequest, Timers, Upstream } from '../../base/ports.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
 import { foundingSchema, peersSchema, placesSchema } from './memberFile.ts';
@@ -79,7 +80,7 @@ export function askPeer<T>(
     let status = 0;
     const call = upstream.start(
       {
-        origin: `node:${peer}`,
+        origin: nodeOrigin(peer),
         method: body === null ? 'GET' : 'POST',
         path,
         headers: body === null ? [] : ['content-type', 'application/json'],

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
-import { regionOfPeer } from '../../base/peerName.ts';
+import { peerOrigin, regionOfPeer } from '../../base/peerName.ts';
 import type { ClientEvents, Upstream, UpstreamHandler } from '../../base/ports.ts';
 import { createClock, createTimers } from '../../io/clock.ts';
 import type { Log } from '../../io/observe/log.ts';
@@ -127,7 +127,7 @@ export class World {
   #upstream(from: string): Upstream {
     return {
       start: (call, handler) => {
-        const to = call.origin.replace(/^(?:region|node):/, '');
+        const to = peerOrigin(call.origin)?.name ?? '';
         let events: ClientEvents | null = null;
         let isOver = false;
         setImmediate(() => {

@@ -10,6 +10,7 @@
 
 import { EMPTY_BYTES } from '../../base/bytes.ts';
 import { GROUP_LIMITS } from '../../base/groupLimits.ts';
+import { nodeOrigin } from '../../base/peerName.ts';
 import type {
   ClientEvents,
   ClientReply,
@@ -177,7 +178,7 @@ export class GroupStreams implements GroupTransport {
     };
     const call: UpstreamHandle = this.#upstream.start(
       {
-        origin: `node:${peer.name}`,
+        origin: nodeOrigin(peer.name),
         method: 'GET',
         path: this.#path,
         headers: [],
