@@ -44,6 +44,8 @@ export const REGISTER_LIMITS = {
   nodesMax: 128,
   /** Operators are warned from here on, percent of the room for claims. */
   fillWarnPercent: 80,
+  /** Where there is no room a new key is tried as often, ms. */
+  fullProbeMs: 5_000,
   /** Whoever finds no room is told to come again within this, ms. */
   roomMsMax: 3_600_000,
   /** How long a claim stands at least, ms; at most half as long again. */

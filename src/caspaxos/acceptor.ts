@@ -10,11 +10,14 @@
  *     too.
  * A6: keys of the bucket that is never closed, and of all others together, are limited: those that
  *     are there may change, new ones are refused. A full disk takes nothing new, and reads go on.
+ *     While acceptors change there is room above the limit: what the others keep must fit in beside
+ *     what was promised for keys that came to nothing, or no change would ever end.
  */
 
 import { assert } from '../base/assert.ts';
 import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
-import { isClosed, isOpen, PERMANENT_BUCKET } from './control.ts';
+import { CASPAXOS_LIMITS } from '../base/caspaxosLimits.ts';
+import { isClosed, isJoint, isOpen, PERMANENT_BUCKET } from './control.ts';
 import { ABSENT } from './register.ts';
 import { SlotTable } from './slotTable.ts';
 import { answer, keyText, type Core } from './state.ts';
@@ -103,10 +106,12 @@ function room(self: Core, key: Key): Refusal | null {
   const bucket = self.buckets.get(key.bucket);
   if (bucket?.has(key.name) === true) return null;
   // What is never closed has room of its own: no lease waits for claims to end.
+  const isChanging = self.control !== null && isJoint(self.control);
+  const most = isChanging ? CASPAXOS_LIMITS.jointRoomPercent / 100 : 1;
   const isFull =
     key.bucket === PERMANENT_BUCKET
-      ? (bucket?.size ?? 0) >= self.options.permanentKeysMax
-      : fillOf(self) >= 1;
+      ? (bucket?.size ?? 0) >= self.options.permanentKeysMax * most
+      : fillOf(self) >= most;
   return isFull ? 'bucket-full' : null;
 }
 

@@ -9,6 +9,8 @@
  *     `clockDriftPermille`, the holder's view is over before anyone takes over.
  * L3: a resource refuses numbers below the highest that it has seen: a holder that was paused past
  *     its time does no harm, whatever it believes.
+ * L4: whoever wants a lease has it some time once it is free. A change whose outcome is unknown is
+ *     asked for again only while it could matter: later the register may no longer tell.
  *
  * A lease is named by its register and lives no longer than the bucket.
  */
@@ -200,7 +202,9 @@ export class Lease {
     }
     if (reply.kind !== 'failed') return NOTHING;
     const mayHave = reply.error === 'outcome-unknown' && asked.change !== null;
-    if (mayHave && asked.what !== 'release') this.#unknown = asked;
+    // Once its time is over nothing depends on it: what is there is looked at anew.
+    const isOver = nowMs >= asked.sentMs + holderMs(this.#options.ttlMs);
+    if (mayHave && asked.what !== 'release' && !isOver) this.#unknown = asked;
     this.#dueMs = nowMs + pauseMs(this.#options.ttlMs);
     return NOTHING;
   }

@@ -215,6 +215,173 @@ test('of claims of a key one wins, also while generations change and a node is b
   ok(looked > 100, `a winner was looked for in ${looked} rounds`);
 });
 
+test('an owner that asks twice wins no more than once asked, also while generations change', () => {
+  const claimMs = 4_000;
+  let races = 0;
+  for (let seed = 1; seed <= Number(process.env['REGISTERS_SEEDS'] ?? 12); seed += 1) {
+    const prng = createPrng(seed);
+    const world = new RegisterWorld(3, claimMs, seed);
+    for (let round = 0; round < 25; round += 1) {
+      const behind = world.node(prng.nextBelow(3)).engine;
+      behind.isDeaf = prng.nextBelow(2) === 0;
+      world.run(prng.nextBelow(400));
+      const winners = new Map<string, number>();
+      let open = 0;
+      for (let who = 0; who < 6; who += 1) {
+        const { claims } = world.registers(prng.nextBelow(3));
+        const owner = `${round}-${who % 3}`;
+        open += 1;
+        world.time.after(prng.nextBelow(200), () => {
+          claims.claim(`k${round}`, owner, '', (answer) => {
+            open -= 1;
+            const isWon = answer.ok && answer.value.kind === 'won';
+            if (isWon && !winners.has(owner)) winners.set(owner, world.time.nowMs());
+          });
+        });
+      }
+      if (prng.nextBelow(3) === 0) {
+        world.time.after(prng.nextBelow(200), () => {
+          behind.isDeaf = false;
+        });
+      }
+      world.until(() => open === 0);
+      behind.isDeaf = false;
+      const [winner, another] = winners.keys();
+      equal(another, undefined, `seed ${seed}, round ${round}: beside ${winner}`);
+      if (winner === undefined) continue;
+      world.run(300);
+      const { claims } = world.registers(prng.nextBelow(3));
+      const late = world.ask<ClaimAnswer>((done) => claims.claim(`k${round}`, 'late', '', done));
+      const agoMs = world.time.nowMs() - (winners.get(winner) ?? 0);
+      if (agoMs >= claimMs) continue;
+      races += 1;
+      const isFree = late.ok && late.value.kind === 'won';
+      equal(isFree, false, `seed ${seed}, round ${round}: ${winner} had won ${agoMs} ms before`);
+    }
+  }
+  ok(races > 100, `a winner was challenged in ${races} rounds`);
+});
+
+test('what an earlier call gives back does not take what its owner has won since (G4)', () => {
+  const world = new RegisterWorld(3, 60_000);
+  const other = won(claim(world, 1, 'k', 'other'));
+  world.until(() => world.registers(0).host?.control?.openTo === 2);
+  world.run(1_000);
+  equal(claim(world, 0, 'k', 'mine').kind, 'taken');
+  // What that call has put into the newer generation is not given back before the cut ends.
+  world.cut(0);
+  ok(world.ask((done) => world.registers(1).claims.release(other, done)).ok);
+  const mine = won(claim(world, 2, 'k', 'mine'));
+  world.cuts.clear();
+  world.run(5_000);
+  equal(claim(world, 1, 'k', 'late').kind, 'taken');
+  const settled = world.ask((done) => world.registers(2).claims.settle(mine, 'done', done));
+  ok(settled.ok, JSON.stringify(settled));
+});
+
+test('a claim is settled though one of its generations has gone; places that are mixed up are refused', () => {
+  const world = new RegisterWorld(3, 60_000);
+  const { claims } = world.registers(0);
+  won(claim(world, 0, 'k', 'mine'));
+  world.until(() => world.registers(0).host?.control?.openTo === 2);
+  world.run(500);
+  const mine = won(claim(world, 0, 'k', 'mine'));
+  world.until(() => world.registers(0).host?.control?.openTo === 4);
+  world.run(500);
+  const settled = world.ask((done) => claims.settle(mine, 'done', done));
+  ok(settled.ok, JSON.stringify(settled));
+  const [one, two] = [won(claim(world, 0, 'one', 'ann')), won(claim(world, 0, 'two', 'bob'))];
+  const mixed = [
+    { ...one, owner: 'bob' },
+    { ...one, place: two.place },
+    { ...one, place: [] },
+    { ...one, place: [0, 0] },
+    { ...one, place: one.place.map((each, at) => (at === 1 ? each + 1 : each)) },
+  ];
+  for (const each of mixed) {
+    for (const end of ['settle', 'release'] as const) {
+      const told = world.ask<null>((done) => {
+        if (end === 'settle') claims.settle(each, 'r', done);
+        else claims.release(each, done);
+      });
+      ok(!told.ok && told.error.kind === 'not-yours', `${end} ${JSON.stringify(each)}`);
+    }
+  }
+});
+
+test('acceptors change though claims are full and clients go on asking for new keys (G5)', () => {
+  // A region comes; or one that has missed all of them is back, and another loses its disk.
+  for (const isNew of [true, false]) {
+    const world = new RegisterWorld(isNew ? 2 : 3, 60_000, 1, [], { keysMax: 60 });
+    const control = () => world.registers(0).host?.control ?? null;
+    if (isNew) {
+      world.node(1).isMember = false;
+      world.until(() => control()?.acceptors.length === 1);
+      world.run(3_000);
+    } else {
+      world.run(1_000);
+      world.crash(1);
+    }
+    for (let at = 0; at < 60; at += 1) won(claim(world, 0, `k${at}`, 'o'));
+    let [asked, full] = [0, 0];
+    let isOver = false;
+    const ask = (): void => {
+      if (isOver) return;
+      asked += 1;
+      const { claims } = world.registers(0);
+      claims.claim(`new${asked}`, 'c', '', (answer) => {
+        if (!answer.ok && answer.error.kind === 'full') full += 1;
+      });
+      world.time.after(50, ask);
+    };
+    const lost = isNew ? 1 : 2;
+    if (!isNew) {
+      world.start(1);
+      world.until(() => world.registers(1).host?.isReady === true);
+    }
+    ask();
+    world.run(4_000);
+    const before = JSON.stringify(control()?.acceptors);
+    world.crash(lost);
+    world.node(lost).disk.wipe();
+    if (!isNew) {
+      const { claims } = world.registers(0);
+      const told = world.ask<ClaimView | null>((done) => claims.lookup('k5', done));
+      ok(told.ok && told.value?.owner === 'o', JSON.stringify(told));
+    }
+    world.node(lost).isMember = true;
+    world.join(lost);
+    world.run(60_000);
+    const after = control();
+    ok(after !== null && after.acceptorsNext.length === 0, JSON.stringify(after));
+    ok(JSON.stringify(after.acceptors) !== before, 'they have changed');
+    ok(full > 50, `${full} of ${asked} were told that there is no room`);
+    const fills = [0, lost].map((place) => world.registers(place).host?.status().fill ?? 0);
+    for (const fill of fills) ok(fill <= 1.25, `${fills.join(' and ')} full`);
+    isOver = true;
+    // The time of all that was claimed is over: there is room again.
+    world.run(120_000);
+    won(claim(world, 0, isNew ? 'room' : 'again', 'o'));
+  }
+});
+
+test('who was cut off for many times to live has the lease again once it is free', () => {
+  const world = new RegisterWorld(3);
+  const quiet = { held: () => {}, lost: () => {} };
+  const mine = world.registers(0).leases.hold('boss', 2_000, quiet);
+  world.until(() => mine.fence() !== null);
+  const theirs = world.registers(1).leases.hold('boss', 2_000, quiet);
+  world.run(1_000);
+  world.cut(0);
+  world.run(12_000);
+  ok(mine.fence() === null && theirs.fence() !== null);
+  world.cuts.clear();
+  world.run(5_000);
+  theirs.close();
+  world.run(10_000);
+  ok(mine.fence() !== null, 'it is had by who wants it');
+});
+
 test('two nodes of one region ask at once: one wins, and either goes on without the other', () => {
   const world = new RegisterWorld(3, 3_600_000, 1, ['r0/two']);
   equal(world.registers(0).host?.control?.acceptors.length, 3, 'one acceptor a region');

@@ -177,6 +177,18 @@ describe('control state in etcd', { skip: etcdAbsent() }, () => {
     assert.equal(fake.seen.length - before, 1, 'nothing ran again');
   });
 
+  it('a job is claimed, settled and given back by the admin API', async () => {
+    const ask = async (body: object) =>
+      (await regions.region(1).admin('/admin/v1/claims', { owner: 'w', about: '', ...body }))?.body;
+    const won = await ask({ action: 'claim', key: 'nightly' });
+    assert.equal(won?.['won'], true, JSON.stringify(won));
+    const settled = { action: 'settle', key: 'nightly', place: won['place'], result: 'done' };
+    assert.deepEqual(await ask(settled), { done: true });
+    const other = await ask({ action: 'claim', key: 'other' });
+    const released = { action: 'release', key: 'other', place: other?.['place'] };
+    assert.deepEqual(await ask(released), { done: true });
+  });
+
   it('any one etcd server dies: requests go on, and keys can be made again within 5 s', async () => {
     const leader = await etcd.leader();
     await etcd.server(leader).kill9();

@@ -137,12 +137,9 @@ export class ClaimClerk {
   /** CC1. */
   #giveBackLater(ask: ClaimAsk, triesLeft: number): void {
     this.#later(() => {
-      this.#store.claim(ask.key, ask.owner, ask.about, (answer) => {
-        if (answer.ok) {
-          if (answer.value.kind !== 'won') return;
-          this.#untold += 1;
-          this.#over(answer.value.claim, null, TRIES_MAX);
-        } else if (triesLeft > 0) this.#giveBackLater(ask, triesLeft - 1);
+      this.#store.abandon(ask.key, ask.owner, ask.about, (answer) => {
+        if (answer.ok) return;
+        if (triesLeft > 0) this.#giveBackLater(ask, triesLeft - 1);
         else this.#log.warn('claim-not-given-back', { key: ask.key, owner: ask.owner });
       });
     });

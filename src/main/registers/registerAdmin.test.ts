@@ -16,6 +16,7 @@ function world(isTaken: boolean) {
   const store: Pick<RegisterStore, 'claims' | 'names'> = {
     claims: {
       claim: (_key, _owner, _about, done) => done(ok({ kind: 'won', claim })),
+      abandon: (_key, _owner, _about, done) => done(ok(null)),
       settle: (_claim, _result, done) => done(ok(null)),
       release: (_claim, done) => done(ok(null)),
       lookup: (_key, done) => done(ok(null)),

@@ -26,7 +26,7 @@ const about = z
   .regex(/^[ -~]*$/, 'must be printable ASCII')
   .default('')
   .describe('told to whoever comes later');
-const place = z.array(z.int().min(0)).min(2).max(8).readonly();
+const place = z.array(z.int().min(0)).min(1).max(9).readonly();
 
 const leaseRow = named(
   'Lease',

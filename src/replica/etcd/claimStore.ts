@@ -5,7 +5,8 @@
  *
  * EC1: a claim stands for the time to live at least. It stands longer than about twice that time
  *      only where etcd changed its leader, which begins the time of all leases anew.
- * EC2: what an owner wrote is known as its own however often the call was made.
+ * EC2: what an owner wrote is known as its own however often the call was made. It is written anew
+ *      then: what an earlier call of it still gives back is of an older revision.
  */
 
 import { assert } from '../../base/assert.ts';
@@ -29,6 +30,13 @@ const GRANTS_MAX = 3;
 /** Times to live that a generation lasts: one to be used, one behind its last claim, and what clocks
  * may differ in rate. */
 const GENERATION_SPAN = 2.1;
+
+interface ClaimAsk {
+  readonly key: string;
+  readonly owner: string;
+  readonly about: string;
+  readonly done: StoreDone<ClaimAnswer>;
+}
 
 export class EtcdClaims implements ClaimStore {
   readonly #asker: EtcdAsker;
@@ -74,23 +82,55 @@ export class EtcdClaims implements ClaimStore {
             if (!isAgain || grants === GRANTS_MAX) return done(err(asked.failure));
             return this.#claim(key, owner, about, grants + 1, done);
           }
-          const place = [asked.revision];
-          if (asked.isSuccess) return done(ok(won(key, owner, about, place)));
-          done(this.#found(key, owner, about, asked.item));
+          if (asked.isSuccess) return done(ok(won(key, owner, about, asked.revision)));
+          this.#found({ key, owner, about, done }, asked.item);
         },
       );
     });
   }
 
-  #found(key: string, owner: string, about: string, item: EtcdItem | null) {
+  #found(ask: ClaimAsk, item: EtcdItem | null): void {
+    const { key, owner, done } = ask;
     const claim = item === null ? null : viewOf(key, item);
     if (item === null || claim === null) {
       const detail = 'The key holds no claim of this version.';
-      return err({ kind: 'unavailable' as const, detail });
+      return done(err({ kind: 'unavailable', detail }));
     }
-    const isOwn = claim.owner === owner && claim.result === null;
-    if (isOwn) return ok(won(key, owner, about, [item.modRevision]));
-    return ok<ClaimAnswer>({ kind: 'taken', claim });
+    if (claim.owner !== owner || claim.result !== null) return done(ok({ kind: 'taken', claim }));
+    this.#renew(ask, item);
+  }
+
+  /** EC2. */
+  #renew(ask: ClaimAsk, { value, modRevision }: EtcdItem): void {
+    const { key, owner, about, done } = ask;
+    const at = this.#layout.claims + key;
+    this.#asker.transact(
+      {
+        compares: [{ key: at, field: 'mod', equals: modRevision }],
+        success: [{ kind: 'put', key: at, value, lease: KEEP_LEASE }],
+        failure: [{ kind: 'range', key: at, end: null }],
+      },
+      (asked) => {
+        // It stands, by this owner: asking again finds it.
+        if (asked.kind === 'failed') {
+          return done(err({ kind: 'unknown', detail: asked.failure.detail }));
+        }
+        if (asked.isSuccess) return done(ok(won(key, owner, about, asked.revision)));
+        // Given back by its owner in this very moment.
+        if (asked.item === null) return this.#claim(key, owner, about, 1, done);
+        this.#found(ask, asked.item);
+      },
+    );
+  }
+
+  abandon(key: string, owner: string, about: string, done: StoreDone<null>): void {
+    this.claim(key, owner, about, (answer) => {
+      if (!answer.ok) return done(answer);
+      if (answer.value.kind === 'taken') return done(ok(null));
+      this.release(answer.value.claim, (told) => {
+        done(told.ok || told.error.kind === 'not-yours' ? ok(null) : told);
+      });
+    });
   }
 
   settle(claim: WonClaim, result: string, done: StoreDone<null>): void {
@@ -106,6 +146,12 @@ export class EtcdClaims implements ClaimStore {
       if (asked.kind === 'failed') return done(err(asked.failure));
       const found = asked.item === null ? null : viewOf(claim.key, asked.item);
       const isEarlier = found?.owner === owner && found.result === result;
+      // Its owner has asked again since.
+      const laterRevision = asked.item?.modRevision ?? 0;
+      const isLater = found?.owner === owner && found.result === null;
+      if (!asked.isSuccess && isLater && laterRevision > (claim.place[0] ?? 0)) {
+        return this.settle({ ...claim, place: [laterRevision] }, result, done);
+      }
       done(asked.isSuccess || isEarlier ? ok(null) : notYours());
     });
   }
@@ -179,8 +225,8 @@ function changeOf(
   };
 }
 
-function won(key: string, owner: string, about: string, place: readonly number[]): ClaimAnswer {
-  return { kind: 'won', claim: { key, owner, about, place } };
+function won(key: string, owner: string, about: string, revision: number): ClaimAnswer {
+  return { kind: 'won', claim: { key, owner, about, place: [revision] } };
 }
 
 function notYours() {

@@ -21,18 +21,29 @@ export class EtcdNames implements NameStore {
   }
 
   take(name: string, owner: string, done: StoreDone<NameAnswer>): void {
-    const key = this.#keyOf(name);
+    this.#take(this.#keyOf(name), owner, null, done);
+  }
+
+  /**
+   * `modRevision`: what is this owner's already is put anew: what an earlier call of it still gives
+   * back is of an older revision. Null: there is none.
+   */
+  #take(key: string, owner: string, modRevision: number | null, done: StoreDone<NameAnswer>): void {
+    const isFree = { key, field: 'create', equals: 0 } as const;
+    const isOwn = { key, field: 'mod', equals: modRevision ?? 0 } as const;
     this.#asker.transact(
       {
-        compares: [{ key, field: 'create', equals: 0 }],
+        compares: [modRevision === null ? isFree : isOwn],
         success: [{ kind: 'put', key, value: encodeNameValue(owner), lease: null }],
         failure: [{ kind: 'range', key, end: null }],
       },
       (asked) => {
         if (asked.kind === 'failed') return done(err(asked.failure));
         if (asked.isSuccess) return done(ok({ kind: 'yours' }));
-        const holder = asked.item === null ? null : decodeNameValue(asked.item.value);
-        if (holder === owner) return done(ok({ kind: 'yours' }));
+        // Given back by its owner in this very moment.
+        if (asked.item === null) return this.#take(key, owner, null, done);
+        const holder = decodeNameValue(asked.item.value);
+        if (holder === owner) return this.#take(key, owner, asked.item.modRevision, done);
         if (holder !== null) return done(ok({ kind: 'taken', owner: holder }));
         done(err({ kind: 'unavailable', detail: 'The key holds no name of this version.' }));
       },

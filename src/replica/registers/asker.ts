@@ -89,6 +89,12 @@ export class Asker {
     else this.#timers.after(0, tell);
   }
 
+  /** There is no room for a new key. */
+  fullFailure(): StoreFailure {
+    const detail = CAS_ERRORS['bucket-full'].sentence;
+    return { kind: 'full', detail, roomInMs: this.#roomInMs() };
+  }
+
   read(key: Key, done: AskedDone): void {
     this.#ask(key, null, done);
   }
@@ -114,9 +120,7 @@ export class Asker {
       if (error === 'bucket-closed') return done({ kind: 'closed' });
       if (error === 'outcome-unknown' || PASSING.has(error)) return again(error);
       if (error === 'bucket-full' && !mayHave) {
-        const detail = CAS_ERRORS[error].sentence;
-        const failure = { kind: 'full', detail, roomInMs: this.#roomInMs() } as const;
-        return done({ kind: 'failed', failure });
+        return done({ kind: 'failed', failure: this.fullFailure() });
       }
       done(failed(error, mayHave));
     };

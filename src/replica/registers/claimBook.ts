@@ -15,10 +15,15 @@
  *     else a key that is asked for again and again would never be free. Only what this very call has
  *     put there: an owner that asks twice may have won it before. Where that is lost it goes with
  *     its generation.
+ * G4: a claim is won by what the call itself has put into the newest generation, also where the owner
+ *     has asked before: what an earlier call of it still gives back is of an older version then.
+ * G5: where there is no room new keys are not tried one by one: each would leave a promise with every
+ *     acceptor that has room still, until what the others keep no longer fits in there.
  */
 
 import { assert } from '../../base/assert.ts';
 import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { hashText } from '../../base/prng.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok } from '../../base/result.ts';
 import {
@@ -29,7 +34,7 @@ import {
   type ClaimOf,
   type ClaimOutcome,
 } from '../../caspaxos/claims.ts';
-import { isOpen, PERMANENT_BUCKET } from '../../caspaxos/control.ts';
+import { isJoint, isOpen, PERMANENT_BUCKET } from '../../caspaxos/control.ts';
 import type { Change, Control, Key } from '../../caspaxos/types.ts';
 import type { Asked, Asker } from './asker.ts';
 import type { RegisterHost } from './host.ts';
@@ -61,6 +66,7 @@ interface Failed {
 
 export class ClaimBook implements ClaimStore {
   readonly #asker: Asker;
+  #full: Full | null = null;
 
   constructor(asker: Asker) {
     this.#asker = asker;
@@ -68,7 +74,54 @@ export class ClaimBook implements ClaimStore {
 
   claim(key: string, owner: string, about: string, done: StoreDone<ClaimAnswer>): void {
     assert(isKey(key), 'a claim has a key of fitting length');
-    this.#round({ key, of: { owner, about }, made: new Map(), done }, 1);
+    const asked = this.#askOf(key, { owner, about }, done);
+    const full = this.#refusesNew();
+    if (full === null) return this.#round(asked, 1);
+    this.#look(key, asked.untilMs, (told) => {
+      if (!told.ok) return done(told);
+      const { value } = told;
+      if (value === null) return done(err(full));
+      if (value.owner === owner && value.result === null) this.#round(asked, 1);
+      else done(ok({ kind: 'taken', claim: value }));
+    });
+  }
+
+  /** G5. Null: a key may be tried. */
+  #refusesNew(): StoreFailure | null {
+    const { control, host } = this.#asker;
+    if (control === null || host === null) return null;
+    const isChanging = isJoint(control);
+    if (this.#full?.floor !== control.floor) this.#full = null;
+    if (this.#full === null) {
+      // There is room above the limit, which is not for new keys.
+      return isChanging && host.status().fill >= 1 ? this.#asker.fullFailure() : null;
+    }
+    const nowMs = this.#asker.nowMs();
+    if (!isChanging && nowMs >= this.#full.probeMs) {
+      this.#full = { ...this.#full, probeMs: nowMs + REGISTER_LIMITS.fullProbeMs };
+      return null;
+    }
+    return this.#asker.fullFailure();
+  }
+
+  abandon(key: string, owner: string, about: string, done: StoreDone<null>): void {
+    assert(isKey(key), 'a claim has a key of fitting length');
+    const told: ClaimAsk['done'] = (answer) => done(answer.ok ? ok(null) : answer);
+    this.#round({ ...this.#askOf(key, { owner, about }, told), isAbandoned: true }, 1);
+  }
+
+  #askOf(key: string, of: ClaimOf, done: ClaimAsk['done']): ClaimAsk {
+    const untilMs = this.#asker.nowMs() + REGISTER_LIMITS.answerMs;
+    return {
+      key,
+      of,
+      made: new Map(),
+      renewed: 0,
+      unsure: new Map(),
+      untilMs,
+      isAbandoned: false,
+      done,
+    };
   }
 
   #round(asked: ClaimAsk, round: number): void {
@@ -78,7 +131,7 @@ export class ClaimBook implements ClaimStore {
       const detail =
         control === null ? 'The registers are not open here yet.' : 'Generations move.';
       // What an earlier round has put there may be found by others.
-      const kind = round > 1 ? 'unknown' : 'unavailable';
+      const kind = hasPut(asked) ? 'unknown' : 'unavailable';
       this.#asker.timers.after(0, () => asked.done(err({ kind, detail })));
       return;
     }
@@ -88,26 +141,33 @@ export class ClaimBook implements ClaimStore {
     const came = (bucket: number, one: Found | 'closed'): void => {
       // It went meanwhile: it was the oldest and its time was over, or we knew of too little.
       if (one === 'closed' && bucket === newest) return this.#round(asked, round + 1);
-      if (one !== 'closed' && one.kind === 'made') asked.made.set(bucket, one.version);
       found.set(bucket, one === 'closed' ? { kind: 'free', version: 0 } : one);
       if (found.size === older.length + 1) this.#judge(asked, round, newest, found);
     };
     for (const bucket of older) this.#read(bucket, key, of.owner, (one) => came(bucket, one));
-    this.#claimIn(newest, key, of, 0, (one) => came(newest, one));
+    this.#claimIn(newest, asked, 0, (one) => came(newest, one));
   }
 
-  /** G1. */
+  /** G1, G4. */
   #judge(asked: ClaimAsk, round: number, newest: number, found: ReadonlyMap<number, Found>): void {
+    if (asked.isAbandoned) return this.#freeOwn(asked, found);
     const { key, of, done } = asked;
     const { owner } = of;
     const place: number[] = [];
     for (const bucket of [...found.keys()].toSorted((a, b) => a - b)) {
       const one = found.get(bucket);
       if (one === undefined || one.kind === 'free') continue;
-      if (one.kind === 'failed') return done(err(failureOf(one.failure, round, found.get(newest))));
+      if (one.kind === 'failed' && one.failure.kind === 'full') this.#noteFull();
+      if (one.kind === 'failed') return done(err(failureOf(one.failure, asked, found.get(newest))));
       if (one.kind === 'won' || one.kind === 'made') {
         place.push(bucket, one.version);
         continue;
+      }
+      // Older than what stands of another, and not of this call: ours may have won. The other gives
+      // its own back then.
+      const isOwnOlder = place[0] !== undefined && !asked.made.has(place[0]);
+      if (one.kind === 'pending' && isOwnOlder && this.#asker.nowMs() < asked.untilMs) {
+        return void this.#asker.timers.after(REGISTER_LIMITS.retryMs, () => this.#round(asked, 1));
       }
       this.#giveBack(asked);
       const settled = [...found.values()].find(({ kind }) => kind === 'done');
@@ -115,15 +175,66 @@ export class ClaimBook implements ClaimStore {
       return done(ok({ kind: 'taken', claim: viewOf(key, winner) }));
     }
     if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
-    assert(place.length > 0, 'a claim that is not won is told or failed');
+    const own = found.get(newest);
+    assert(own?.kind === 'won' || own?.kind === 'made', 'what is not won is told or failed');
+    if (own.kind === 'won' && ![asked.made.get(newest), asked.renewed].includes(own.version)) {
+      return this.#renew(asked, round, newest, own.version);
+    }
+    this.#full = null;
+    place.push(checkOf(key, owner, place));
     done(ok({ kind: 'won', claim: { key, owner, about: of.about, place } }));
   }
 
+  /** G4. What an earlier call of this owner has put, and may have won by, is no more than kept. */
+  #renew(asked: ClaimAsk, round: number, newest: number, version: number): void {
+    const { key, of, done } = asked;
+    const change = { ...claim(of, version, false), requestId: this.#asker.uniqueName() };
+    this.#asker.change(keyOf(newest, key), change, (told) => {
+      if (told.kind === 'failed') return done(err(unsure(told.failure)));
+      if (told.kind === 'changed') asked.renewed = told.version;
+      // Whatever it is, it is looked at anew, with the older generations.
+      this.#round(asked, round + 1);
+    });
+  }
+
+  #noteFull(): void {
+    const floor = this.#asker.control?.floor ?? 0;
+    const probeMs = this.#asker.nowMs() + REGISTER_LIMITS.fullProbeMs;
+    if (this.#full?.floor !== floor) this.#full = { floor, probeMs };
+  }
+
   /** G3. */
-  #giveBack({ key, of, made }: ClaimAsk): void {
-    for (const [bucket, version] of made) {
+  #giveBack({ key, of, made, unsure: notKnown }: ClaimAsk): void {
+    const free = (bucket: number, version: number): void => {
       this.#asker.change(keyOf(bucket, key), freeClaim(of, version, false), () => {});
+    };
+    for (const [bucket, version] of made) free(bucket, version);
+    // Asked for again as the same request, it has taken effect or never will.
+    for (const [bucket, change] of notKnown) {
+      this.#asker.change(keyOf(bucket, key), { ...change, isRetry: true }, (asked) => {
+        if (asked.kind === 'changed') free(bucket, asked.version);
+      });
     }
+  }
+
+  /** All that stands of an owner that has given up. */
+  #freeOwn({ key, of, done }: ClaimAsk, found: ReadonlyMap<number, Found>): void {
+    const failed = [...found.values()].find((one) => one.kind === 'failed');
+    if (failed?.kind === 'failed') return done(err(failed.failure));
+    const left = [...found].flatMap(([bucket, one]) =>
+      one.kind === 'won' || one.kind === 'made' ? [{ bucket, version: one.version }] : [],
+    );
+    const next = (): void => {
+      const place = left.pop();
+      const nothing = { key, owner: of.owner, about: of.about, result: null };
+      if (place === undefined) return done(ok({ kind: 'taken', claim: nothing }));
+      const change = freeClaim(of, place.version, false);
+      this.#asker.change(keyOf(place.bucket, key), change, (asked) => {
+        if (asked.kind === 'failed') done(err(asked.failure));
+        else next();
+      });
+    };
+    next();
   }
 
   #read(bucket: number, key: string, owner: string, done: (found: Found | 'closed') => void): void {
@@ -132,16 +243,22 @@ export class ClaimBook implements ClaimStore {
 
   #claimIn(
     bucket: number,
-    key: string,
-    of: ClaimOf,
+    ask: ClaimAsk,
     version: number,
     done: (found: Found | 'closed') => void,
   ): void {
-    this.#asker.change(keyOf(bucket, key), claim(of, version, false), (asked) => {
+    const { key, of, made, unsure: notKnown } = ask;
+    // Each call has an id of its own: that an earlier one has won, and what became of it, is no
+    // answer to this one.
+    const change = { ...claim(of, version, false), requestId: this.#asker.uniqueName() };
+    this.#asker.change(keyOf(bucket, key), change, (asked) => {
       const found = foundOf(of.owner, asked);
-      const isFreed = found !== 'closed' && found.kind === 'free';
+      if (found === 'closed') return done(found);
+      if (found.kind === 'made') made.set(bucket, found.version);
+      if (found.kind === 'failed' && found.failure.kind === 'unknown') notKnown.set(bucket, change);
+      const isFreed = found.kind === 'free';
       if (isFreed && found.version !== version) {
-        return this.#claimIn(bucket, key, of, found.version, done);
+        return this.#claimIn(bucket, ask, found.version, done);
       }
       done(found);
     });
@@ -150,30 +267,47 @@ export class ClaimBook implements ClaimStore {
   settle(won: WonClaim, result: string, done: StoreDone<null>): void {
     const bytes = encodeUtf8(result);
     assert(bytes.length <= REGISTER_LIMITS.resultBytesMax, 'what a claim came to is short');
-    this.#end(won, (version) => attachResult(won, version, bytes, false), done);
+    this.#end(won, (version) => attachResult(won, version, bytes, false), true, done);
   }
 
   release(won: WonClaim, done: StoreDone<null>): void {
-    this.#end(won, (version) => freeClaim(won, version, false), done);
+    this.#end(won, (version) => freeClaim(won, version, false), false, done);
   }
 
-  /** The oldest generation last: until then it tells what the others do not say any more. */
-  #end(won: WonClaim, changeAt: (version: number) => Change, done: StoreDone<null>): void {
-    const places: { readonly bucket: number; readonly version: number }[] = [];
-    for (let at = 0; at + 1 < won.place.length; at += 2) {
-      places.push({ bucket: won.place[at] ?? 0, version: won.place[at + 1] ?? 0 });
-    }
+  /**
+   * The oldest generation last: until then it tells what the others do not say any more. `follows`:
+   * also where the owner has asked again since, and has it as a later version.
+   */
+  #end(
+    won: WonClaim,
+    changeAt: (version: number) => Change,
+    follows: boolean,
+    done: StoreDone<null>,
+  ): void {
+    const places = placesOf(won);
+    let isChanged = false;
+    const notYours = (detail: string): void => done(err({ kind: 'not-yours', detail }));
     const next = (): void => {
-      const place = places.pop();
-      if (place === undefined) return done(ok(null));
+      const place = places?.pop();
+      if (place === undefined) {
+        if (isChanged) return done(ok(null));
+        return notYours('There is no such claim of this owner any more.');
+      }
       this.#asker.change(keyOf(place.bucket, won.key), changeAt(place.version), (asked) => {
-        if (asked.kind === 'failed') return done(err(asked.failure));
-        if (asked.kind === 'changed') return next();
-        const detail = 'There is no such claim of this owner any more.';
-        done(err({ kind: 'not-yours', detail }));
+        if (asked.kind === 'failed') {
+          return done(err(isChanged ? unsure(asked.failure) : asked.failure));
+        }
+        if (asked.kind === 'changed') isChanged = true;
+        const own = asked.kind === 'register' ? claimOf(won.owner, asked.register) : null;
+        const isLater = own?.kind === 'won' && own.version > place.version;
+        if (isLater && follows) places?.push({ bucket: place.bucket, version: own.version });
+        else if (isLater) return notYours('Its owner has asked for it again since.');
+        // Gone with its generation, or given back there: what another one says counts.
+        next();
       });
     };
-    next();
+    if (places !== null) return next();
+    this.#asker.timers.after(0, () => notYours('It is not the place that this claim was won at.'));
   }
 
   lookup(key: string, done: StoreDone<ClaimView | null>): void {
@@ -232,10 +366,48 @@ export class ClaimBook implements ClaimStore {
   }
 }
 
+/** RP3. Something was changed, or may have been. */
+function unsure({ detail }: StoreFailure): StoreFailure {
+  return { kind: 'unknown', detail };
+}
+
+/** The generations and versions that a claim stands at; null: they are another claim's. */
+function placesOf({ key, owner, place }: WonClaim): { bucket: number; version: number }[] | null {
+  const numbers = place.slice(0, -1);
+  const isWhole = numbers.length > 0 && numbers.length % 2 === 0;
+  if (!isWhole || place.at(-1) !== checkOf(key, owner, numbers)) return null;
+  const places: { bucket: number; version: number }[] = [];
+  for (let at = 0; at < numbers.length; at += 2) {
+    places.push({ bucket: numbers[at] ?? 0, version: numbers[at + 1] ?? 0 });
+  }
+  return places;
+}
+
+/** Tells a place that was mixed up with another claim's. It guards against nobody who means harm. */
+function checkOf(key: string, owner: string, numbers: readonly number[]): number {
+  return hashText(`${numbers.join(' ')} ${owner} ${key}`);
+}
+
 /** RP3. The claim itself may stand though an older generation could not be read. */
-function failureOf(failure: StoreFailure, round: number, newest: Found | undefined): StoreFailure {
-  const isSure = round === 1 && newest?.kind === 'failed' && newest.failure.kind !== 'unknown';
-  return isSure ? newest.failure : { kind: 'unknown', detail: failure.detail };
+function failureOf(
+  failure: StoreFailure,
+  asked: ClaimAsk,
+  newest: Found | undefined,
+): StoreFailure {
+  const isSure = !hasPut(asked) && newest?.kind === 'failed';
+  return isSure ? newest.failure : unsure(failure);
+}
+
+/** This call has put something, or may have. */
+function hasPut({ made, renewed, unsure: notKnown }: ClaimAsk): boolean {
+  return made.size > 0 || renewed > 0 || notKnown.size > 0;
+}
+
+/** There was no room for a new key; there may be once a generation is closed. */
+interface Full {
+  readonly floor: number;
+  /** When one is tried again, monotonic ms. */
+  readonly probeMs: number;
 }
 
 interface ClaimAsk {
@@ -243,6 +415,14 @@ interface ClaimAsk {
   readonly of: ClaimOf;
   /** What this call has put, by generation: its version. */
   readonly made: Map<number, number>;
+  /** The version of the newest generation that it has put over its owner's own; 0: none. */
+  renewed: number;
+  /** What it may have put, by generation. */
+  readonly unsure: Map<number, Change>;
+  /** Until then it is waited for others to give theirs back, ms. */
+  readonly untilMs: number;
+  /** Whatever stands of this owner is to be freed. */
+  readonly isAbandoned: boolean;
   readonly done: StoreDone<ClaimAnswer>;
 }
 

@@ -26,15 +26,23 @@ export class NameBook implements NameStore {
   }
 
   take(name: string, owner: string, done: StoreDone<NameAnswer>): void {
+    if (this.#asker.host === null) {
+      const detail = 'The registers are not open here yet.';
+      return void this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
+    }
     this.#take(keyOf(name), owner, 0, done);
   }
 
+  /**
+   * Each call has an id of its own, and what is the owner's already is taken as a new version: what an
+   * earlier call of this owner still gives back is of an older one.
+   */
   #take(key: Key, owner: string, version: number, done: StoreDone<NameAnswer>): void {
-    const change = takeName(owner, version, false);
+    const change = { ...takeName(owner, version, false), requestId: this.#asker.uniqueName() };
     this.#asker.change(key, change, (asked) => {
       const outcome = outcomeOf(owner, change, asked);
       if (outcome.kind === 'failed') done(err(outcome.failure));
-      else if (outcome.kind === 'yours') done(ok({ kind: 'yours' }));
+      else if (asked.kind === 'changed') done(ok({ kind: 'yours' }));
       else if (outcome.kind === 'taken') done(ok(outcome));
       else this.#take(key, owner, outcome.version, done);
     });

@@ -87,6 +87,11 @@ export type ClaimAnswer =
 export interface ClaimStore {
   /** `owner` names one piece of work and is used for no other. */
   claim(key: string, owner: string, about: string, done: StoreDone<ClaimAnswer>): void;
+  /**
+   * The work did not run and never will under this owner: whatever stands of it, or may come to stand
+   * by a call whose outcome is `unknown`, is freed.
+   */
+  abandon(key: string, owner: string, about: string, done: StoreDone<null>): void;
   /** The work is over: what it came to is told to whoever comes later. */
   settle(claim: WonClaim, result: string, done: StoreDone<null>): void;
   /** The work certainly did not run: the key may be claimed again. */

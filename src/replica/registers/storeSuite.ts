@@ -192,6 +192,49 @@ export const STORE_CASES: readonly StoreCase[] = [
     },
   },
   {
+    name: 'an owner that asks again is not told of what was its own and is no more',
+    async run(world) {
+      const mine = won(await claim(world, 0, 'k', 'a'));
+      check((await ask((done) => world.store(0).claims.release(mine, done))).ok, 'given back');
+      const theirs = won(await claim(world, 1, 'k', 'b'));
+      const pending = { key: 'k', owner: 'b', about: 'digest', result: null };
+      same(await claim(world, 0, 'k', 'a'), { kind: 'taken', claim: pending }, 'another’s by now');
+      check((await ask((done) => world.store(1).claims.settle(theirs, 'r', done))).ok, 'settled');
+      const over = { kind: 'taken', claim: { ...pending, result: 'r' } };
+      same(await claim(world, 1, 'k', 'b'), over, 'its own work is over');
+      const take = (node: number, owner: string) =>
+        ask<NameAnswer>((done) => world.store(node).names.take('shop', owner, done));
+      same(await take(0, 'ann'), { ok: true, value: { kind: 'yours' } }, 'free');
+      check((await ask((done) => world.store(0).names.give('shop', 'ann', done))).ok, 'given');
+      same(await take(1, 'bob'), { ok: true, value: { kind: 'yours' } }, 'free again');
+      const taken = { ok: true, value: { kind: 'taken', owner: 'bob' } };
+      same(await take(0, 'ann'), taken, 'not hers any more');
+    },
+  },
+  {
+    name: 'what an owner has asked for again is not given back by what an earlier call was told',
+    async run(world) {
+      const first = won(await claim(world, 0, 'k', 'a'));
+      won(await claim(world, 2, 'k', 'a'));
+      const late = await ask((done) => world.store(0).claims.release(first, done));
+      check(!late.ok && late.error.kind === 'not-yours', JSON.stringify(late));
+      same((await claim(world, 1, 'k', 'b')).kind, 'taken', 'it stands');
+    },
+  },
+  {
+    name: 'what an owner gives up is free, whether it had it or not',
+    async run(world) {
+      const abandon = (owner: string) =>
+        ask((done) => world.store(1).claims.abandon('k', owner, 'digest', done));
+      check((await abandon('a')).ok, 'never claimed');
+      won(await claim(world, 0, 'k', 'a'));
+      check((await abandon('b')).ok, 'another’s');
+      same((await claim(world, 2, 'k', 'b')).kind, 'taken', 'and stays so');
+      check((await abandon('a')).ok, 'its own');
+      won(await claim(world, 2, 'k', 'b'));
+    },
+  },
+  {
     name: 'of many claims of a key at once in all regions, one wins',
     async run(world) {
       const all = await Promise.all(
