@@ -11,6 +11,7 @@ import { after, before, test } from 'node:test';
 
 import { z } from 'zod';
 
+import { hashText } from '../base/prng.ts';
 import { BODY_REFUSALS, COMMON_REFUSALS } from '../io/admin/openapi.ts';
 import { PROBES } from '../io/admin/probes.ts';
 import type { AdminRoute } from '../io/admin/route.ts';
@@ -28,7 +29,11 @@ listen: { api: 127.0.0.1:0, admin: 127.0.0.1:0 }
 control: { electionMs: 100, heartbeatMs: 20, registers: {} }
 targets: [{ name: t, kind: openai, baseUrl: "http://127.0.0.1:9/v1" }]
 models: [{ name: m, targets: [t] }]
+keys: [{ name: filed, sha256: 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 }]
 `;
+
+/** Where the claim of the job `nightly` is won. */
+const PLACE = [1, 1, hashText('1 1 a job/nightly')];
 
 const SHARED = 'models: [{ name: shared, targets: [t] }]';
 
@@ -106,6 +111,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'create', name: 'shop', dryRun: true } },
     { body: { action: 'create', name: 'shop' } },
     { body: { action: 'create', name: 'shop' }, status: 409 },
+    { body: { action: 'create', name: 'filed' }, status: 409 },
     { body: { action: 'rotate', name: 'shop' } },
     { body: { action: 'revoke', name: 'none' }, status: 404 },
     { body: { action: 'revoke', name: 'shop', dryRun: true } },
@@ -113,6 +119,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'set', name: 'shop', residency: ['eu', 'ch'], dryRun: true } },
     { body: { action: 'set', name: 'shop', residency: ['eu', 'ch'] } },
     { body: { action: 'set', name: 'shop', residency: [] }, status: 400 },
+    { body: { action: 'set', name: 'shop', residency: ['none'] }, status: 400 },
     { body: { action: 'set', name: 'none', residency: null }, status: 404 },
     { body: allot({ 'eu-central-1': 60 }, 'shop'), status: 400 },
     { body: { action: 'create', name: 'rated', requestsPerMinute: 10 } },
@@ -196,7 +203,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
   changeClaims: [
     { body: { action: 'claim', key: 'nightly', owner: 'a' } },
     { body: { action: 'claim', key: 'nightly', owner: 'b' } },
-    { body: { action: 'settle', key: 'nightly', owner: 'a', place: [1, 1], result: 'ok' } },
+    { body: { action: 'settle', key: 'nightly', owner: 'a', place: PLACE, result: 'ok' } },
     {
       body: { action: 'release', key: 'other', owner: 'a', place: [1, 1] },
       status: 409,

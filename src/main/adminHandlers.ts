@@ -9,7 +9,7 @@ import {
 } from '../io/admin/route.ts';
 import { adminDocument, NODE_ROUTES } from './adminRoutes.ts';
 import type { FaultReply, FaultRequest } from './adminTypes.ts';
-import { controlHandlers, NO_CONTROL } from './control/controlAdmin.ts';
+import { controlHandlers, NO_CONTROL, type KeySurroundings } from './control/controlAdmin.ts';
 import type { PeersDesk } from './control/peersAdmin.ts';
 import { CONTROL_ROUTES } from './control/controlRoutes.ts';
 import type { ControlBackend } from './control/backend.ts';
@@ -37,16 +37,16 @@ import {
 export interface NodeAdminParts {
   readonly sources: NodeSources;
   /** Null: this node has only what its file says. */
-  readonly control: {
-    readonly side: ControlBackend;
-    readonly shared: SharedConfigNode;
-    /** Whom a key's rates can be divided between. */
-    readonly places: readonly string[];
-    readonly ops: OpsParts;
-    readonly desk: PeersDesk;
-    /** Null: no leases, claims and names here. */
-    readonly registers: Pick<RegisterBackend, 'registers' | 'keepers'> | null;
-  } | null;
+  readonly control:
+    | (KeySurroundings & {
+        readonly side: ControlBackend;
+        readonly shared: SharedConfigNode;
+        readonly ops: OpsParts;
+        readonly desk: PeersDesk;
+        /** Null: no leases, claims and names here. */
+        readonly registers: Pick<RegisterBackend, 'registers' | 'keepers'> | null;
+      })
+    | null;
   readonly wallMs: () => number;
   /** Null: faults are not allowed here. */
   readonly fault: ((request: FaultRequest) => AdminAnswer<FaultReply>) | null;
@@ -79,10 +79,7 @@ export function controlRoutes(
           NO_CONTROL,
         )
       : [
-          ...serveRoutes(
-            CONTROL_ROUTES,
-            controlHandlers(control.desk, wallMs, () => control.places),
-          ),
+          ...serveRoutes(CONTROL_ROUTES, controlHandlers(control.desk, wallMs, control)),
           ...serveRoutes(OPS_ROUTES, opsHandlers(control.ops)),
           ...serveRoutes(
             REGION_ROUTES,

@@ -18,6 +18,8 @@ export interface KeyShare {
   readonly percent: number;
   /** Those that have any. */
   readonly places: readonly string[];
+  /** It has none yet: others have not said so far that they use less. */
+  readonly isComing: boolean;
 }
 
 /** One API key. The key itself is never kept. */

@@ -194,7 +194,7 @@ test('the region that is asked to serve looks for itself, at its label and at it
 });
 
 test('a key whose rates are divided elsewhere is refused here, and SDKs do not ask again', () => {
-  const share = { percent: 0, places: ['eu', 'us'] };
+  const share = { percent: 0, places: ['eu', 'us'], isComing: false };
   const keys = configOf().keys.map((key) => ({ ...key, requestsPerMinute: 0, share }));
   const world = worldOf(configOf({ keys }));
   const client = asked(world);
@@ -208,6 +208,15 @@ test('a key whose rates are divided elsewhere is refused here, and SDKs do not a
   const anthropic = send(world, { path: '/v1/messages', body: MESSAGES });
   assert.match(anthropic.body, /"type":"rate_limit_error"/);
   assert.deepEqual(world.servers.calls, []);
+});
+
+test('a key whose share here is on its way is refused, and told when to come again', () => {
+  const share = { percent: 0, places: ['eu', 'us'], isComing: true };
+  const keys = configOf().keys.map((key) => ({ ...key, requestsPerMinute: 0, share }));
+  const client = asked(worldOf(configOf({ keys })));
+  assert.equal(client.status, 429);
+  assert.match(client.body, /"code":"rate_limit_exceeded"|"code":"rate_limited"/);
+  assert.deepEqual([client.header('x-should-retry'), client.header('retry-after')], [null, '1']);
 });
 
 test('a client cannot bind or free its key by the field of the regions', () => {

@@ -109,7 +109,8 @@ test('what certainly did not run gives its key back, what may have run keeps it'
   equal(of('failed', 502, [broken]), 'failed 502');
   equal(of('client-gone', 0, [good]), 'client-gone');
   equal(resultOf({ end: 'client-gone', status: 0, attempts: 1, tries: [] }), 'client-gone');
-  for (const tries of [[], [refused], [rejected], [refused, rejected]]) {
+  const unlinked = { reason: 'link-down', status: 0 };
+  for (const tries of [[], [refused], [unlinked], [rejected], [refused, rejected]]) {
     equal(of('failed', 503, tries), null, JSON.stringify(tries));
   }
 });

@@ -118,6 +118,7 @@ const NOT_SENT: ReadonlySet<string> = new Set([
   'tls',
   'connect-timeout',
   'pool-full',
+  'link-down',
 ] satisfies readonly UpstreamFailureKind[]);
 
 /** IK2. What an exchange came to, in a word; null: it certainly did not run. */

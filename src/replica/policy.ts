@@ -354,11 +354,19 @@ function takeSlot(slots: KeySlots): Admission {
   };
 }
 
+/** A share comes in a second at most where all are heard. */
+const SHARE_COMES_MS = 1_000;
+
 /** To wait does not help: SDKs are told not to ask again. */
 const DO_NOT_RETRY: readonly string[] = ['x-should-retry', 'false'];
 
 function noShareOf({ share, requestsPerMinute, tokensPerMinute }: KeyConfig): Refusal | null {
   if (share === null || (requestsPerMinute !== 0 && tokensPerMinute !== 0)) return null;
+  if (share.isComing) {
+    const why = 'Its share here counts once all whose shares shrank have said so.';
+    const late = failure('rate_limited', why, { retryAfterMs: SHARE_COMES_MS });
+    return { failure: late, headers: NO_FIELDS };
+  }
   const detail = `Its rates are divided between ${share.places.join(', ') || 'no regions'}.`;
   return { failure: failure('no_share', detail), headers: DO_NOT_RETRY };
 }

@@ -98,7 +98,7 @@ test('all who wait for what is used up are refused by one answer', () => {
 
 test('a key without a share here is refused without a question to the ledger', () => {
   const process = new Process({ ...RATES, requestsPerMinute: 0 });
-  const share = { percent: 0, places: ['eu', 'us'] };
+  const share = { percent: 0, places: ['eu', 'us'], isComing: false };
   const key = { name: 'k', sha256: HASH, models: ['*'], priority: 'standard' as const };
   process.policy.replace([{ ...key, ...RATES, requestsPerMinute: 0, residency: null, share }], 0);
   const results: (Admission | string | null)[] = [];

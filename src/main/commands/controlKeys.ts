@@ -79,7 +79,7 @@ export function registerControlKeys(keys: Command): void {
     .argument('<name>', say('keys.name'))
     .requiredOption('--residency <labels>', say('keys.residencyOrNone'))
     .action(async (name: string, options: ChangeOptions & { readonly residency: string }) => {
-      const residency = options.residency === NO_LABELS ? null : labels(options.residency);
+      const residency = labels(options.residency);
       const answer = await change(options, 'keys', { action: 'set', name, residency });
       const text = residency?.join(', ') ?? NO_LABELS;
       tell(options, answer, () => `${say('keys.bound', { name, residency: printable(text) })}\n`);
@@ -128,7 +128,9 @@ function shareOf(text: string): readonly [string, number] {
   return [place, Number(digits)];
 }
 
-function labels(text: string): readonly string[] {
+/** Null: bound to none. */
+function labels(text: string): readonly string[] | null {
+  if (text === NO_LABELS) return null;
   return text.split(',').map((label) => label.trim());
 }
 

@@ -1,6 +1,6 @@
 /** The admin API of the control state: the handlers of `controlRoutes.ts`. */
 
-import { err, ok } from '../../base/result.ts';
+import { err, ok, type Err } from '../../base/result.ts';
 import type { AdminHandlers, AdminRefusal, Caller } from '../../io/admin/route.ts';
 import { nameOf } from '../../raft/membership.ts';
 import { ADMIN_KEYS } from '../../replica/control/adminKeys.ts';
@@ -31,10 +31,18 @@ export const NO_CONTROL: AdminRefusal = {
   message: 'This node has no control state: its file has no "control".',
 };
 
+/** What a node knows of keys beside the control state. */
+export interface KeySurroundings {
+  /** Whom a key's rates can be divided between. */
+  readonly places: readonly string[];
+  /** The configuration has a key of that name. */
+  isConfigured(name: string): boolean;
+}
+
 export function controlHandlers(
   desk: PeersDesk,
   wallMs: () => number,
-  places: () => readonly string[],
+  around: KeySurroundings,
 ): AdminHandlers<typeof CONTROL_ROUTES> {
   const { side } = desk;
   const keys = { kind: API_KEYS, verb: 'keys', side, wallMs };
@@ -48,12 +56,18 @@ export function controlHandlers(
     changeKeys: ({ body, caller }) => {
       const refusal = tooEarly(body, clusterFeatureLevel(side.engine.view));
       if (refusal !== null) return err(refusal);
-      return changeSecret(keys, keyChange(body, places()), caller);
+      if (body.action === 'create' && around.isConfigured(body.name)) return configured(body.name);
+      return changeSecret(keys, keyChange(body, around.places), caller);
     },
     changeAdminKeys: ({ body, caller }) => changeSecret(adminKeys, adminKeyChange(body), caller),
     changeMembers: ({ body, caller }) => changeMembers(desk, body, caller),
     moveLeader: ({ body, caller }) => moveLeader(side, body, caller),
   };
+}
+
+function configured(name: string): Err<AdminRefusal> {
+  const message = `The configuration of this node has a key "${name}"; take another name.`;
+  return err({ status: 409, code: 'key_exists', message });
 }
 
 async function groupView({ side, book }: PeersDesk): Promise<GroupAnswer> {

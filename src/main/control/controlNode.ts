@@ -145,9 +145,8 @@ export class ControlNode {
   /** Null: the state has not told yet. */
   #wishes: readonly RegionWish[] | null = null;
   readonly #shares: ShareClerk;
-  /** The keys that were given out last, and those that are in force in all processes. */
-  #given: readonly KeyConfig[] | null = null;
-  #settled: readonly KeyConfig[] | null = null;
+  /** Names of the keys that this node's configuration holds by itself. */
+  #configured: ReadonlySet<string> = new Set();
   #adminKeys: readonly AdminKey[] = [];
   #told = '';
   #timer: TimerHandle | null = null;
@@ -178,7 +177,6 @@ export class ControlNode {
       engine: side.engine,
       place: name,
       timers,
-      isInForce: () => this.#settled === this.#keys,
     });
     this.registers = openRegisters(options, side);
     const isClaiming = options.shell.registers?.idempotency === true;
@@ -233,15 +231,20 @@ export class ControlNode {
 
   /** A node's file with the keys of the control state, and what is wanted of regions. */
   inForce(config: NodeConfig): NodeConfig {
-    this.#given = this.#keys;
+    this.#shares.given();
+    this.#configured = new Set(config.keys.map(({ name }) => name));
     const keys = this.#keys.length === 0 ? config.keys : [...config.keys, ...this.#keys];
     return { ...config, keys, wishes: this.#wishes };
   }
 
   /** What `inForce` gave last counts in every process of this node (AL2). */
   settled(): void {
-    this.#settled = this.#given;
-    this.#shares.look();
+    this.#shares.settled();
+  }
+
+  /** A key of the control state cannot have this name: what is a key's own is kept by its name. */
+  isConfigured(name: string): boolean {
+    return this.#configured.has(name);
   }
 
   /** Whom a key's rates can be divided between, by peer name. */
@@ -274,10 +277,20 @@ export class ControlNode {
   warnings(): readonly string[] {
     return [
       ...(this.isDrained ? [DRAINED] : []),
+      ...this.#keyWarnings(),
       ...this.#groupWarnings(),
       ...this.shared.warnings(),
       ...(this.registers?.warnings() ?? []),
     ];
+  }
+
+  #keyWarnings(): readonly string[] {
+    const twice = this.#keys.filter(({ name }) => this.#configured.has(name));
+    return twice.map(
+      ({ name }) =>
+        `keys: "${name}" is in the configuration and in the control state: both go by the bindings ` +
+        'and the Idempotency-Keys of either; give one of them another name',
+    );
   }
 
   #groupWarnings(): readonly string[] {
@@ -357,7 +370,8 @@ export class ControlNode {
     }
     const wishes = view.revision === 0 ? null : listRegions(view);
     const told = JSON.stringify({ keys, wishes });
-    if (told === this.#told) return this.#shares.look();
+    this.#shares.seen(view.revision, told !== this.#told);
+    if (told === this.#told) return;
     this.#told = told;
     this.#keys = keys;
     this.#wishes = wishes;

@@ -16,12 +16,16 @@ export interface ShareClerkOptions {
   /** This node's peer name. */
   readonly place: string;
   readonly timers: Timers;
-  /** All that the state says now is in force, in every process of this node. */
-  readonly isInForce: () => boolean;
 }
 
 export class ShareClerk {
   readonly #options: ShareClerkOptions;
+  /** The revision that the keys were read at: the state is newer for a moment, whenever it moves. */
+  #seenRevision = -1;
+  /** Counted: the keys that were read last, given out last, and in force in all processes. */
+  #seen = 0;
+  #given = 0;
+  #settled = 0;
   #isAsking = false;
   #isClosed = false;
   #again: TimerHandle | null = null;
@@ -30,10 +34,28 @@ export class ShareClerk {
     this.#options = options;
   }
 
-  /** The state has changed, or what it says was put in force. */
-  look(): void {
-    const { engine, place, isInForce } = this.#options;
-    if (this.#isAsking || this.#isClosed || !isInForce()) return;
+  /** The keys were read at `revision`. */
+  seen(revision: number, areNew: boolean): void {
+    this.#seenRevision = revision;
+    if (areNew) this.#seen += 1;
+    else this.#look();
+  }
+
+  /** What was seen last is on its way into all processes of this node. */
+  given(): void {
+    this.#given = this.#seen;
+  }
+
+  /** What was given last is in force in all of them. */
+  settled(): void {
+    this.#settled = this.#given;
+    this.#look();
+  }
+
+  #look(): void {
+    const { engine, place } = this.#options;
+    const isInForce = this.#settled === this.#seen && this.#seenRevision === engine.view.revision;
+    if (this.#isAsking || this.#isClosed || !isInForce) return;
     this.#again?.cancel();
     this.#again = null;
     const [stored] = keysAwaiting(engine.view, place);
@@ -48,7 +70,7 @@ export class ShareClerk {
       this.#isAsking = false;
       // Done, there may be other keys; else the record changed meanwhile, or there is no quorum.
       const isDone = outcome.ok && outcome.value.isSuccess;
-      if (isDone) this.look();
+      if (isDone) this.#look();
       else if (!this.#isClosed) this.#lookLater();
     });
   }
@@ -60,6 +82,6 @@ export class ShareClerk {
 
   #lookLater(): void {
     this.#again?.cancel();
-    this.#again = this.#options.timers.after(ALLOTMENT_LIMITS.againMs, () => this.look());
+    this.#again = this.#options.timers.after(ALLOTMENT_LIMITS.againMs, () => this.#look());
   }
 }

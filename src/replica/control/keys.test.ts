@@ -139,10 +139,20 @@ test('a key keeps what it is bound to and how it is divided, over rotations too'
   for (const key of keysInForce(world.machine, 5_000, 'eu').keys) {
     deepEqual(key.residency, ['eu', 'ch']);
     deepEqual([key.requestsPerMinute, key.tokensPerMinute, key.inFlightMax], [36, 600, null]);
-    deepEqual(key.share, { percent: 60, places: ['eu', 'us'] });
+    deepEqual(key.share, { percent: 60, places: ['eu', 'us'], isComing: false });
   }
   const [elsewhere] = keysInForce(world.machine, 5_000, 'ap').keys;
   deepEqual([elsewhere?.requestsPerMinute, elsewhere?.tokensPerMinute], [0, 0]);
+  equal(elsewhere?.share?.isComing, false, 'it is to have none');
+});
+
+test('a place that is to have a share, and has none before others said that they use less, knows', () => {
+  const world = new World();
+  const allotment = { shares: { eu: 60, us: 40 }, before: { eu: 100 }, taken: [] };
+  world.run(createSecret(API_KEYS, { ...record('app'), allotment }, AUDIT));
+  const of = (place: string) => keysInForce(world.machine, 5_000, place).keys[0]?.share;
+  deepEqual(of('us'), { percent: 0, places: ['eu', 'us'], isComing: true });
+  deepEqual(of('eu'), { percent: 60, places: ['eu', 'us'], isComing: false });
 });
 
 test('a key whose binding or division cannot be read is not known at all (KB1)', () => {

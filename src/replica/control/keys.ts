@@ -49,7 +49,8 @@ function keyAt(record: ApiKey & KeptSecret, place: string): KeyConfig {
   const percent = shareInForce(allotment, place);
   const requestsPerMinute = partOf(config.requestsPerMinute, percent);
   const tokensPerMinute = partOf(config.tokensPerMinute, percent);
-  const share: KeyShare = { percent, places: Object.keys(allotment.shares) };
+  const places = Object.keys(allotment.shares);
+  const share: KeyShare = { percent, places, isComing: percent === 0 && places.includes(place) };
   return { ...config, requestsPerMinute, tokensPerMinute, share };
 }
 

@@ -29,7 +29,7 @@ export interface StoredRegion {
 }
 
 /** Letters, digits and `. _ -` inside: `eu`, `cn-north`, `us.gov`. */
-export const RESIDENCY_LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
+export const RESIDENCY_LABEL = /^(?!none$)[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 
 /** All regions with a record, by name. What is none of this version is left out. */
 export function listRegions(view: ControlView): readonly RegionWish[] {
