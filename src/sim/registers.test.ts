@@ -279,7 +279,7 @@ test('what an earlier call gives back does not take what its owner has won since
   ok(settled.ok, JSON.stringify(settled));
 });
 
-test('a claim is settled though one of its generations has gone; places that are mixed up are refused', () => {
+test("a claim is settled where one of its generations has gone; another claim's place is refused", () => {
   const world = new RegisterWorld(3, 60_000);
   const { claims } = world.registers(0);
   won(claim(world, 0, 'k', 'mine'));
