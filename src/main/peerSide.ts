@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 
+import { headerValue } from '../base/headers.ts';
 import { PEER_LIMITS } from '../base/limits.ts';
 import type { Clock, TimerHandle, Timers } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
@@ -12,6 +13,7 @@ import { decodeDigest, encodeDigest } from '../protocol/peer/digest.ts';
 import { RegionDirectory, type RegionView as KnownRegion } from '../regions/directory.ts';
 import type { RegionHealth } from '../regions/health.ts';
 import { RegionNodes } from '../regions/nodes.ts';
+import { MODEL_FIELD } from '../replica/namesToTry.ts';
 import { createRegionView, ownDigest } from '../replica/knownRegions.ts';
 import type { PeerOptions, PeerSide } from './platform.ts';
 import type { OtherRegion } from './views.ts';
@@ -49,7 +51,7 @@ export async function openPeers(
       if (digest !== null) nodes.onDigest(peer, digest, clock.nowMs());
     },
     observer: observerOf(options, nodes, clock),
-    isAvoided: (peer) => nodes.isAvoided(peer),
+    isAvoided: (peer, { headers }) => nodes.isAvoided(peer, headerValue(headers, MODEL_FIELD)),
   });
   const setPeers = (all: readonly PeerAddress[]): void => {
     hub.setPeers(all);

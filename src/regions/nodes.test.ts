@@ -127,7 +127,7 @@ test('a node that dies leaves its region healthy, without its load; the last one
     world.link(dead, down('refused'));
     assert.deepEqual(world.beats(5_000, { [alive]: BOTH[alive] }), []);
     assert.equal(world.eu.digest?.inFlight, BOTH[alive].inFlight);
-    assert.ok(world.nodes.isAvoided(dead) && !world.nodes.isAvoided(alive));
+    assert.ok(world.nodes.isAvoided(dead, null) && !world.nodes.isAvoided(alive, null));
     world.link(dead, UP);
     assert.deepEqual(world.beats(2_000, BOTH), []);
     assert.equal(world.eu.digest?.inFlight, 3);
@@ -149,6 +149,25 @@ test('a node that falls silent with its link up harms no region, whichever beat 
     world.nodes.onProbe(alive === 'eu' ? 'eu/b' : 'eu', 'unreachable');
     assert.deepEqual(world.beats(500, { [alive]: BOTH[alive] }), []);
   }
+});
+
+test('for a model a node comes last that does not have it, or has no target of it that is well', () => {
+  const world = new World();
+  world.link('eu', UP);
+  world.link('eu/b', UP);
+  const well = { healthy: 1, total: 1, inFlight: 0, queuedTokens: 0 };
+  const ill = { ...well, healthy: 0 };
+  world.beats(500, {
+    eu: digest({ models: { small: well, large: ill } }),
+    'eu/b': digest({ models: { small: well, large: well, own: well } }),
+  });
+  const avoided = (model: string | null): readonly boolean[] =>
+    ['eu', 'eu/b'].map((peer) => world.nodes.isAvoided(peer, model));
+  assert.deepEqual(avoided(null), [false, false]);
+  assert.deepEqual(avoided('small'), [false, false]);
+  assert.deepEqual(avoided('large'), [true, false]);
+  assert.deepEqual(avoided('own'), [true, false]);
+  assert.deepEqual(avoided('none'), [true, true], 'neither before the other');
 });
 
 test('a node that is taken away takes its part along; a region without nodes is none', () => {

@@ -134,10 +134,14 @@ export class RegionNodes {
     if (found !== null) this.#sink.onProbe(region, found);
   }
 
-  /** Others of its region come first: it stops, has no target that is well, or has not spoken. */
-  isAvoided(peer: string): boolean {
+  /**
+   * Others of its region come first: it stops, has not spoken, or has no target of `model` that is
+   * well; null: none of any model.
+   */
+  isAvoided(peer: string, model: string | null): boolean {
     const digest = this.#nodes.get(peer)?.digest ?? null;
     if (digest === null || digest.isDraining) return true;
+    if (model !== null) return (digest.models[model]?.healthy ?? 0) === 0;
     const models = Object.values(digest.models);
     return models.length > 0 && models.every(({ healthy }) => healthy === 0);
   }

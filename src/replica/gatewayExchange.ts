@@ -21,6 +21,7 @@ import type { ContinueRule, Deadlines, ModelConfig } from './config.ts';
 import type { Gateway } from './gateway.ts';
 import { resultOf, type ClaimOver } from './idempotency.ts';
 import { renderMetadata } from './metadata.ts';
+import { MODEL_FIELD } from './namesToTry.ts';
 import type { ExchangeRecord } from './observer.ts';
 import { RESIDENCY_FIELD, type Admission, type Caller } from './policy.ts';
 import type { ServingModel } from './serving.ts';
@@ -276,7 +277,7 @@ export class GatewayExchange implements ExchangeOwner {
     const leftMs = Math.max(1, Math.round(this.deadlines.totalMs - usedMs));
     const fields = this.tracing?.fieldsFor(place) ?? this.traceFields;
     for (const text of fields) headers.push(text);
-    headers.push('x-request-id', requestId, 'x-banyan-model', place.model);
+    headers.push('x-request-id', requestId, MODEL_FIELD, place.model);
     headers.push('x-banyan-key-name', caller.name, 'x-banyan-left-ms', String(leftMs));
     headers.push('x-banyan-priority', this.opening.priority);
     if (caller.residency !== null) headers.push(RESIDENCY_FIELD, caller.residency.join(','));

@@ -7,6 +7,9 @@ import { clip } from './localReply.ts';
 import { allowsModel, type Caller } from './policy.ts';
 import type { Serving } from './serving.ts';
 
+/** Between nodes: the model of the list that a forwarded request is for. */
+export const MODEL_FIELD = 'x-banyan-model';
+
 /** The models to try in order, or why none may be used. */
 export function namesToTry(
   serving: Serving,
@@ -17,7 +20,7 @@ export function namesToTry(
 ): { readonly names: readonly string[] } | { readonly failure: Failure } {
   if (request.forwardedFrom !== null) {
     // The region that took the request decides about fallbacks; here it is one model.
-    return { names: [headerValue(request.headers, 'x-banyan-model') ?? parsed.model] };
+    return { names: [headerValue(request.headers, MODEL_FIELD) ?? parsed.model] };
   }
   const { model } = parsed;
   if (!allowsModel(caller, model)) {

@@ -49,8 +49,8 @@ export interface PeerHubOptions {
   /** A peer's digest, borrowed: it is also the heartbeat. */
   readonly onDigest: (peer: string, bytes: Uint8Array) => void;
   readonly observer: PeerObserver;
-  /** Of several nodes of a region the others come first; absent: all are alike. */
-  readonly isAvoided?: (peer: string) => boolean;
+  /** For this call the others of several nodes of a region come first; absent: all are alike. */
+  readonly isAvoided?: (peer: string, call: PeerCall) => boolean;
 }
 
 /** One peer, for people. */

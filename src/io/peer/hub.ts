@@ -96,7 +96,8 @@ class Hub implements PeerHub {
 
   start(call: PeerCall, handler: UpstreamHandler): UpstreamHandle {
     const { clock, isAvoided = () => false } = this.options;
-    const slot = this.slots.take(call.origin, isAvoided, clock.nowMs());
+    const isLast = (peer: string): boolean => isAvoided(peer, call);
+    const slot = this.slots.take(call.origin, isLast, clock.nowMs());
     if (slot === undefined) {
       return failLater(handler, 'unresolved', `${call.origin} is not a peer`);
     }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import type { PeerCall } from './outgoing.ts';
 import { addresses, echo, makeCerts, startHub, until } from './testdata/kit.ts';
 import type { Taken, TestCerts, TestHub } from './testdata/kit.ts';
 
@@ -20,7 +21,8 @@ async function startFour(
   const names = ['a', 'a/2', 'b', 'b/2'] as const;
   const hubs = await Promise.all(
     names.map((peer) => {
-      const isAvoided = (other: string): boolean => avoided.has(other);
+      const isAvoided = (other: string, { path }: PeerCall): boolean =>
+        avoided.has(other) || avoided.has(`${other}${path}`);
       return startHub({ peer, tls: certs.tls(peer), answer, isAvoided });
     }),
   );
@@ -93,6 +95,12 @@ test('a node that is to be avoided gets nothing while another one can take it', 
   const calls = Array.from({ length: 4 }, () => a.call('b'));
   await until(() => calls.every(({ seen }) => seen.isDone), 'all are done');
   assert.deepEqual([b.handler.taken.length, b2.handler.taken.length], [0, 4]);
+  avoided.delete('b');
+  avoided.add('b/2/v1/messages');
+  const messages = Array.from({ length: 4 }, () => a.call('b', { path: '/v1/messages' }));
+  await until(() => messages.every(({ seen }) => seen.isDone), 'all are done');
+  assert.deepEqual([b.handler.taken.length, b2.handler.taken.length], [4, 4], 'it is of the call');
+  avoided.add('b');
   a.hub.setCut('b/2', true);
   const { seen } = a.call('b');
   await until(() => seen.isDone, 'nobody else is there');

@@ -213,7 +213,7 @@ export interface TestHubOptions {
   /** The digest to send, given when each peer was last heard. */
   readonly digest?: (views: RegionDigest['views']) => RegionDigest;
   /** Told of everything, beside what the hub records. */
-  readonly isAvoided?: (peer: string) => boolean;
+  readonly isAvoided?: (peer: string, call: PeerCall) => boolean;
   readonly watch?: {
     onDigest(peer: string, bytes: Uint8Array): void;
     linkChanged(peer: string, state: LinkState): void;
