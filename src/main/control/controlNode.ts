@@ -205,10 +205,10 @@ export class ControlNode {
   /** What operators change members with. */
   get desk(): PeersDesk {
     const { name, label, peers } = this.#options;
-    const firstOf = (region: string): string => {
+    const firstOf = (region: string): string | null => {
       if (region === name) return label;
       const link = peers?.links.nodes().find(({ peer }) => peer === region)?.link;
-      return link?.kind === 'up' ? link.node : `${region}-1`;
+      return link?.kind === 'up' ? link.node : null;
     };
     return { side: this.side, book: this.book, name, firstOf };
   }

@@ -277,6 +277,7 @@ const GROUP_REFUSALS = [
 /** What is said of where a node is may be refused with. */
 const PEER_REFUSALS = [
   'peer_exists',
+  'no_link',
   'unknown_region',
   'is_member',
   'too_many_peers',

@@ -184,8 +184,8 @@ export const CONTROL_MESSAGES = {
   },
   'member.address': { en: 'of its peer listener', zh: '其对端监听地址' },
   'member.forceAdd': {
-    en: 'even where it is known with another address, or its region is not',
-    zh: '即使已登记为其他地址，或其区域未知',
+    en: 'even where it is known with another address, or its region or the first node there is not',
+    zh: '即使已登记为其他地址，或其区域、该区域首节点的名称未知',
   },
   'member.remove': {
     en: 'take a member out, or the address of a node',

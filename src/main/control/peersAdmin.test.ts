@@ -67,5 +67,16 @@ test('a further node does not get the name that the first one of its region has 
   const desk = { side: world.side('ap'), book: world.book('ap'), name: 'ap', firstOf };
   const add = adder(desk, false);
   deepEqual([await add('ap/ap-1'), await add('ap/ap-2')], ['peer_exists', 'done']);
+  equal(await adder(desk)('ap/ap-1'), 'peer_exists', 'by force neither');
+  await world.stopAll();
+});
+
+test('where nobody knows what the first node is called a further one is added by force only', async () => {
+  const world = new World('unknownFirst', ['ap', 'eu']);
+  await world.startAll();
+  const desk = { side: world.side('ap'), book: world.book('ap'), name: 'ap', firstOf: () => null };
+  deepEqual([await adder(desk, false)('eu/b'), await adder(desk)('eu/b')], ['no_link', 'done']);
+  equal(await adder(desk, false)('eu/b'), 'done', 'it is there already');
+  equal(await adder(desk, false)('sa'), 'done', 'a first node');
   await world.stopAll();
 });

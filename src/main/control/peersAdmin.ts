@@ -33,8 +33,8 @@ export interface PeersDesk {
   readonly book: PeerBook;
   /** This node's own name as a peer. */
   readonly name: string;
-  /** What the first node of a region calls itself there, as far as this one knows. */
-  readonly firstOf: (region: string) => string;
+  /** What the first node of a region calls itself there; null: not known here. */
+  readonly firstOf: (region: string) => string | null;
 }
 
 /** Says where a node is, or is to be. */
@@ -53,7 +53,9 @@ export async function addPeer(
   if (!read.ok) return read;
   const before = read.value;
   const refusal =
-    roomRefused(desk, peer, before) ?? (force ? null : addRefused(desk, place, before));
+    nameRefused(desk, peer) ??
+    roomRefused(desk, peer, before) ??
+    (force ? null : addRefused(desk, place, before));
   if (refusal !== null) return refusal;
   const what = `member add ${peer} at ${renderAddress(place)}${force ? ', by force' : ''}`;
   if (dryRun) return ok({ dryRun, would: what });
@@ -115,11 +117,6 @@ function addRefused(
 ): ReturnType<typeof refused> | null {
   const { peer } = place;
   const [region, node] = [regionOfPeer(peer), nodeOfPeer(peer)];
-  if (node === desk.firstOf(region)) {
-    // With it every node would take the certificate of the first one for that of the further one.
-    const message = `The first node of ${region} is called ${node}: a further one needs another name.`;
-    return refused(409, 'peer_exists', message);
-  }
   const known = before.place ?? desk.book.placeOf(peer);
   if (known !== null && !isSame(known, place)) {
     const message = `${peer} is at ${renderAddress(known)} already; --force moves it.`;
@@ -132,7 +129,22 @@ function addRefused(
       `("banyan member add ${region}"); there are ${[...regions].toSorted().join(', ')}.`;
     return refused(409, 'unknown_region', message);
   }
+  if (node !== null && known === null && desk.firstOf(region) === null) {
+    const message =
+      `No link to the first node of ${region} says what it is called, and with the name ${node} for ` +
+      `two of them the first one would be shut out. Bring it back, or ask a node that has a link to ` +
+      'it; --force adds it all the same, where you know that the names differ.';
+    return refused(409, 'no_link', message);
+  }
   return null;
+}
+
+/** By force neither: every node would take the first one's certificate for that of the further one. */
+function nameRefused(desk: PeersDesk, peer: string): ReturnType<typeof refused> | null {
+  const [region, node] = [regionOfPeer(peer), nodeOfPeer(peer)];
+  if (node === null || node !== desk.firstOf(region)) return null;
+  const message = `The first node of ${region} is called ${node}: a further one needs another name.`;
+  return refused(409, 'peer_exists', message);
 }
 
 /** By force neither: nodes read so many and no more, and tell each other of so many regions. */
