@@ -146,6 +146,8 @@ async function changeMembers(desk: PeersDesk, request: MembersBody, caller: Call
   const member = members.find((one) => one.id === id);
   const name = member === undefined ? '' : ` (${nameOf(member)})`;
   const what = `${action} member ${id}${name}${howOf(request)}`;
+  const own = action === 'remove' ? ownRefused(side, id) : null;
+  if (own !== null) return own;
   if (dryRun && side.etcd === null) return ok({ dryRun, would: what });
   const refusal = operated(await side.operate(operationOf(request)));
   if (refusal !== null) return refusal;
@@ -156,6 +158,20 @@ async function changeMembers(desk: PeersDesk, request: MembersBody, caller: Call
     action === 'remove' && isLast ? await forgetAfter(desk, nameOf(member), audit) : false;
   if (!isForgotten) recordOperation(side, audit);
   return ok({ action, id, done: true as const });
+}
+
+/** Who is out of the group can no more write who did it, nor take its own address away. */
+function ownRefused(side: ControlBackend, id: number): ReturnType<typeof refused> | null {
+  const status = side.group?.status();
+  if (status === undefined || status.id !== id) return null;
+  const { members, voters } = status.conf;
+  const others = members.filter((member) => member.id !== id);
+  const other = others.find((member) => voters.includes(member.id)) ?? others[0];
+  if (other === undefined) return null; // The group refuses it itself.
+  const message =
+    `Member ${id} is this node, which could not write down that it went: ` +
+    `ask another node, ${nameOf(other)} for one.`;
+  return refused(409, 'is_self', message);
 }
 
 type MemberChangeBody = Exclude<MembersBody, { readonly action: 'add' | 'forget' }>;

@@ -363,7 +363,7 @@ export const CONTROL_ROUTES = {
     refusals: {
       400: ['malformed_address'],
       404: ['no_control', 'unknown_peer'],
-      409: [...PEER_REFUSALS, ...GROUP_REFUSALS],
+      409: ['is_self', ...PEER_REFUSALS, ...GROUP_REFUSALS],
       ...CHANGE_REFUSALS,
     },
   },
