@@ -157,7 +157,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
   beginBackup: [{ body: { dryRun: true } }, { body: {} }],
   readBackup: [{ query: '?backup=none&piece=0', status: 404 }],
   changeMembers: [
-    { body: { action: 'remove', id: 1, dryRun: true } },
+    { body: { action: 'remove', id: 1, dryRun: true }, status: 409 },
     { body: { action: 'remove', id: 1 }, status: 409 },
     { body: { action: 'promote', id: 9, replace: true }, status: 409 },
     { body: { action: 'add', peer: 'eu-central-1/eu-2', address: '10.0.0.2:8200', dryRun: true } },
@@ -174,7 +174,7 @@ const CALLS: Readonly<Record<keyof typeof ADMIN_ROUTES, readonly Call[]>> = {
     { body: { action: 'forget', peer: 'eu-central-1/eu-2' } },
   ],
   moveLeader: [
-    { body: { region: 'eu-central-1', dryRun: true } },
+    { body: { region: 'eu-central-1', dryRun: true }, status: 409 },
     { body: { region: 'nowhere' }, status: 404 },
   ],
   changeConfig: [

@@ -48,4 +48,6 @@ export interface ControlBackend {
   handle(request: ClientRequest, reply: ClientReply): ClientEvents | null;
   /** Carries an operation on the members out, wherever it has to be done. */
   operate(operation: Operation): Promise<Operated>;
+  /** What `operate` would refuse now, without doing it; null: nothing is known against it. */
+  judge(operation: Operation): Promise<Operated | 'leader-not-asked' | null>;
 }

@@ -79,3 +79,50 @@ test('one that is alone is not taken out either: it is the last voter', async ()
   equal((await ask(world, 'ap', removal))[0], 'last_voter');
   await world.stopAll();
 });
+
+test('a dry run refuses what would be refused, whoever is asked', async () => {
+  const world = await started('dryRun');
+  const leader = leaderOf(world);
+  const [one, two] = othersOf(world);
+  const [removed, heard] = [idOf(world, one), idOf(world, two)];
+  const dry = (name: string, body: object) => ask(world, name, { dryRun: true, ...body });
+  for (const name of [leader, two]) {
+    for (const action of ['remove', 'demote', 'promote']) {
+      equal((await dry(name, { action, id: 99 }))[0], 'unknown_member', `${action} at ${name}`);
+    }
+    equal((await dry(name, { action: 'promote', id: removed }))[0], 'not_learner_first');
+    deepEqual(await dry(name, { action: 'remove', id: removed }), [
+      'would',
+      `remove member ${removed} (${one})`,
+    ]);
+    deepEqual(await dry(name, { region: two }), ['would', `leadership goes to ${two}`]);
+  }
+  await world.stop(one);
+  for (const name of [leader, two]) {
+    const other = name === leader ? heard : idOf(world, leader);
+    const refused = async (): Promise<string> =>
+      (await dry(name, { action: 'demote', id: other }))[0] ?? '';
+    let code = await refused();
+    for (let tries = 0; code !== 'would_lose_quorum' && tries < 40; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      code = await refused();
+    }
+    equal(code, 'would_lose_quorum', name);
+    equal((await dry(name, { action: 'demote', id: other, force: true }))[0], 'would');
+  }
+  equal(world.side(two).group?.status().conf.voters.length, 3, 'nothing was changed');
+  await world.stopAll();
+});
+
+test('a dry run that the leader cannot be asked about says so', async () => {
+  const world = await started('dryRunAlone');
+  const [one, two] = othersOf(world);
+  const id = idOf(world, two);
+  world.cut.add(leaderOf(world));
+  const answer = await ask(world, one, { action: 'remove', id, dryRun: true });
+  deepEqual(answer, [
+    'would',
+    `remove member ${id} (${two}); the leader was not asked: it may refuse`,
+  ]);
+  await world.stopAll();
+});

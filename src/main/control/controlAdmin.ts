@@ -24,6 +24,8 @@ import { changeSecret, secretRows } from './secretsAdmin.ts';
 
 const AUDIT_ROWS = 200;
 
+const NOT_ASKED = 'the leader was not asked: it may refuse';
+
 /** Why there are no answers where a node's file has no `control`. */
 export const NO_CONTROL: AdminRefusal = {
   status: 404,
@@ -148,7 +150,7 @@ async function changeMembers(desk: PeersDesk, request: MembersBody, caller: Call
   const what = `${action} member ${id}${name}${howOf(request)}`;
   const own = action === 'remove' ? ownRefused(side, id) : null;
   if (own !== null) return own;
-  if (dryRun && side.etcd === null) return ok({ dryRun, would: what });
+  if (dryRun) return dryRunOf(side, operationOf(request), what);
   const refusal = operated(await side.operate(operationOf(request)));
   if (refusal !== null) return refusal;
   const audit = auditOf(caller, request, what);
@@ -208,11 +210,19 @@ async function moveLeader(side: ControlBackend, request: LeaderBody, caller: Cal
   const to = ofRegion?.findLast((one) => conf?.voters.includes(one.id)) ?? ofRegion?.at(-1);
   if (to === undefined) return refused(404, 'unknown_region', `No member is in "${region}".`);
   const what = `leadership goes to ${region}`;
-  if (dryRun) return ok({ dryRun, would: what });
+  if (dryRun) return dryRunOf(side, { kind: 'transfer', id: to.id }, what);
   const refusal = operated(await side.operate({ kind: 'transfer', id: to.id }));
   if (refusal !== null) return refusal;
   recordOperation(side, auditOf(caller, request, what));
   return ok({ region, done: true as const });
+}
+
+/** Refuses what would be refused. */
+async function dryRunOf(side: ControlBackend, operation: Operation, what: string) {
+  const judged = await side.judge(operation);
+  const dryRun = true as const;
+  if (judged === 'leader-not-asked') return ok({ dryRun, would: `${what}; ${NOT_ASKED}` });
+  return (judged === null ? null : operated(judged)) ?? ok({ dryRun, would: what });
 }
 
 /** Null: it was done. */

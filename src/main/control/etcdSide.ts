@@ -160,6 +160,10 @@ export class EtcdSide implements ControlBackend, EtcdPart {
     });
   }
 
+  judge(): Promise<Operated> {
+    return this.operate();
+  }
+
   // Its members.
 
   warnings(): readonly string[] {

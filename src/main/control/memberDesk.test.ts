@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
 import { regionOfPeer } from '../../base/peerName.ts';
-import { OPERATE_PATH } from './peerCalls.ts';
+import { JUDGE_PATH, OPERATE_PATH } from './peerCalls.ts';
 import { endWorlds, World } from './sideTestkit.ts';
 
 after(endWorlds);
@@ -13,12 +13,12 @@ test('only members change members through a node: a peer that is none is refused
   await world.startAll();
   const side = world.side('ap');
   const operation = { kind: 'transfer', id: 1 };
-  const ask = (peer: string): Promise<number> =>
+  const ask = (peer: string, path = OPERATE_PATH): Promise<number> =>
     new Promise((resolve) => {
       side.handle(
         {
           method: 'POST',
-          path: OPERATE_PATH,
+          path,
           query: '',
           headers: [],
           body: encodeUtf8(JSON.stringify(operation)),
@@ -32,6 +32,7 @@ test('only members change members through a node: a peer that is none is refused
       );
     });
   deepEqual([await ask('sa'), await ask('ap/two'), await ask('ap')], [503, 503, 200]);
+  deepEqual([await ask('sa', JUDGE_PATH), await ask('ap', JUDGE_PATH)], [503, 200]);
   equal(world.leader(), 'ap');
   await world.stopAll();
 });

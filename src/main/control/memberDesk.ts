@@ -13,9 +13,11 @@ import { isFeatureOn } from '../../replica/control/features.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
 import {
   admit,
+  judge,
   operate,
   operatedSchema,
   operationSchema,
+  refusedWith,
   type Operated,
   type Operation,
 } from './members.ts';
@@ -29,12 +31,17 @@ import {
   isForOther,
   JOIN_PATH,
   joinSchema,
+  JUDGE_PATH,
   levelOf,
   OPERATE_PATH,
   parse,
   PLACES_PATH,
   type AskPeer,
 } from './peerCalls.ts';
+
+const NO_GROUP = 'This node is in no group yet.';
+const NO_LEADER = 'No leader is known; an election may be under way.';
+const NOT_REFUSED: Operated = { isDone: false, error: null };
 
 export interface MemberDeskOptions {
   readonly book: PeerBook;
@@ -60,7 +67,7 @@ export class MemberDesk {
       const others = this.#options.book.peers.filter((one) => one.peer !== peer);
       const places = others.map((one) => ({ peer: one.peer, host: one.host, port: one.port }));
       answerPeer(reply, 200, { places });
-    } else if (path !== ADMIT_PATH && path !== OPERATE_PATH) {
+    } else if (path !== ADMIT_PATH && path !== OPERATE_PATH && path !== JUDGE_PATH) {
       return false;
     } else if (isForOther(request, this.#options.cluster())) {
       // A member of a cluster before this one still takes us for its leader.
@@ -71,7 +78,7 @@ export class MemberDesk {
     } else if (path === ADMIT_PATH) {
       this.#onAdmit(request, reply);
     } else {
-      this.#onOperate(request, reply);
+      this.#onOperation(path, request, reply);
     }
     return true;
   }
@@ -79,13 +86,28 @@ export class MemberDesk {
   /** Carries an operation on the members out, here or at the leader. */
   async operate(operation: Operation): Promise<Operated> {
     const group = this.#options.group();
-    if (group === null) return notNow('This node is in no group yet.');
+    if (group === null) return notNow(NO_GROUP);
     const { id, leader } = group.status();
     if (leader === id) return operate(group, operation);
     const name = leaderOf(group);
-    if (name === null) return notNow('No leader is known; an election may be under way.');
+    if (name === null) return notNow(NO_LEADER);
     const answer = await this.#askLeader(name, OPERATE_PATH, operation, operatedSchema);
     return answer?.value ?? notNow(`The leader (${name}) did not answer.`, false);
+  }
+
+  /** What `operate` would refuse now, without doing it; null: nothing is known against it. */
+  async judge(operation: Operation): Promise<Operated | 'leader-not-asked' | null> {
+    const group = this.#options.group();
+    if (group === null) return notNow(NO_GROUP);
+    const status = group.status();
+    if (status.leader === status.id) return judge(status, operation);
+    const name = leaderOf(group);
+    if (name === null) return notNow(NO_LEADER);
+    const answer = await this.#askLeader(name, JUDGE_PATH, operation, operatedSchema);
+    const judged = answer?.value ?? null;
+    if (judged !== null) return judged.error === null ? null : judged;
+    const isKnown = status.conf.members.some((member) => member.id === operation.id);
+    return isKnown ? 'leader-not-asked' : refusedWith('unknown-member');
   }
 
   #askLeader<T>(
@@ -151,12 +173,19 @@ export class MemberDesk {
     });
   }
 
-  #onOperate(request: ClientRequest, reply: ClientReply): void {
+  #onOperation(path: string, request: ClientRequest, reply: ClientReply): void {
     const operation = parse(request.body, operationSchema);
     const group = this.#options.group();
     if (operation === null) return answerPeer(reply, 400, { error: 'malformed' });
     if (group === null) return answerPeer(reply, 503, { error: 'no-group' });
-    void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
+    if (path === OPERATE_PATH) {
+      void operate(group, operation).then((operated) => answerPeer(reply, 200, operated));
+      return;
+    }
+    const status = group.status();
+    // Only the leader hears the others.
+    if (status.leader !== status.id) return answerPeer(reply, 503, { error: 'not-leader' });
+    answerPeer(reply, 200, judge(status, operation) ?? NOT_REFUSED);
   }
 }
 

@@ -16,9 +16,9 @@
 import { z } from 'zod';
 
 import { RAFT_LIMITS } from '../../base/limits.ts';
-import { RAFT_ERRORS } from '../../raft/errors.ts';
+import { RAFT_ERRORS, type RaftErrorCode } from '../../raft/errors.ts';
 import { nodeOfPeer, regionOfPeer } from '../../base/peerName.ts';
-import { memberOf, nameOf } from '../../raft/membership.ts';
+import { memberOf, nameOf, planChange } from '../../raft/membership.ts';
 import type { ConfState, Member, MemberChange, NodeId, RaftStatus } from '../../raft/types.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
 
@@ -52,16 +52,39 @@ export function operate(group: GroupMember, operation: Operation): Promise<Opera
       readonly ok: boolean;
       readonly error?: { error: keyof typeof RAFT_ERRORS };
     }) => {
-      if (result.ok || result.error === undefined) return resolve(DONE);
-      const { definite, sentence } = RAFT_ERRORS[result.error.error];
-      resolve({
-        isDone: false,
-        error: { code: result.error.error, message: sentence, definite },
-      });
+      if (result.ok || result.error === undefined) resolve(DONE);
+      else resolve(refusedWith(result.error.error));
     };
     if (operation.kind === 'transfer') group.transfer(operation.id, done);
     else group.changeMembers(changesOf(group.status().conf, operation), done);
   });
+}
+
+/** What the leader would refuse now, without doing it; null: it may be tried. */
+export function judge(status: RaftStatus, operation: Operation): Operated | null {
+  const refusal = unsafe(status, operation);
+  if (refusal !== null) return refusal;
+  const error = refusalOf(status, operation);
+  return error === null ? null : refusedWith(error);
+}
+
+/** As Raft itself says it. */
+function refusalOf(status: RaftStatus, operation: Operation): RaftErrorCode | null {
+  const { conf, confIndex, commit } = status;
+  if (operation.kind === 'transfer') {
+    const isFit =
+      conf.voters.includes(operation.id) && memberOf(conf, operation.id)?.isWitness === false;
+    return isFit && operation.id !== status.id ? null : 'bad-target';
+  }
+  if (confIndex > commit || conf.votersOutgoing.length > 0) return 'change-in-flight';
+  const changes = changesOf(conf, operation);
+  const planned = planChange(conf, changes, (learner) => isCaughtUp(status, learner));
+  return planned.ok ? null : planned.error;
+}
+
+export function refusedWith(code: RaftErrorCode): Operated {
+  const { definite, sentence } = RAFT_ERRORS[code];
+  return { isDone: false, error: { code, message: sentence, definite } };
 }
 
 function changesOf(

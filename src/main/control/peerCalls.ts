@@ -14,6 +14,8 @@ export const JOIN_PATH = '/group/join';
 /** A member passes on to the leader what another node asked it with `JOIN_PATH`. */
 export const ADMIT_PATH = '/group/admit';
 export const OPERATE_PATH = '/group/operate';
+/** What the leader would refuse of it: a path of its own, which an older program does not carry out. */
+export const JUDGE_PATH = '/group/judge';
 /** Where the nodes are that the one asked knows. */
 export const PLACES_PATH = '/group/places';
 

@@ -490,4 +490,8 @@ export class ControlSide implements ControlBackend {
   operate(operation: Operation): Promise<Operated> {
     return this.#desk.operate(operation);
   }
+
+  judge(operation: Operation): ReturnType<ControlBackend['judge']> {
+    return this.#desk.judge(operation);
+  }
 }
