@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 
-import { addAdminCerts, addCerts, initCerts, showCerts, type CertsOrder } from './certs.ts';
+import {
+  addAdminCerts,
+  addCerts,
+  initCerts,
+  showCerts,
+  type CertNode,
+  type CertsOrder,
+} from './certs.ts';
 import { certificateIdentity } from './peer/identity.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -82,6 +89,23 @@ test('add signs for another region with the same CA and cluster', async () => {
   assert.equal(leaf.subjectAltName, 'URI:banyan://banyan/ap-northeast-1/n');
   const twice = await addCerts(order({ nodes }));
   assert.ok(!twice.ok && twice.error.kind === 'exists');
+});
+
+test('add makes no second certificate for a node that has one, by force neither', async () => {
+  const nodes = [
+    { region: 'eu', node: 'eu-1' },
+    { region: 'eu', node: 'b', isFurther: true },
+  ];
+  assert.ok((await initCerts(order({ nodes }))).ok);
+  const asked = async (node: CertNode): Promise<string> => {
+    const added = await addCerts(order({ nodes: [node], isForced: true }));
+    if (added.ok) return 'made';
+    return added.error.kind === 'same-node' ? added.error.file : added.error.kind;
+  };
+  assert.equal(await asked({ region: 'eu', node: 'eu-1', isFurther: true }), 'eu.pem');
+  assert.equal(await asked({ region: 'eu', node: 'b' }), 'eu_b.pem');
+  assert.equal(await asked({ region: 'eu', node: 'eu-1' }), 'made', 'its own is replaced');
+  assert.equal(await asked({ region: 'us', node: 'eu-1' }), 'made', 'in another region');
 });
 
 test('show names what is wrong: expiry, another CA, another key, a readable key, no PEM', async () => {

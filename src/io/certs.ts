@@ -15,6 +15,7 @@ import { join } from 'node:path';
 
 import * as x509 from '@peculiar/x509';
 
+import { peerName } from '../base/peerName.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { certificateIdentity, identityUri, type PeerIdentity } from './peer/identity.ts';
 
@@ -80,6 +81,8 @@ export interface CertFile {
 /** Why nothing was made or shown. */
 export type CertsError =
   | { readonly kind: 'exists'; readonly files: readonly string[] }
+  /** The node has one as the first of its region, or as a further one, and is now to be the other. */
+  | { readonly kind: 'same-node'; readonly file: string; readonly node: string }
   | { readonly kind: 'no-ca'; readonly detail: string }
   | { readonly kind: 'io'; readonly detail: string };
 
@@ -113,6 +116,8 @@ export async function addCerts(
     if (!ca.ok) return ca;
     const there = await claim(order, filesOf(order));
     if (!there.ok) return there;
+    const same = await sameNode(order, ca.value.cluster);
+    if (same !== null) return err(same);
     return ok(await issueAll({ ...order, cluster: ca.value.cluster }, ca.value));
   });
 }
@@ -205,6 +210,25 @@ async function claim(
   const there = new Set(await readdir(order.dir));
   const files = names.filter((name) => there.has(name));
   return files.length === 0 ? ok(null) : err({ kind: 'exists', files });
+}
+
+/** The first node and a further one with one name are taken for each other; null: they differ. */
+async function sameNode(
+  { dir, nodes }: Pick<CertsOrder, 'dir' | 'nodes'>,
+  cluster: string,
+): Promise<Extract<CertsError, { readonly kind: 'same-node' }> | null> {
+  for (const one of nodes) {
+    const file = `${certFile({ ...one, isFurther: one.isFurther !== true })}.pem`;
+    const certificate = await readCertificate(join(dir, file));
+    const identity = certificate === null ? null : certificateIdentity(certificate);
+    if (identity?.ok !== true) continue;
+    const { region, node } = identity.value;
+    const isSame = region === one.region && node === one.node;
+    if (isSame && identity.value.cluster === cluster) {
+      return { kind: 'same-node', file, node: peerName(region, node) };
+    }
+  }
+  return null;
 }
 
 async function makeCa(order: CertsOrder): Promise<KeyedCertificate> {

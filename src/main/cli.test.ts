@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -226,6 +226,27 @@ test('what the disk refuses is told in a line with 1, a bad name of a cluster wi
   const damaged = await banyan(['recover', '--force', '--data-dir', join(folder, 'noted')]);
   assert.equal(damaged.code, EXIT.refused);
   assert.match(damaged.err, /^banyan: .*reborn\.json is damaged: [^\n]*\n$/);
+});
+
+test('certs: one node twice, under whatever option, and a name with two slashes are refused', async () => {
+  const dir = join(folder, 'certs');
+  const told = async (...args: readonly string[]): Promise<string> => {
+    const { code, err } = await banyan(['certs', 'init', '--dir', dir, ...args]);
+    return `${code} ${err}`;
+  };
+  assert.match(
+    await told('--region', 'eu', '--further', 'eu/eu-1'),
+    /^2 .*"eu\/eu-1" was given twice/,
+  );
+  assert.match(await told('--region', 'eu', '--region', 'eu/b'), /^2 .*"eu" was given twice/);
+  assert.match(await told('--region', 'eu/b/c'), /^2 .*"b\/c" is not a name/);
+  assert.match(await told('--further', 'eu/b/c'), /^2 .*"b\/c" is not a name/);
+  assert.deepEqual(await readdir(dir).catch(() => []), []);
+  const made = await banyan(['certs', 'init', '--dir', dir, '--region', 'eu']);
+  assert.equal(made.code, 0, made.err);
+  const added = await banyan(['certs', 'add', '--dir', dir, '--further', 'eu/eu-1', '--force']);
+  assert.equal(added.code, 5, added.err);
+  assert.match(added.err, /eu\.pem in .* is of node eu\/eu-1 already/);
 });
 
 test('get regions shows how each is seen, and which did not answer', async () => {

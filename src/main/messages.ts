@@ -232,6 +232,10 @@ export const MESSAGES = {
     en: 'Nothing was made: {dir} already holds {files}. --force replaces them.',
     zh: '没有生成任何文件：{dir} 中已有 {files}。用 --force 覆盖。',
   },
+  'certs.sameNode': {
+    en: 'Nothing was made: {file} in {dir} is of node {name} already; a second one needs another name.',
+    zh: '没有生成任何文件：{dir} 中的 {file} 已属于节点 {name}；另一个节点需要另取名称。',
+  },
   'certs.noCa': { en: 'There is no CA to sign with: {why}.', zh: '没有可用于签发的 CA：{why}。' },
   'certs.failed': { en: 'It failed: {why}', zh: '失败：{why}' },
   'certs.bad': {

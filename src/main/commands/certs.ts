@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 
 import { parseRegionName } from '../../base/names.ts';
+import { nodeOfPeer, peerName, regionOfPeer } from '../../base/peerName.ts';
 import type { Result } from '../../base/result.ts';
 import type { CertFile, CertNode, CertsError } from '../../io/certs.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
@@ -109,19 +110,25 @@ async function orderOf(
 ): Promise<Folder & { readonly nodes: readonly CertNode[] }> {
   const { certFile } = await import('../../io/certs.ts');
   const first = options.region.map((text) => {
-    const [region = '', node] = text.split('/', 2);
-    return { region: named(region), node: named(node ?? `${region}-1`) };
+    const region = named(regionOfPeer(text));
+    return { region, node: named(nodeOfPeer(text) ?? `${region}-1`) };
   });
   const further = options.further.map((text) => {
-    const [region = '', node = ''] = text.split('/', 2);
-    return { region: named(region), node: named(node), isFurther: true };
+    const region = named(regionOfPeer(text));
+    return { region, node: named(nodeOfPeer(text) ?? ''), isFurther: true };
   });
   const nodes: readonly CertNode[] = [...first, ...further];
-  const names = nodes.map(certFile);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  // A node has one certificate, and a region one that is named after it.
+  const twice =
+    namedTwice(nodes.map(({ region, node }) => peerName(region, node))) ??
+    namedTwice(nodes.map(certFile));
   if (twice !== undefined) throw new CliError(EXIT.usage, say('certs.twice', { name: twice }));
   if (nodes.length === 0) throw new CliError(EXIT.usage, say('certs.badName', { name: '' }));
   return { ...(await folderOf(options)), nodes };
+}
+
+function namedTwice(names: readonly string[]): string | undefined {
+  return names.find((name, index) => names.indexOf(name) !== index);
 }
 
 interface Folder {
@@ -153,6 +160,10 @@ function made(result: Result<readonly CertFile[], CertsError>, dir: string): rea
   switch (error.kind) {
     case 'exists':
       throw new CliError(EXIT.refused, say('certs.exists', { dir, files: error.files.join(', ') }));
+    case 'same-node': {
+      const { file, node: name } = error;
+      throw new CliError(EXIT.refused, say('certs.sameNode', { dir, file, name }));
+    }
     case 'no-ca':
       throw new CliError(EXIT.notFound, say('certs.noCa', { why: error.detail }));
     case 'io':
