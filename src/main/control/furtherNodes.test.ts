@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 
 import { nameOf } from '../../raft/membership.ts';
 import { captureBackup } from '../../replica/control/backup.ts';
+import { clusterFeatureLevel, FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { putPeer } from '../../replica/control/peers.ts';
 import { endWorlds, fail, has, put, until, World } from './sideTestkit.ts';
 import { recoverFrom, rejoin, restoreInto } from './offline.ts';
@@ -210,8 +211,10 @@ test('a backup is restored into a further node as well, and a folder is of one n
   const old = new World('restoreFrom', ['eu']);
   await old.startAll();
   ok((await put(old.side('eu'), 'kept')).ok);
+  const { view } = old.side('eu').engine;
+  await until(() => clusterFeatureLevel(view) === FEATURE_LEVEL_MAX, 'further nodes are known');
   const about = { cluster: 'old', isConfirmed: true, madeMs: 1, product: 'test', engine: 'raft' };
-  const backup = captureBackup(old.side('eu').engine.view, about);
+  const backup = captureBackup(view, about);
   await old.stopAll();
   const world = new World('restoreInto', [FURTHER]);
   const place = { name: FURTHER, priority: 1, clusterPrefix: 'test' };

@@ -35,13 +35,12 @@ const BIRTH: Birth = {
   audit: { who: 'ann', from: 'here', what: 'restored', why: 'test' },
   origin: { cluster: 'old-1', revision: 3 },
 };
+const PLAIN = { priority: 1, isWitness: false, isPromotable: false } as const;
 const MEMBERS: readonly Member[] = [1, 2, 3].map((id) => ({
   id,
   region: `region-${id}`,
   incarnation: 100 + id,
-  priority: 1,
-  isWitness: false,
-  isPromotable: false,
+  ...PLAIN,
 }));
 
 function digest(): BackupDigest {
@@ -212,4 +211,16 @@ test('FL2: a restored log is at the level of the backup; one above this program 
   assert.ok(level?.ok === true && above?.ok === false);
   assert.equal(level.value.snapshot.meta.level, FEATURE_LEVEL_MAX);
   assert.match(above.error, /install a newer one/);
+});
+
+test('a state below their feature level begins at the first node of a region, not at a further one', () => {
+  const member: Member = { id: 1, region: 'eu', node: 'b', incarnation: 1, ...PLAIN };
+  const early = rebornFromBackup(captureBackup(filled(3), ABOUT), member, BIRTH);
+  assert.match(
+    early.ok ? '' : early.error,
+    /feature level 1, .*: restore at the first node of a region/,
+  );
+  const machine = filled(3);
+  driverOf(machine, 3)(raiseLevel(machine, FEATURE_LEVEL_MAX, 'test'));
+  assert.ok(rebornFromBackup(captureBackup(machine, ABOUT), member, BIRTH).ok);
 });

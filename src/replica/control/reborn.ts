@@ -28,7 +28,7 @@ import { createMemoryMachine } from '../group/memoryMachine.ts';
 import type { GroupMachine } from '../group/types.ts';
 import type { Backup } from './backup.ts';
 import { decodeReply, encodeCommand } from './codec.ts';
-import { clusterFeatureLevel, FEATURE_LEVEL_MAX, levelRefusal } from './features.ts';
+import { clusterFeatureLevel, FEATURE_LEVEL_MAX, isFeatureOn, levelRefusal } from './features.ts';
 import { ControlMachine } from './machine.ts';
 import { encodeState } from './snapshot.ts';
 import { ControlState } from './state.ts';
@@ -66,6 +66,10 @@ export function rebornFromBackup(
   const level = clusterFeatureLevel(machine);
   const refusal = levelRefusal(level, FEATURE_LEVEL_MAX);
   if (refusal !== null) return err(refusal);
+  if (member.node !== undefined && !isFeatureOn(level, 'furtherNodes')) {
+    const why = `the backup is of feature level ${level}, where a group has no further nodes`;
+    return err(`${why}: restore at the first node of a region`);
+  }
   const meta = { index: 2, term: 1, timeMs, level, conf: bootstrapConf([member]) };
   return reborn(machine, createMemoryMachine(machine), meta, birth);
 }
