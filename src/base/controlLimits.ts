@@ -45,6 +45,10 @@ export const CONTROL_LIMITS = {
   electionMs: 1_500,
   /** A transaction or a confirmed read of this node is tried for so long, ms. */
   transactMs: 10_000,
+  /** What one node asks of another beside the group is answered in this, or not at all, ms. */
+  peerAnswerMs: 5_000,
+  /** A change may take so long at the node that is asked, ms; whoever asks it waits longer. */
+  changeMs: 40_000,
   /** What could not be sent is tried again after this, ms. */
   retryMs: 50,
   /** A member that is further behind counts for no quorum in what an operator is told, entries. */
@@ -67,4 +71,8 @@ assert(
   CONTROL_LIMITS.stateBytesMax * 2 + CONTROL_LIMITS.historyBytesMax * 2 <=
     RAFT_LIMITS.snapshotBytesMax,
   'the whole state fits into a snapshot',
+);
+assert(
+  CONTROL_LIMITS.changeMs >= 3 * CONTROL_LIMITS.transactMs + 2 * CONTROL_LIMITS.peerAnswerMs,
+  'a change is tried, looked at and tried again, and asks other nodes before and after',
 );

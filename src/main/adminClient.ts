@@ -13,6 +13,11 @@ import { say } from './verb.ts';
 
 export { isRow, type JsonRow };
 
+/** All was sent, and no whole answer came: it may have been done. The cause of a `CliError`. */
+export class UnansweredError extends Error {
+  override readonly name = 'UnansweredError';
+}
+
 /** Of this process: the verb's options decide once, before it asks anybody. */
 let credentials: AdminCredentials | null = null;
 
@@ -81,7 +86,7 @@ async function callServer(
     throw new CliError(EXIT.usage, say('client.unencrypted', { server: printable(server) }));
   }
   return call(new URL(path, base), body, limitMs, credentials).catch((cause: unknown) => {
-    const why = cause instanceof Error ? errorWord(cause) : String(cause);
+    const why = errorText(cause);
     throw new CliError(EXIT.unreachable, say('client.unreachable', { server, why }), cause);
   });
 }
@@ -93,7 +98,8 @@ function exitOfStatus(status: number): ExitCode {
   return status < 500 ? EXIT.refused : EXIT.failed;
 }
 
-function errorWord(cause: Error): string {
+function errorText(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;
 }
 
@@ -133,13 +139,15 @@ function call(
       (response) => {
         readAll(response).then(
           (text) => resolve({ status: response.statusCode ?? 0, text }),
-          (cause: unknown) => reject(cause instanceof Error ? cause : new Error(String(cause))),
+          (cause: unknown) => reject(new UnansweredError(errorText(cause), { cause })),
         );
       },
     );
-    outgoing.on('error', (cause) =>
-      reject(cause.name === 'AbortError' ? new Error(`timeout (${limitMs} ms)`) : cause),
-    );
+    outgoing.on('error', (cause) => {
+      const why = cause.name === 'AbortError' ? `timeout (${limitMs} ms)` : errorText(cause);
+      const isSent = outgoing.writableFinished;
+      reject(isSent ? new UnansweredError(why, { cause }) : new Error(why, { cause }));
+    });
     outgoing.end(bytes ?? undefined);
   });
 }

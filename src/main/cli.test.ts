@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -320,6 +321,28 @@ test('exit codes: unknown model 4, nobody there 3, a wrong command line 2, help 
   assert.equal((await banyan([])).code, EXIT.usage);
   assert.equal((await banyan(['--help'])).code, EXIT.ok);
   assert.match((await banyan(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('a change that was sent and not answered may have been made: it says so, and how to look', async () => {
+  const mute = createNetServer((socket) => {
+    socket.on('error', () => {}); // It goes first.
+    socket.once('data', () => socket.destroy());
+  });
+  mute.unref();
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  const address = mute.address();
+  const at = typeof address === 'object' && address !== null ? address.port : 0;
+  const rotate = ['keys', 'rotate', 'shop', '--server', `http://127.0.0.1:${at}`];
+  const sent = await banyan(rotate);
+  assert.equal(sent.code, 3);
+  assert.match(sent.err, /may have been made.*"banyan get audit"/s);
+  const zh = await banyan(rotate, { LANG: 'zh_CN.UTF-8' });
+  assert.match(zh.err, /变更可能已经生效.*banyan get audit/s);
+  const dry = await banyan([...rotate, '--dry-run']);
+  assert.match(dry.err, /^banyan: No answer from/);
+  await new Promise((resolve) => mute.close(resolve));
+  const nobody = await banyan(rotate);
+  assert.match(nobody.err, /^banyan: No answer from/, 'nothing was sent');
 });
 
 test('a server that is no Banyan is said to be none', async () => {

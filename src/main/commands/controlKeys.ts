@@ -4,8 +4,9 @@ import { userInfo } from 'node:os';
 
 import { Option, type Command } from 'commander';
 
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { PRIORITIES } from '../../routing/admission.ts';
-import { askAdmin } from '../adminClient.ts';
+import { askAdmin, UnansweredError } from '../adminClient.ts';
 import { CliError, EXIT } from '../exitCodes.ts';
 import type { JsonRow } from '../json.ts';
 import { printable, type OutputFormat } from '../output.ts';
@@ -13,7 +14,7 @@ import { print, say, withOutput, withServer } from '../verb.ts';
 import { listKeysOf, sharesText } from './controlGet.ts';
 
 /** Longer than a node tries for, ms: what became of it is then known. */
-export const CONTROL_ASK_MS = 15_000;
+export const CONTROL_ASK_MS = CONTROL_LIMITS.changeMs + 1_000;
 
 /** What every verb that changes the control state takes. */
 export interface ChangeOptions {
@@ -156,7 +157,12 @@ export function change(
   body: object,
 ): Promise<JsonRow> {
   const asked = { ...body, dryRun: dryRun === true, why: why ?? '', who: whoAmI() };
-  return askAdmin(server, `/admin/v1/${path}`, asked, CONTROL_ASK_MS);
+  return askAdmin(server, `/admin/v1/${path}`, asked, CONTROL_ASK_MS).catch((cause: unknown) => {
+    const unanswered = cause instanceof CliError ? cause.cause : null;
+    if (asked.dryRun || !(unanswered instanceof UnansweredError)) throw cause;
+    const why = unanswered.message;
+    throw new CliError(EXIT.unreachable, say('control.mayBeDone', { server, why }), cause);
+  });
 }
 
 /** Prints what was done, or with `--dry-run` what would be. */

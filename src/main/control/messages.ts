@@ -214,6 +214,14 @@ export const CONTROL_MESSAGES = {
     zh: '把控制组的领导权交给某区域',
   },
   'leader.region': { en: 'the region', zh: '区域' },
+  'control.mayBeDone': {
+    en:
+      'No answer from {server}: {why}. The change may have been made, or may yet be: look with ' +
+      '"banyan get audit" before you try again. A key whose secret did not arrive: rotate it.',
+    zh:
+      '{server} 没有响应：{why}。变更可能已经生效，也可能稍后生效：重试之前请用 “banyan get audit” 查看。' +
+      '若密钥的明文没有收到，请再轮换一次。',
+  },
   'control.done': { en: 'Done.', zh: '已完成。' },
   'head.address': { en: 'ADDRESS', zh: '地址' },
   'head.name': { en: 'NAME', zh: '名称' },

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 
 import { concatBytes, decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
+import { CONTROL_LIMITS } from '../../base/controlLimits.ts';
 import { nodeOrigin } from '../../base/peerName.ts';
 import type { ClientReply, ClientRequest, Timers, Upstream } from '../../base/ports.ts';
 import { RAFT_LIMITS } from '../../base/limits.ts';
@@ -19,8 +20,6 @@ export const JUDGE_PATH = '/group/judge';
 /** Where the nodes are that the one asked knows. */
 export const PLACES_PATH = '/group/places';
 
-/** An answer that took longer is none, ms. */
-const ANSWER_MS = 5_000;
 const CONNECT_MS = 2_000;
 const BODY_BYTES_MAX = 64 * 1024;
 
@@ -102,7 +101,7 @@ export function askPeer<T>(
         onFailure: () => finish(null),
       },
     );
-    const timer = timers.after(ANSWER_MS, () => over(null));
+    const timer = timers.after(CONTROL_LIMITS.peerAnswerMs, () => over(null));
     function over(answer: PeerAnswer<T> | null): void {
       call.cancel();
       finish(answer);
