@@ -16,11 +16,7 @@ async function ask(world: World, name: string, body: object): Promise<readonly s
   const desk = { side: world.side(name), book: world.book(name), name, firstOf: () => null };
   const served = serveRoutes(
     CONTROL_ROUTES,
-    controlHandlers(
-      desk,
-      () => 0,
-      () => ALL,
-    ),
+    controlHandlers(desk, () => 0, { places: ALL, isConfigured: () => false }),
   );
   const route = 'region' in body ? CONTROL_ROUTES.moveLeader : CONTROL_ROUTES.changeMembers;
   const row = served.find((one) => one.route === route) ?? fail('it is a row of the table');
