@@ -37,6 +37,7 @@ function runnerOf(world: RolloutWorld, time: VirtualTime, more: Partial<RunnerOp
     timers: time,
     log: createLog('silent', {}, { write: () => {} }),
     leads: () => 'alone',
+    asksOverLinks: false,
     ask: (region) => {
       world.settle();
       return Promise.resolve(world.silent.has(region) ? null : { ...world.node(region) });
@@ -117,6 +118,42 @@ test('both nodes of a region are asked, and one that dies is waited for up to it
   await pass(time, 10_000);
   equal(world.head.base, 1);
   runner.stop();
+});
+
+test('of several that drive one that hears hardly anybody decides nothing over its links', async () => {
+  const [away, more] = ['eu-central-1/b', ['us-east-2', 'sa-east-1']] as const;
+  const world = new RolloutWorld(EU, away, ...more);
+  const time = new VirtualTime();
+  world.push('a', { order: [EU], bakeMs: silentMs * 2 });
+  const isCut = (from: string, to: string): boolean =>
+    [from, to].includes(away) && more.some((other) => [from, to].includes(other));
+  // The one that is cut off looks first each time.
+  const runners = [away, EU, ...more].map((name) =>
+    runnerOf(world, time, {
+      name,
+      leads: () => 'maybe',
+      asksOverLinks: true,
+      ask: (peer) => {
+        world.settle();
+        return Promise.resolve(isCut(name, peer) ? null : { ...world.node(peer) });
+      },
+    }),
+  );
+  for (const runner of runners) {
+    runner.wake();
+    time.advance(askMs / 5);
+    await settled();
+  }
+  for (let passed = 0; passed < 100_000; passed += 50) {
+    time.advance(50);
+    await settled();
+  }
+  for (const runner of runners) runner.stop();
+  const steps = world.machine.audit(1, 100).map(({ what }) => what.replace(/^[^:]*: /, ''));
+  deepEqual(
+    steps.filter((what) => /goes to|everywhere|halted/.test(what)),
+    [`goes to ${EU}`, 'goes to sa-east-1', 'goes to us-east-2', `everywhere; not heard: ${away}`],
+  );
 });
 
 test('a region without a configuration (a witness) is not waited for', async () => {

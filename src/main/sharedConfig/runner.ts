@@ -12,7 +12,12 @@ import type { ControlEngine, ControlOutcome } from '../../replica/control/engine
 import type { AuditInput } from '../../replica/control/types.ts';
 import { changeHead, outcomeOf } from '../../replica/sharedConfig/changes.ts';
 import { readHead } from '../../replica/sharedConfig/records.ts';
-import type { NodeReport, NodeSeen, SeenNodes } from '../../replica/sharedConfig/regionReport.ts';
+import {
+  regionsSeen,
+  type NodeReport,
+  type NodeSeen,
+  type SeenNodes,
+} from '../../replica/sharedConfig/regionReport.ts';
 import { nextStep } from '../../replica/sharedConfig/rollout.ts';
 
 /** What a node said; `none`: it has no configuration to speak of (a witness). */
@@ -30,6 +35,8 @@ export interface RunnerOptions {
   /** `alone`: by the group's word; `maybe`: whoever keeps the state names nobody. */
   readonly leads: () => 'no' | 'alone' | 'maybe';
   readonly ask: (peer: string) => Promise<Heard>;
+  /** Nodes are asked over links, which tell nothing of who else hears them. */
+  readonly asksOverLinks: boolean;
 }
 
 export class RolloutRunner {
@@ -77,7 +84,7 @@ export class RolloutRunner {
     const stored = readHead(engine.view);
     if (stored === null) return;
     const seen = await this.#look();
-    if (this.#isStopped) return;
+    if (this.#isStopped || (!isAlone && this.#isCutOff(seen))) return;
     const last = isAlone ? regionOfPeer(name) : null;
     const step = nextStep(stored.head, seen, last, Math.round(clock.wallMs()));
     if (step === null) return;
@@ -88,6 +95,18 @@ export class RolloutRunner {
       engine.transact(changeHead(stored, step.head, cut(audit), more), resolve);
     });
     if (outcome.ok && outcome.value.isSuccess) log.info('config-rollout', { step: step.what });
+  }
+
+  /**
+   * Most other regions are silent: rather this node's links are broken. Others drive, who hear more;
+   * of two regions none calls the other one gone.
+   */
+  #isCutOff(seen: SeenNodes): boolean {
+    const { name, asksOverLinks } = this.#options;
+    if (!asksOverLinks) return false;
+    const others = [...regionsSeen(seen)].filter(([region]) => region !== regionOfPeer(name));
+    const silent = others.filter(([, { silentMs }]) => silentMs >= SHARED_CONFIG_LIMITS.silentMs);
+    return silent.length * 2 > others.length;
   }
 
   async #look(): Promise<SeenNodes> {

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { createClock, createTimers } from '../../io/clock.ts';
 import { createLog } from '../../io/observe/log.ts';
 import type { Upstream } from '../../base/ports.ts';
+import type { ControlEngine } from '../../replica/control/engine.ts';
 import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
 import type { ControlBackend } from '../control/backend.ts';
 import { SharedConfigNode, type SharedConfigOptions } from './sharedNode.ts';
@@ -34,9 +35,12 @@ function nodeOf(
 ) {
   const bad = new Set<string>();
   const applied: (string | null)[] = [];
+  /** Who asks whether the state is behind; told when a test says so. */
+  const confirming: Parameters<ControlEngine['confirm']>[0][] = [];
+  const confirm: ControlEngine['confirm'] = (done) => void confirming.push(done);
   // Only what the node looks at: no group, so that it might drive a roll-out.
   const backend = {
-    engine: { view: world.machine, transact: () => {}, confirm: () => {}, onMoved: () => () => {} },
+    engine: { view: world.machine, transact: () => {}, confirm, onMoved: () => () => {} },
     state: { kind: 'opening' },
     group: null,
     cluster,
@@ -66,7 +70,7 @@ function nodeOf(
     ...more,
   });
   running.push(node);
-  return { node, bad, applied };
+  return { node, bad, applied, confirming };
 }
 
 test('what is meant for this region is put in force, and kept on the disk', async () => {
@@ -146,6 +150,62 @@ test('a restart puts in force what the disk has, also where the control state is
   behind.push('c', { isEmergency: true });
   await node.moved();
   deepEqual(applied, ['b', 'c'], 'what the control state says from now on counts');
+});
+
+test('a state that catches up step by step puts nothing in force that is older than the disk', async () => {
+  const world = new RolloutWorld(HERE);
+  const first = nodeOf(world);
+  await first.node.start();
+  for (const text of ['a', 'b', 'c']) world.push(text, { isEmergency: true });
+  await first.node.moved();
+  first.node.stop();
+  const behind = new RolloutWorld(HERE);
+  behind.push('a', { isEmergency: true });
+  const { node, applied } = nodeOf(behind);
+  await node.start();
+  for (const text of ['b', 'c', 'd']) {
+    behind.push(text, { isEmergency: true });
+    await node.moved();
+  }
+  deepEqual(applied, ['c', 'd']);
+});
+
+test('a state that is older than the disk counts once it is certainly not behind', async () => {
+  const world = new RolloutWorld(HERE);
+  const first = nodeOf(world);
+  await first.node.start();
+  world.push('a', { isEmergency: true });
+  world.push('b', { isEmergency: true });
+  await first.node.moved();
+  first.node.stop();
+  // Of the same cluster: a store outside that was restored keeps its name.
+  const restored = new RolloutWorld(HERE);
+  restored.push('a', { isEmergency: true });
+  const { node, applied, confirming } = nodeOf(restored);
+  await node.start();
+  deepEqual(applied, ['b']);
+  const [none] = confirming;
+  none?.({ ok: false, error: { kind: 'unavailable', detail: 'no quorum' } });
+  await node.moved();
+  deepEqual(applied, ['b'], 'without a quorum what the disk has stays');
+  none?.({ ok: true, value: restored.machine.revision });
+  await node.moved();
+  deepEqual(applied, ['b', 'a']);
+});
+
+test('a roll-out that goes on has what was refused tried again, at once', async () => {
+  const world = new RolloutWorld(HERE);
+  const { node, bad, applied } = nodeOf(world);
+  bad.add('a');
+  await node.start();
+  world.refusing.set(HERE, 1);
+  world.push('a');
+  world.steps();
+  await node.moved();
+  bad.clear();
+  world.resume();
+  await node.moved();
+  deepEqual(applied, ['a']);
 });
 
 test('a restart in a cluster that was restored puts in force what that one says', async () => {

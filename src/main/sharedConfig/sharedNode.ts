@@ -83,8 +83,10 @@ export class SharedConfigNode {
   readonly #state: StateReports | null;
   #applied: LastApplied | null = null;
   #refused: NodeReport['refused'] = null;
-  /** A head that is older than what the disk has of the same cluster: the state here is behind. */
-  #oldRevision = -1;
+  /** The head as of which it was refused. */
+  #refusedRevision = 0;
+  /** The disk has what heads before this one did not: the state here is behind, or a restored one. */
+  #notBefore = 0;
   #working: Promise<void> = Promise.resolve();
   #halted = '';
   #timer: TimerHandle | null = null;
@@ -101,6 +103,7 @@ export class SharedConfigNode {
       timers,
       log,
       leads: () => this.#leads(),
+      asksOverLinks: hasLinks,
       // What this node told, too: others that drive at the same time know no more.
       ask: (peer) =>
         this.#state === null ? this.askReport(peer) : Promise.resolve(this.#state.heard(peer)),
@@ -139,7 +142,7 @@ export class SharedConfigNode {
     if (last !== null) {
       // Not known is taken for the same: what is in force stays.
       const isSame = (last.cluster ?? backend.cluster) === (backend.cluster ?? last.cluster);
-      if (isSame && last.revision > revision) this.#oldRevision = revision;
+      if (isSame && last.revision > revision) this.#notBefore = last.revision;
       const why = await this.#take(last.text);
       if (why === null) this.#applied = last;
       else this.#refuse(last.version, why);
@@ -147,6 +150,17 @@ export class SharedConfigNode {
     await this.#catchUp();
     this.#tellHalt();
     this.#tick();
+    this.#confirm();
+  }
+
+  /** What the state says counts, however old, once it is certainly not behind. */
+  #confirm(): void {
+    if (this.#notBefore === 0) return;
+    this.#options.backend.engine.confirm((confirmed) => {
+      if (!confirmed.ok || this.#isStopped) return;
+      this.#notBefore = 0;
+      void this.#catchUp();
+    });
   }
 
   /** The control state has moved. Resolves once what it says is in force, or refused. */
@@ -252,8 +266,9 @@ export class SharedConfigNode {
   }
 
   #leads(): 'no' | 'alone' | 'maybe' {
-    const { group, state } = this.#options.backend;
-    if (group === null) return state.kind === 'member' ? 'maybe' : 'no';
+    const { group, state, hasLeader } = this.#options.backend;
+    // Who has lost what keeps the state hears nobody there, and is no judge of others.
+    if (group === null) return state.kind === 'member' && hasLeader ? 'maybe' : 'no';
     const { id, leader } = group.status();
     return id === leader ? 'alone' : 'no';
   }
@@ -263,6 +278,7 @@ export class SharedConfigNode {
     if (this.#isStopped) return;
     void host.counts().then((counts) => this.#window.add(clock.nowMs(), counts));
     void this.again();
+    this.#confirm();
     this.#runner.wake();
     this.#state?.wake();
     this.#timer = timers.after(SHARED_CONFIG_LIMITS.beforeStepMs, () => this.#tick());
@@ -278,7 +294,8 @@ export class SharedConfigNode {
     const { backend, name } = this.#options;
     const stored = this.#isStopped ? null : readHead(backend.engine.view);
     if (stored === null || stored.head.newest === 0) return;
-    if (stored.modRevision === this.#oldRevision) return;
+    const { modRevision } = stored;
+    if (modRevision < this.#notBefore) return;
     const version = assignedTo(stored.head, regionOfPeer(name));
     const text = version === 0 ? null : readText(backend.engine.view, version);
     // A number alone is not enough: a control state that was restored may have given it again.
@@ -286,9 +303,11 @@ export class SharedConfigNode {
       this.#refused = null;
       return;
     }
-    if (this.#refused?.version === version && !isAgain) return;
+    const isNew = this.#refused?.version !== version || modRevision !== this.#refusedRevision;
+    if (!isNew && !isAgain) return;
+    this.#refusedRevision = modRevision;
     if (text === null && version !== 0) return this.#refuse(version, 'its text is gone');
-    await this.#put(version, text, stored.modRevision);
+    await this.#put(version, text, modRevision);
   }
 
   async #put(version: number, text: string | null, revision: number): Promise<void> {

@@ -2,7 +2,8 @@
  * Whether a region is worse off with a new version. Errors count from `errorsMin` errors among
  * `requestsMin` requests on; then their rate may not be above `errorsFactor` times the larger of two
  * rates, and `errorsMarginPercent` more: the region's own before, and that of the regions which do
- * not have the version, over the time of the bake. What is wrong everywhere is not the version's.
+ * not have the version, over the time of the bake. What is wrong everywhere is not the version's; so
+ * few requests that they would not count against it do not speak for it either.
  * A region's requests are those of its nodes that bake; each of them may not have restarted.
  */
 
@@ -42,7 +43,7 @@ function judgeErrors(before: Counts, during: Counts, elsewhere: Counts): string 
   const { errorsMin, requestsMin, errorsFactor, errorsMarginPercent } = SHARED_CONFIG_LIMITS;
   if (during.errors < errorsMin || during.requests < requestsMin) return null;
   const rate = percentOf(during);
-  const base = Math.max(percentOf(before), percentOf(elsewhere));
+  const base = Math.max(baseOf(before), baseOf(elsewhere));
   if (rate <= base * errorsFactor + errorsMarginPercent) return null;
   return (
     `errors rose to ${rate.toFixed(1)} % (${during.errors} of ${during.requests}); ` +
@@ -71,6 +72,10 @@ function sinceMarks(marks: readonly Mark[], nodes: NodeReports): Counts {
 
 function since(from: Counts, to: Counts): Counts {
   return { requests: to.requests - from.requests, errors: to.errors - from.errors };
+}
+
+function baseOf(counts: Counts): number {
+  return counts.requests < SHARED_CONFIG_LIMITS.requestsMin ? 0 : percentOf(counts);
 }
 
 function percentOf({ requests, errors }: Counts): number {

@@ -102,6 +102,21 @@ test('errors that were there before, or are everywhere, halt nothing', () => {
   equal(other.step(), null);
 });
 
+test('a few requests elsewhere, or before, speak for nothing', () => {
+  const one = baking();
+  one.serve(AP, 500, 500);
+  one.serve(US, 1, 1);
+  match(one.step() ?? '', /halted/);
+  const quiet = world();
+  quiet.push('a');
+  quiet.node(AP).before = { requests: requestsMin - 1, errors: requestsMin - 1 };
+  quiet.step();
+  quiet.step();
+  quiet.serve(AP, 500, 500);
+  quiet.serve(EU, 500, 0);
+  match(quiet.step() ?? '', /halted/);
+});
+
 test('a target that fails only with the version halts it', () => {
   const one = baking();
   one.node(AP).out = ['vllm'];
@@ -161,6 +176,24 @@ test('a halted roll-out that is resumed takes the errors of now for those before
   equal(one.step(), `bakes in ${AP}`);
   one.serve(AP, 100, 50);
   equal(one.steps().at(-1), 'everywhere');
+});
+
+test('a roll-out that is resumed waits for a node to try again what it refused', () => {
+  const one = world();
+  one.refusing.set(AP, 1);
+  one.push('a');
+  match(one.steps().at(-1) ?? '', /halted in ap-northeast-1: it refuses/);
+  one.resume();
+  equal(one.step(), null, 'it has not tried yet');
+  one.refusing.clear();
+  equal(one.step(), `bakes in ${AP}`);
+  const still = world();
+  still.refusing.set(AP, 1);
+  still.push('a');
+  still.steps();
+  still.resume();
+  still.nowMs += applyMs + 1;
+  match(still.step() ?? '', /halted in ap-northeast-1: it refuses/);
 });
 
 test('a roll-out that is ended takes the regions back to what the others have', () => {

@@ -147,7 +147,10 @@ function lookAt(rollout: Rollout, stage: Stage, seen: SeenNodes, nowMs: number):
   const { version } = rollout;
   const { isSingle } = region;
   const { refused } = report;
-  if (refused?.version === version) {
+  // Where an operator has mended the cause, the node tries again.
+  const isResumed = stage.before === null && stage.bake === null;
+  const isTrying = isResumed && nowMs - stage.startedMs <= SHARED_CONFIG_LIMITS.applyMs;
+  if (refused?.version === version && !isTrying) {
     const who = namesOf([refused.peer], isSingle, 'it');
     return { kind: 'halt', why: `${who} refuses the version: ${refused.why}` };
   }

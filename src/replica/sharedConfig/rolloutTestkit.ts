@@ -55,9 +55,9 @@ export class RolloutWorld {
     return node;
   }
 
-  push(text: string, more: { isEmergency?: boolean; order?: readonly string[]; of?: number } = {}) {
-    const { isEmergency = false, order = [], of = 0 } = more;
-    const next = { text, of, isEmergency, bakeMs: 1_000, order, timeMs: this.nowMs };
+  push(text: string, more: Partial<Parameters<typeof startVersion>[2]> = {}) {
+    const usual = { of: 0, isEmergency: false, bakeMs: 1_000, order: [], timeMs: this.nowMs };
+    const next = { ...usual, ...more, text };
     return this.run(startVersion(this.machine, this.stored, next, AUDIT));
   }
 
