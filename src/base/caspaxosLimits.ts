@@ -22,8 +22,8 @@ export const CASPAXOS_LIMITS = {
   /** Keys of all buckets that will be closed, at one acceptor, and what they may take of its memory. */
   keysMax: 1_000_000,
   keyBytesMax: 512 * 1024 * KIB,
-  /** While acceptors change: those that lack keys of the others take so much of both, percent. */
-  jointRoomPercent: 125,
+  /** Keys that others keep already are taken up to so much of all three, percent. */
+  carriedRoomPercent: 300,
   /** Slots of a bucket that an acceptor keeps as objects: those changed last. All others are packed. */
   liveSlotsMax: 1_024,
   /** Requests under way and waiting at one node. */

@@ -10,14 +10,14 @@
  *     too.
  * A6: keys of the bucket that is never closed, and of all others together, are limited: those that
  *     are there may change, new ones are refused. A full disk takes nothing new, and reads go on.
- *     While acceptors change there is room above the limit: what the others keep must fit in beside
- *     what was promised for keys that came to nothing, or no change would ever end.
+ *     What others keep is taken above the limit: it must fit in beside what was promised for keys that
+ *     came to nothing, or no change of acceptors would ever end.
  */
 
 import { assert } from '../base/assert.ts';
 import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
 import { CASPAXOS_LIMITS } from '../base/caspaxosLimits.ts';
-import { isClosed, isJoint, isOpen, PERMANENT_BUCKET } from './control.ts';
+import { isClosed, isOpen, PERMANENT_BUCKET } from './control.ts';
 import { ABSENT } from './register.ts';
 import { SlotTable } from './slotTable.ts';
 import { answer, keyText, type Core } from './state.ts';
@@ -33,7 +33,7 @@ export function slotOf(self: Core, key: Key): Slot {
 export function onPrepare(self: Core, message: MessageOf<'prepare'>): void {
   const { key, ballot } = message;
   const slot = slotOf(self, key);
-  const reason = admit(self, message, key) ?? room(self, key);
+  const reason = admit(self, message, key) ?? room(self, message);
   if (reason !== null) return refuse(self, message, reason);
   if (!isAbove(self, slot, message)) return refuse(self, message, 'ballot');
   put(self, key, { ...slot, promised: ballot }, false);
@@ -52,7 +52,7 @@ export function onAccept(self: Core, message: MessageOf<'accept'>): void {
   const { key, ballot, register, next } = message;
   assert(compareBallots(next, ballot) > 0, 'the ballot to come is above the one of now');
   const slot = slotOf(self, key);
-  const reason = admit(self, message, key) ?? room(self, key);
+  const reason = admit(self, message, key) ?? room(self, message);
   if (reason !== null) return refuse(self, message, reason);
   // A2.
   const isCopy = isSameBallot(slot.accepted, ballot);
@@ -101,13 +101,15 @@ function admit(self: Core, header: Header, key: Key): Refusal | null {
 }
 
 /** A6. */
-function room(self: Core, key: Key): Refusal | null {
+function room(
+  self: Core,
+  { key, isCarried }: Pick<MessageOf<'prepare' | 'accept'>, 'key' | 'isCarried'>,
+): Refusal | null {
   if (self.disk !== 'ok') return 'disk';
   const bucket = self.buckets.get(key.bucket);
   if (bucket?.has(key.name) === true) return null;
   // What is never closed has room of its own: no lease waits for claims to end.
-  const isChanging = self.control !== null && isJoint(self.control);
-  const most = isChanging ? CASPAXOS_LIMITS.jointRoomPercent / 100 : 1;
+  const most = isCarried === true ? CASPAXOS_LIMITS.carriedRoomPercent / 100 : 1;
   const isFull =
     key.bucket === PERMANENT_BUCKET
       ? (bucket?.size ?? 0) >= self.options.permanentKeysMax * most

@@ -25,7 +25,7 @@ class TestRegister {
     if (verdict.kind === 'unknown') return { kind: 'failed', id: 0, error: 'outcome-unknown' };
     if (verdict.kind === 'conflict') return { kind: 'conflict', id: 0, register: this.register };
     if (verdict.kind === 'apply') this.register = verdict.register;
-    return { kind: 'changed', id: 0, version: change.expect + 1 };
+    return { kind: 'changed', id: 0, version: change.expect + 1, isStanding: true };
   }
 
   read(): Reply {

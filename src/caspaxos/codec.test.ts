@@ -40,6 +40,20 @@ const body: fc.Arbitrary<Body> = fc
     }),
     fc.record({ kind: fc.constant('accept' as const), key, ballot, register, next }),
     fc.record({
+      kind: fc.constant('prepare' as const),
+      key,
+      ballot,
+      isCarried: fc.constant(true as const),
+    }),
+    fc.record({
+      kind: fc.constant('accept' as const),
+      key,
+      ballot,
+      register,
+      next,
+      isCarried: fc.constant(true as const),
+    }),
+    fc.record({
       kind: fc.constant('refused' as const),
       key,
       ballot,

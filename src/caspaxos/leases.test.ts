@@ -166,7 +166,7 @@ class World {
     if (verdict.kind === 'unknown') return { kind: 'failed', id: 0, error: 'outcome-unknown' };
     if (verdict.kind === 'conflict') return { kind: 'conflict', id: 0, register: this.#register };
     if (verdict.kind === 'apply') this.#register = verdict.register;
-    return { kind: 'changed', id: 0, version: change.expect + 1 };
+    return { kind: 'changed', id: 0, version: change.expect + 1, isStanding: true };
   }
 
   /** L2: by all clocks, one holder at a time. */
@@ -221,7 +221,10 @@ test('a lease whose holder renews is never taken, and a released one at once', (
   const first = holder.step({ kind: 'acquire' }, 0).ask;
   assert.ok(first?.kind === 'change');
   let register = judgeApplied(ABSENT, first);
-  const held = holder.step({ kind: 'answer', reply: { kind: 'changed', id: 0, version: 1 } }, 20);
+  const held = holder.step(
+    { kind: 'answer', reply: { kind: 'changed', id: 0, version: 1, isStanding: true } },
+    20,
+  );
   assert.deepEqual(held.event, { kind: 'held', fence: 1, untilMs: 990 });
   const attempt = other.step({ kind: 'acquire' }, 0).ask;
   assert.ok(attempt?.kind === 'change');
@@ -231,7 +234,10 @@ test('a lease whose holder renews is never taken, and a released one at once', (
   const renewal = holder.step({ kind: 'tick' }, 250).ask;
   assert.ok(renewal?.kind === 'change');
   register = judgeApplied(register, renewal);
-  holder.step({ kind: 'answer', reply: { kind: 'changed', id: 0, version: 2 } }, 270);
+  holder.step(
+    { kind: 'answer', reply: { kind: 'changed', id: 0, version: 2, isStanding: true } },
+    270,
+  );
   assert.equal(other.step({ kind: 'tick' }, 300).ask?.kind, 'read');
   other.step({ kind: 'answer', reply: { kind: 'value', id: 0, register } }, 320);
   assert.equal(other.step({ kind: 'tick' }, 1_200).ask?.kind, 'read', 'too early to take it');

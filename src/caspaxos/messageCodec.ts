@@ -33,6 +33,10 @@ const KINDS = [
   'page',
 ] as const satisfies readonly MessageKind[];
 
+/** Those that are carried, behind all kinds of the first version. */
+const CARRIED = ['prepare', 'accept'] as const;
+const CARRIED_FROM = 9;
+
 /** What a proposer sends. */
 const ASKING: ReadonlySet<MessageKind> = new Set(['prepare', 'accept', 'query', 'scan']);
 
@@ -44,7 +48,7 @@ interface BodyCodec<Kind extends MessageKind> {
 /** The bytes of `message`. */
 export function encodeMessage(message: Message): Uint8Array {
   const writer = new ByteWriter();
-  writer.u8(VERSION).u8(KINDS.indexOf(message.kind));
+  writer.u8(VERSION).u8(numberOf(message));
   writer.text(message.cluster).u64(message.from).u64(message.to);
   writer.u64(message.incarnation).u64(message.epoch);
   const codec = CODECS[message.kind] as BodyCodec<MessageKind>;
@@ -56,16 +60,25 @@ export function encodeMessage(message: Message): Uint8Array {
 export function decodeMessage(bytes: Uint8Array): Message | null {
   const reader = new ByteReader(bytes);
   if (reader.u8() !== VERSION) return null;
-  const kind = KINDS[reader.u8()];
+  const number = reader.u8();
+  const carried = CARRIED[number - CARRIED_FROM];
+  const kind = carried ?? KINDS[number];
   if (kind === undefined) return null;
   const cluster = reader.text(CASPAXOS_LIMITS.clusterCharsMax * 4);
   const from = reader.u64();
   const to = reader.u64();
   const incarnation = reader.u64();
   const epoch = reader.u64();
-  const body = { kind, ...CODECS[kind].read(reader) } as Body;
+  const more = carried === undefined ? {} : { isCarried: true };
+  const body = { kind, ...CODECS[kind].read(reader), ...more } as Body;
   if (!reader.isDone() || from === 0 || to === 0) return null;
   return isPlausible(epoch, body) ? { cluster, from, to, incarnation, epoch, ...body } : null;
+}
+
+function numberOf(message: Message): number {
+  const { kind } = message;
+  const isCarried = 'isCarried' in message && (kind === 'prepare' || kind === 'accept');
+  return isCarried ? CARRIED_FROM + CARRIED.indexOf(kind) : KINDS.indexOf(kind);
 }
 
 /** What the core takes for granted of a peer that means well. */

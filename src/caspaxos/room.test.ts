@@ -29,10 +29,10 @@ class Acceptor {
     return told?.kind === 'refused' ? told.reason : (told?.kind ?? 'nothing');
   }
 
-  prepare(key: Key): string {
+  prepare(key: Key, more: { readonly isCarried?: true } = {}): string {
     this.#counter += 1;
     const ballot = { epoch: 1, counter: this.#counter, proposer: 9 };
-    return this.ask({ kind: 'prepare', key, ballot });
+    return this.ask({ kind: 'prepare', key, ballot, ...more });
   }
 
   accept(key: Key, valueBytes: number): string {
@@ -69,6 +69,20 @@ test('at its limit an acceptor takes no new key; what is there may change, and l
   equal(acceptor.prepare(key(3, 'e')), 'promise', 'a generation that is closed makes room');
   equal(acceptor.prepare(key(3, 'f')), 'promise');
   equal(acceptor.prepare(key(3, 'g')), 'bucket-full');
+});
+
+test('what others keep is taken up to three times the limit, and nothing new beside it (A6)', () => {
+  for (const bucket of [1, PERMANENT_BUCKET]) {
+    const acceptor = new Acceptor({ keysMax: 3, permanentKeysMax: 3 });
+    const carried = { isCarried: true } as const;
+    const key = (at: number): Key => ({ bucket, name: `k${at}` });
+    for (let at = 0; at < 3; at += 1) equal(acceptor.prepare(key(at)), 'promise');
+    equal(acceptor.prepare(key(3)), 'bucket-full');
+    for (let at = 3; at < 9; at += 1) equal(acceptor.prepare(key(at), carried), 'promise');
+    equal(acceptor.prepare(key(9), carried), 'bucket-full');
+    equal(acceptor.prepare(key(9)), 'bucket-full');
+    equal(acceptor.prepare(key(8)), 'promise', 'it is there');
+  }
 });
 
 test('the limit of memory counts as that of keys does', () => {

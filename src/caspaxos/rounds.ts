@@ -55,9 +55,10 @@ export function beginRound(self: Core, request: Request): void {
     return;
   }
   const phase = isReading ? 'query' : 'prepare';
-  const { ballot } = openRound(self, request, control, phase, takeBallot(self, control.epoch));
+  const round = openRound(self, request, control, phase, takeBallot(self, control.epoch));
+  const body = { kind: phase, key, ballot: round.ballot } as const;
   for (const { id } of acceptorsOf(control)) {
-    ask(self, id, control.epoch, { kind: phase, key, ballot });
+    ask(self, id, control.epoch, { ...body, ...carried(round) });
   }
 }
 
@@ -85,6 +86,7 @@ function openRound(
     proposed: null,
     next: null,
     outcome: 'value',
+    isCarried: request.isCarried,
     dueMs: self.nowMs + self.options.roundMs,
   };
   scheduleAt(self, round.dueMs);
@@ -194,7 +196,8 @@ function propose(self: Core, round: Round, register: Register, outcome: Outcome)
   scheduleAt(self, round.dueMs);
   const { key } = request;
   for (const { id } of acceptorsOf(control)) {
-    ask(self, id, control.epoch, { kind: 'accept', key, ballot, register, next });
+    const body = { kind: 'accept', key, ballot, register, next } as const;
+    ask(self, id, control.epoch, { ...body, ...carried(round) });
   }
 }
 
@@ -214,7 +217,8 @@ function conclude(self: Core, request: Request, outcome: Outcome, register: Regi
   const { id, change } = request;
   if (request.lane === 0) {
     if (outcome === 'changed') {
-      tell(self, { kind: 'changed', id, version: (change?.expect ?? 0) + 1 });
+      const version = (change?.expect ?? 0) + 1;
+      tell(self, { kind: 'changed', id, version, isStanding: register.version === version });
     } else {
       tell(self, { kind: outcome, id, register });
     }
@@ -242,11 +246,26 @@ export function onRefused(self: Core, message: MessageOf<'refused'>): void {
   if (isOwn || round.acks.has(message.from)) return;
   if (message.reason === 'closed') return failRequest(self, request, 'bucket-closed');
   request.hindrance = message.reason;
+  // Who is full takes what others keep all the same, once that is said: from the next round on.
+  if (message.reason === 'bucket-full' && !isNewKey(request)) request.isCarried = true;
   refusals.add(message.from);
   if (isQuorum(round.control, (id) => !refusals.has(id))) return;
+  if (message.reason === 'bucket-full' && !round.isCarried && request.isCarried) {
+    return again(self, request);
+  }
   // Room comes with the end of a bucket, not in a moment.
   if (message.reason === 'bucket-full') return failRequest(self, request, 'bucket-full');
   giveWay(self, round);
+}
+
+/** Older programs do not know the word: it is said only where it was found to be needed. */
+function carried({ isCarried }: Round): { readonly isCarried?: true } {
+  return isCarried ? { isCarried } : {};
+}
+
+/** Of a key that nobody has it would be the first version. */
+function isNewKey({ change }: Request): boolean {
+  return change?.expect === 0;
 }
 
 /** The round cannot win: begin again above what was heard, after a while where others compete. */

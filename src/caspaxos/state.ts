@@ -45,6 +45,8 @@ export interface Request {
   wasProposed: boolean;
   /** A quorum that was asked did not agree: a read goes through a whole round. */
   isFullNeeded: boolean;
+  /** It was refused for lack of room, and makes no new key. */
+  isCarried: boolean;
   /** Why the last round did not come to its end. */
   hindrance: Refusal | 'silence';
 }
@@ -71,6 +73,8 @@ export interface Round {
   proposed: Register | null;
   next: Ballot | null;
   outcome: Outcome;
+  /** As the request was when it began. */
+  readonly isCarried: boolean;
   dueMs: number;
 }
 

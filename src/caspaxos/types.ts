@@ -132,7 +132,13 @@ export interface Header {
 
 /** The wire. `ballot` names the round also where nothing is promised (`query`, `scan`). */
 export type Body =
-  | { readonly kind: 'prepare'; readonly key: Key; readonly ballot: Ballot }
+  | {
+      readonly kind: 'prepare';
+      readonly key: Key;
+      readonly ballot: Ballot;
+      /** Nothing new is to be made of it: whoever is full may not have the key, though others have. */
+      readonly isCarried?: true;
+    }
   | {
       readonly kind: 'promise';
       readonly key: Key;
@@ -147,6 +153,7 @@ export type Body =
       readonly ballot: Ballot;
       readonly register: Register;
       readonly next: Ballot;
+      readonly isCarried?: true;
     }
   | { readonly kind: 'accepted'; readonly key: Key; readonly ballot: Ballot }
   /** What is accepted? Changes nothing at the one asked. */
@@ -210,7 +217,13 @@ export type Input =
 
 export type Reply =
   /** The change took effect, now or at an earlier call with its id, as this version. */
-  | { readonly kind: 'changed'; readonly id: number; readonly version: number }
+  | {
+      readonly kind: 'changed';
+      readonly id: number;
+      readonly version: number;
+      /** Nobody has changed it since. */
+      readonly isStanding: boolean;
+    }
   /** The change did not and will not take effect: the register is at another version. */
   | { readonly kind: 'conflict'; readonly id: number; readonly register: Register }
   | { readonly kind: 'value'; readonly id: number; readonly register: Register }

@@ -161,8 +161,11 @@ export class EtcdClaims implements ClaimStore {
     const remove = { kind: 'delete' as const, key, end: null };
     this.#asker.transact(changeOf(claim, key, remove), (asked) => {
       if (asked.kind === 'failed') return done(err(asked.failure));
-      // A copy whose answer got lost may have removed it, and somebody claimed it since.
-      done(asked.isSuccess || asked.wasUncertain ? ok(null) : notYours());
+      const found = asked.item === null ? null : viewOf(claim.key, asked.item);
+      const isLater = found?.owner === claim.owner && found.result === null;
+      // A copy whose answer got lost may have removed it, and somebody else claimed it since.
+      const isGone = asked.wasUncertain && !isLater;
+      done(asked.isSuccess || isGone ? ok(null) : notYours());
     });
   }
 

@@ -12,7 +12,8 @@ import type { StoreFailure } from './port.ts';
 
 /** What becomes of a change, or of a read. */
 export type Asked =
-  | { readonly kind: 'changed'; readonly version: number }
+  /** `isStanding`: nobody has changed it since. */
+  | { readonly kind: 'changed'; readonly version: number; readonly isStanding: boolean }
   /** The change will never take effect (or nothing was to be changed): this is what is there. */
   | { readonly kind: 'register'; readonly register: Register }
   /** Its bucket is gone, with all that was in it. */

@@ -23,20 +23,24 @@
 
 import { assert } from '../../base/assert.ts';
 import { decodeUtf8, encodeUtf8 } from '../../base/bytes.ts';
-import { hashText } from '../../base/prng.ts';
 import { REGISTER_LIMITS } from '../../base/registerLimits.ts';
 import { err, ok } from '../../base/result.ts';
+import { attachResult, claim, claimOf, freeClaim, type ClaimOf } from '../../caspaxos/claims.ts';
+import { PERMANENT_BUCKET } from '../../caspaxos/control.ts';
+import type { Change } from '../../caspaxos/types.ts';
+import type { Asker } from './asker.ts';
 import {
-  attachResult,
-  claim,
-  claimOf,
-  freeClaim,
-  type ClaimOf,
-  type ClaimOutcome,
-} from '../../caspaxos/claims.ts';
-import { isJoint, isOpen, PERMANENT_BUCKET } from '../../caspaxos/control.ts';
-import type { Change, Control, Key } from '../../caspaxos/types.ts';
-import type { Asked, Asker } from './asker.ts';
+  checkOf,
+  CLAIM_PREFIX,
+  foundOf,
+  generations,
+  isClaim,
+  isKey,
+  keyOf,
+  placesOf,
+  viewOf,
+  type Found,
+} from './claimPlaces.ts';
 import type { RegisterHost } from './host.ts';
 import { PageBuilder, type Page, type PageAsk } from './page.ts';
 import type {
@@ -48,21 +52,10 @@ import type {
   WonClaim,
 } from './port.ts';
 
-const PREFIX = 'claim/';
 /** A generation can become older while it is asked; more often than this is no chance. */
-const ROUNDS_MAX = 4;
+const ROUNDS_MAX = 16;
 
-/** What one generation holds of a key. */
-type Found = Exclude<ClaimOutcome, { readonly kind: 'foreign' | 'failed' }> | Made | Failed;
-/** Ours, put there by this call. */
-interface Made {
-  readonly kind: 'made';
-  readonly version: number;
-}
-interface Failed {
-  readonly kind: 'failed';
-  readonly failure: StoreFailure;
-}
+const ASKED_AGAIN = 'Its owner has asked for it again since.';
 
 export class ClaimBook implements ClaimStore {
   readonly #asker: Asker;
@@ -88,16 +81,12 @@ export class ClaimBook implements ClaimStore {
 
   /** G5. Null: a key may be tried. */
   #refusesNew(): StoreFailure | null {
-    const { control, host } = this.#asker;
-    if (control === null || host === null) return null;
-    const isChanging = isJoint(control);
+    const { control } = this.#asker;
+    if (control === null) return null;
     if (this.#full?.floor !== control.floor) this.#full = null;
-    if (this.#full === null) {
-      // There is room above the limit, which is not for new keys.
-      return isChanging && host.status().fill >= 1 ? this.#asker.fullFailure() : null;
-    }
+    if (this.#full === null) return null;
     const nowMs = this.#asker.nowMs();
-    if (!isChanging && nowMs >= this.#full.probeMs) {
+    if (nowMs >= this.#full.probeMs) {
       this.#full = { ...this.#full, probeMs: nowMs + REGISTER_LIMITS.fullProbeMs };
       return null;
     }
@@ -116,7 +105,7 @@ export class ClaimBook implements ClaimStore {
       key,
       of,
       made: new Map(),
-      renewed: 0,
+      renewed: { bucket: 0, version: 0 },
       unsure: new Map(),
       untilMs,
       isAbandoned: false,
@@ -127,9 +116,12 @@ export class ClaimBook implements ClaimStore {
   #round(asked: ClaimAsk, round: number): void {
     const control = this.#asker.control;
     const newest = control === null ? 0 : control.openTo;
-    if (control === null || newest === PERMANENT_BUCKET || round > ROUNDS_MAX) {
+    const isOver = round > 1 && this.#asker.nowMs() >= asked.untilMs;
+    if (control === null || newest === PERMANENT_BUCKET || isOver || round > ROUNDS_MAX) {
       const detail =
-        control === null ? 'The registers are not open here yet.' : 'Generations move.';
+        control === null
+          ? 'The registers are not open here yet.'
+          : 'Generations move, or others ask for the same owner.';
       // What an earlier round has put there may be found by others.
       const kind = hasPut(asked) ? 'unknown' : 'unavailable';
       this.#asker.timers.after(0, () => asked.done(err({ kind, detail })));
@@ -150,7 +142,8 @@ export class ClaimBook implements ClaimStore {
 
   /** G1, G4. */
   #judge(asked: ClaimAsk, round: number, newest: number, found: ReadonlyMap<number, Found>): void {
-    if (asked.isAbandoned) return this.#freeOwn(asked, found);
+    if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
+    if (asked.isAbandoned) return this.#freeOwn(asked, newest, found);
     const { key, of, done } = asked;
     const { owner } = of;
     const place: number[] = [];
@@ -158,7 +151,11 @@ export class ClaimBook implements ClaimStore {
       const one = found.get(bucket);
       if (one === undefined || one.kind === 'free') continue;
       if (one.kind === 'failed' && one.failure.kind === 'full') this.#noteFull();
-      if (one.kind === 'failed') return done(err(failureOf(one.failure, asked, found.get(newest))));
+      if (one.kind === 'failed') {
+        // What stands of its owner is found when it is asked for again.
+        if (place.length > 0) return done(err(unsure(one.failure)));
+        return done(err(failureOf(one.failure, asked, found.get(newest))));
+      }
       if (one.kind === 'won' || one.kind === 'made') {
         place.push(bucket, one.version);
         continue;
@@ -174,10 +171,11 @@ export class ClaimBook implements ClaimStore {
       const winner = settled?.kind === 'done' ? settled : one;
       return done(ok({ kind: 'taken', claim: viewOf(key, winner) }));
     }
-    if (this.#asker.control?.openTo !== newest) return this.#round(asked, round + 1);
     const own = found.get(newest);
     assert(own?.kind === 'won' || own?.kind === 'made', 'what is not won is told or failed');
-    if (own.kind === 'won' && ![asked.made.get(newest), asked.renewed].includes(own.version)) {
+    const { bucket, version } = asked.renewed;
+    const isRenewed = bucket === newest && version === own.version;
+    if (own.kind === 'won' && asked.made.get(newest) !== own.version && !isRenewed) {
       return this.#renew(asked, round, newest, own.version);
     }
     this.#full = null;
@@ -191,7 +189,7 @@ export class ClaimBook implements ClaimStore {
     const change = { ...claim(of, version, false), requestId: this.#asker.uniqueName() };
     this.#asker.change(keyOf(newest, key), change, (told) => {
       if (told.kind === 'failed') return done(err(unsure(told.failure)));
-      if (told.kind === 'changed') asked.renewed = told.version;
+      if (told.kind === 'changed') asked.renewed = { bucket: newest, version: told.version };
       // Whatever it is, it is looked at anew, with the older generations.
       this.#round(asked, round + 1);
     });
@@ -218,20 +216,34 @@ export class ClaimBook implements ClaimStore {
   }
 
   /** All that stands of an owner that has given up. */
-  #freeOwn({ key, of, done }: ClaimAsk, found: ReadonlyMap<number, Found>): void {
-    const failed = [...found.values()].find((one) => one.kind === 'failed');
-    if (failed?.kind === 'failed') return done(err(failed.failure));
+  #freeOwn(asked: ClaimAsk, newest: number, found: ReadonlyMap<number, Found>): void {
+    const { key, of, done } = asked;
+    const there = found.get(newest);
+    if (there?.kind === 'failed' && there.failure.kind === 'full') {
+      // Whoever has no room for a new key may have been asked for one that stands with others.
+      return this.#read(newest, key, of.owner, (one) => {
+        const looked: Found = one === 'closed' ? { kind: 'free', version: 0 } : one;
+        this.#freeOwn(asked, newest, new Map([...found, [newest, looked]]));
+      });
+    }
+    const failures = [...found.values()].flatMap((one) =>
+      one.kind === 'failed' ? [one.failure] : [],
+    );
     const left = [...found].flatMap(([bucket, one]) =>
       one.kind === 'won' || one.kind === 'made' ? [{ bucket, version: one.version }] : [],
     );
     const next = (): void => {
       const place = left.pop();
-      const nothing = { key, owner: of.owner, about: of.about, result: null };
-      if (place === undefined) return done(ok({ kind: 'taken', claim: nothing }));
+      if (place === undefined) {
+        const [failed] = failures;
+        const nothing = { key, owner: of.owner, about: of.about, result: null };
+        if (failed === undefined) return done(ok({ kind: 'taken', claim: nothing }));
+        return done(err(hasPut(asked) ? unsure(failed) : failed));
+      }
       const change = freeClaim(of, place.version, false);
-      this.#asker.change(keyOf(place.bucket, key), change, (asked) => {
-        if (asked.kind === 'failed') done(err(asked.failure));
-        else next();
+      this.#asker.change(keyOf(place.bucket, key), change, (told) => {
+        if (told.kind === 'failed') failures.push(unsure(told.failure));
+        next();
       });
     };
     next();
@@ -251,44 +263,61 @@ export class ClaimBook implements ClaimStore {
     // Each call has an id of its own: that an earlier one has won, and what became of it, is no
     // answer to this one.
     const change = { ...claim(of, version, false), requestId: this.#asker.uniqueName() };
+    const came = (found: Found | 'closed'): void => {
+      const isFreed = found !== 'closed' && found.kind === 'free' && found.version !== version;
+      if (isFreed) this.#claimIn(bucket, ask, found.version, done);
+      else done(found);
+    };
     this.#asker.change(keyOf(bucket, key), change, (asked) => {
+      // Its answer was lost until others had gone on from it: what stands now counts.
+      if (asked.kind === 'changed' && !asked.isStanding) {
+        return this.#read(bucket, key, of.owner, came);
+      }
       const found = foundOf(of.owner, asked);
       if (found === 'closed') return done(found);
       if (found.kind === 'made') made.set(bucket, found.version);
       if (found.kind === 'failed' && found.failure.kind === 'unknown') notKnown.set(bucket, change);
-      const isFreed = found.kind === 'free';
-      if (isFreed && found.version !== version) {
-        return this.#claimIn(bucket, ask, found.version, done);
-      }
-      done(found);
+      came(found);
     });
   }
 
   settle(won: WonClaim, result: string, done: StoreDone<null>): void {
     const bytes = encodeUtf8(result);
     assert(bytes.length <= REGISTER_LIMITS.resultBytesMax, 'what a claim came to is short');
-    this.#end(won, (version) => attachResult(won, version, bytes, false), true, done);
+    const changeAt = (version: number): Change => ({
+      ...attachResult(won, version, bytes, false),
+      requestId: this.#asker.uniqueName(),
+    });
+    this.#end(won, changeAt, result, done);
   }
 
   release(won: WonClaim, done: StoreDone<null>): void {
-    this.#end(won, (version) => freeClaim(won, version, false), false, done);
+    this.#end(won, (version) => freeClaim(won, version, false), null, done);
   }
 
   /**
-   * The oldest generation last: until then it tells what the others do not say any more. `follows`:
-   * also where the owner has asked again since, and has it as a later version.
+   * The oldest generation last: until then it tells what the others do not say any more. With a
+   * `result` (null: it is given back) also where the owner has asked again since.
    */
   #end(
     won: WonClaim,
     changeAt: (version: number) => Change,
-    follows: boolean,
+    result: string | null,
     done: StoreDone<null>,
   ): void {
-    const places = placesOf(won);
-    let isChanged = false;
     const notYours = (detail: string): void => done(err({ kind: 'not-yours', detail }));
+    const { control, timers, host } = this.#asker;
+    const places = placesOf(won);
+    if (places === null || control === null || host === null) {
+      const failure: StoreFailure =
+        places === null
+          ? { kind: 'not-yours', detail: 'It is not the place that this claim was won at.' }
+          : { kind: 'unavailable', detail: 'The registers are not open here yet.' };
+      return void timers.after(0, () => done(err(failure)));
+    }
+    let isChanged = false;
     const next = (): void => {
-      const place = places?.pop();
+      const place = places.pop();
       if (place === undefined) {
         if (isChanged) return done(ok(null));
         return notYours('There is no such claim of this owner any more.');
@@ -297,17 +326,37 @@ export class ClaimBook implements ClaimStore {
         if (asked.kind === 'failed') {
           return done(err(isChanged ? unsure(asked.failure) : asked.failure));
         }
-        if (asked.kind === 'changed') isChanged = true;
         const own = asked.kind === 'register' ? claimOf(won.owner, asked.register) : null;
+        const isSettled = own?.kind === 'done' && own.owner === won.owner;
+        const isSame = isSettled && decodeUtf8(own.result) === result;
+        if (asked.kind === 'changed' || isSame) isChanged = true;
         const isLater = own?.kind === 'won' && own.version > place.version;
-        if (isLater && follows) places?.push({ bucket: place.bucket, version: own.version });
-        else if (isLater) return notYours('Its owner has asked for it again since.');
+        if (isLater && result === null) return notYours(ASKED_AGAIN);
+        if (isLater) places.push({ bucket: place.bucket, version: own.version });
         // Gone with its generation, or given back there: what another one says counts.
         next();
       });
     };
-    if (places !== null) return next();
-    this.#asker.timers.after(0, () => notYours('It is not the place that this claim was won at.'));
+    // It may stand in newer ones, too.
+    const last = places.at(-1)?.bucket ?? 0;
+    const newer = generations(control).filter((bucket) => bucket > last);
+    if (newer.length === 0) return next();
+    const found = new Map<number, Found | 'closed'>();
+    for (const bucket of newer) {
+      this.#read(bucket, won.key, won.owner, (one) => {
+        found.set(bucket, one);
+        if (found.size < newer.length) return;
+        for (const each of newer) {
+          const standing = found.get(each);
+          if (standing === undefined || standing === 'closed') continue;
+          if (standing.kind === 'failed') return done(err(standing.failure));
+          if (standing.kind !== 'won') continue;
+          if (result === null) return notYours(ASKED_AGAIN);
+          places.push({ bucket: each, version: standing.version });
+        }
+        next();
+      });
+    }
   }
 
   lookup(key: string, done: StoreDone<ClaimView | null>): void {
@@ -352,9 +401,10 @@ export class ClaimBook implements ClaimStore {
     const rows = new PageBuilder<ClaimView>(asked);
     for (const bucket of [...kept.keys()].toSorted((a, b) => a - b)) {
       if (bucket === PERMANENT_BUCKET) continue;
-      for (const [name, { register }] of kept.get(bucket)?.after(PREFIX + asked.after) ?? []) {
-        if (!name.startsWith(PREFIX)) break;
-        const key = name.slice(PREFIX.length);
+      for (const [name, { register }] of kept.get(bucket)?.after(CLAIM_PREFIX + asked.after) ??
+        []) {
+        if (!name.startsWith(CLAIM_PREFIX)) break;
+        const key = name.slice(CLAIM_PREFIX.length);
         const isInReach = rows.add(key, () => {
           const found = claimOf('', register);
           return found.kind === 'pending' || found.kind === 'done' ? viewOf(key, found) : null;
@@ -371,23 +421,6 @@ function unsure({ detail }: StoreFailure): StoreFailure {
   return { kind: 'unknown', detail };
 }
 
-/** The generations and versions that a claim stands at; null: they are another claim's. */
-function placesOf({ key, owner, place }: WonClaim): { bucket: number; version: number }[] | null {
-  const numbers = place.slice(0, -1);
-  const isWhole = numbers.length > 0 && numbers.length % 2 === 0;
-  if (!isWhole || place.at(-1) !== checkOf(key, owner, numbers)) return null;
-  const places: { bucket: number; version: number }[] = [];
-  for (let at = 0; at < numbers.length; at += 2) {
-    places.push({ bucket: numbers[at] ?? 0, version: numbers[at + 1] ?? 0 });
-  }
-  return places;
-}
-
-/** Tells a place that was mixed up with another claim's. It guards against nobody who means harm. */
-function checkOf(key: string, owner: string, numbers: readonly number[]): number {
-  return hashText(`${numbers.join(' ')} ${owner} ${key}`);
-}
-
 /** RP3. The claim itself may stand though an older generation could not be read. */
 function failureOf(
   failure: StoreFailure,
@@ -400,7 +433,7 @@ function failureOf(
 
 /** This call has put something, or may have. */
 function hasPut({ made, renewed, unsure: notKnown }: ClaimAsk): boolean {
-  return made.size > 0 || renewed > 0 || notKnown.size > 0;
+  return made.size > 0 || renewed.version > 0 || notKnown.size > 0;
 }
 
 /** There was no room for a new key; there may be once a generation is closed. */
@@ -415,8 +448,8 @@ interface ClaimAsk {
   readonly of: ClaimOf;
   /** What this call has put, by generation: its version. */
   readonly made: Map<number, number>;
-  /** The version of the newest generation that it has put over its owner's own; 0: none. */
-  renewed: number;
+  /** What it has put over its owner's own, in the newest generation; version 0: nothing. */
+  renewed: { readonly bucket: number; readonly version: number };
   /** What it may have put, by generation. */
   readonly unsure: Map<number, Change>;
   /** Until then it is waited for others to give theirs back, ms. */
@@ -424,44 +457,4 @@ interface ClaimAsk {
   /** Whatever stands of this owner is to be freed. */
   readonly isAbandoned: boolean;
   readonly done: StoreDone<ClaimAnswer>;
-}
-
-/** Open ones, the oldest first. */
-function generations(control: Control): readonly number[] {
-  const open: number[] = [];
-  for (let bucket = control.floor + 1; bucket <= control.openTo; bucket += 1) {
-    if (isOpen(control, bucket)) open.push(bucket);
-  }
-  return open;
-}
-
-function keyOf(bucket: number, key: string): Key {
-  return { bucket, name: PREFIX + key };
-}
-
-function isKey(key: string): boolean {
-  const bytes = encodeUtf8(key).length;
-  return bytes > 0 && bytes <= REGISTER_LIMITS.nameBytesMax;
-}
-
-/** Another's claim, as it stands in a generation. */
-type Standing = Extract<ClaimOutcome, { readonly kind: 'pending' | 'done' }>;
-
-function isClaim(found: Found | 'closed'): found is Standing {
-  return found !== 'closed' && (found.kind === 'pending' || found.kind === 'done');
-}
-
-function viewOf(key: string, found: Standing): ClaimView {
-  const { owner, about } = found;
-  return { key, owner, about, result: found.kind === 'done' ? decodeUtf8(found.result) : null };
-}
-
-function foundOf(owner: string, asked: Asked): Found | 'closed' {
-  if (asked.kind === 'failed') return asked;
-  if (asked.kind === 'closed') return 'closed';
-  if (asked.kind === 'changed') return { kind: 'made', version: asked.version };
-  const outcome = claimOf(owner, asked.register);
-  if (outcome.kind !== 'foreign' && outcome.kind !== 'failed') return outcome;
-  const detail = 'The key holds no claim of this version.';
-  return { kind: 'failed', failure: { kind: 'unavailable', detail } };
 }

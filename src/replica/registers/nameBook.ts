@@ -42,7 +42,8 @@ export class NameBook implements NameStore {
     this.#asker.change(key, change, (asked) => {
       const outcome = outcomeOf(owner, change, asked);
       if (outcome.kind === 'failed') done(err(outcome.failure));
-      else if (asked.kind === 'changed') done(ok({ kind: 'yours' }));
+      else if (asked.kind === 'changed' && asked.isStanding) done(ok({ kind: 'yours' }));
+      else if (asked.kind === 'changed') this.#take(key, owner, 0, done);
       else if (outcome.kind === 'taken') done(ok(outcome));
       else this.#take(key, owner, outcome.version, done);
     });

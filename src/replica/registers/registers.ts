@@ -50,7 +50,7 @@ export interface RegistersOptions {
   /** Members of the group that keeps the control state; empty: not known. */
   readonly members: () => readonly GroupPlace[];
   /** For tests: less room than CASPAXOS_LIMITS. */
-  readonly limits?: Partial<Pick<CasOptions, 'keysMax' | 'keyBytesMax'>>;
+  readonly limits?: Partial<Pick<CasOptions, 'keysMax' | 'keyBytesMax' | 'permanentKeysMax'>>;
   /** Whether this node looks after the acceptors. One at a time is enough. */
   readonly isLeading: () => boolean;
 }

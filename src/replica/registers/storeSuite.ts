@@ -222,6 +222,20 @@ export const STORE_CASES: readonly StoreCase[] = [
     },
   },
   {
+    name: 'a result is told once more where its answer was lost, and never replaced',
+    async run(world) {
+      const mine = won(await claim(world, 0, 'k', 'a'));
+      const settle = (node: number, result: string) =>
+        ask((done) => world.store(node).claims.settle(mine, result, done));
+      check((await settle(0, 'r')).ok, 'settled');
+      check((await settle(1, 'r')).ok, 'settled so already');
+      const other = await settle(2, 'other');
+      check(!other.ok && other.error.kind === 'not-yours', JSON.stringify(other));
+      const told = await ask<ClaimView | null>((done) => world.store(1).claims.lookup('k', done));
+      check(told.ok && told.value?.result === 'r', JSON.stringify(told));
+    },
+  },
+  {
     name: 'what an owner gives up is free, whether it had it or not',
     async run(world) {
       const abandon = (owner: string) =>
