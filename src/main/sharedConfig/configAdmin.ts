@@ -176,9 +176,12 @@ async function rollback(
   caller: Caller,
 ): Promise<AdminAnswer<ConfigChanged>> {
   const { version: of, emergency, dryRun } = body;
-  const { view: state } = parts.backend.engine;
+  const { engine } = parts.backend;
   if (of === undefined) return end(parts, body, caller);
-  const text = readText(state, of);
+  // A node that is behind may not have heard of the version yet.
+  const failure = await confirm(engine);
+  if (failure !== null) return failed(failure);
+  const text = readText(engine.view, of);
   if (text === null) return unknownVersion(of);
   const checked = await check(parts, text, `version ${of}`, false);
   if (!checked.ok) return checked;
@@ -193,7 +196,7 @@ async function rollback(
     if (dryRun) return ok({ would: `${what}: ${way(parts, bakeMs, order, emergency)}` });
     const timeMs = Math.round(parts.wallMs());
     const next = { text, of, isEmergency: emergency, bakeMs, order, timeMs };
-    const transaction = startVersion(state, stored, next, auditOf(caller, body, what));
+    const transaction = startVersion(engine.view, stored, next, auditOf(caller, body, what));
     const told = { version, bakeMs: emergency ? null : bakeMs, warnings, unchecked };
     return ok({ transaction, told });
   });
