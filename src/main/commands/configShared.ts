@@ -141,8 +141,19 @@ async function sides(
   }
   const { base, newest } = await askAdmin(server, '/admin/v1/config');
   if (from !== undefined) return [await sideOf(server, String(base)), await sideOf(server, from)];
-  const before = base === newest ? Math.max(0, Number(newest) - 1) : Number(base);
+  const before = base === newest ? await versionBefore(server, Number(newest)) : Number(base);
   return [await sideOf(server, String(before)), await sideOf(server, String(newest))];
+}
+
+/** What was in force everywhere before a version; 0: nothing was. */
+async function versionBefore(server: string, version: number): Promise<number> {
+  const { items } = await askAdmin(server, '/admin/v1/config/history');
+  const earlier = rows(items).filter((row) => Number(row['version']) < version);
+  // What was in force as a version was pushed is kept with it: none here is none at all.
+  const inForce = earlier.find(({ outcome }) => outcome === 'everywhere');
+  if (inForce !== undefined) return Number(inForce['version']);
+  // Where nothing is known of earlier ones, the one numbered before is as good a guess as any.
+  return earlier.length > 0 ? 0 : Math.max(0, version - 1);
 }
 
 /** A version by its number, else a file. Version 0 is no text. */
