@@ -21,7 +21,8 @@ export const JUDGE_PATH = '/group/judge';
 export const PLACES_PATH = '/group/places';
 
 const CONNECT_MS = 2_000;
-const BODY_BYTES_MAX = 64 * 1024;
+/** Of an answer; a longer one counts as none. */
+export const PEER_BODY_BYTES_MAX: number = 64 * 1024;
 
 const number = z.int().min(1).max(RAFT_LIMITS.integerMax);
 export const helloSchema = z.discriminatedUnion('kind', [
@@ -94,7 +95,7 @@ export function askPeer<T>(
         },
         onBody: (chunk) => {
           bytes += chunk.length;
-          if (bytes > BODY_BYTES_MAX) return over(null);
+          if (bytes > PEER_BODY_BYTES_MAX) return over(null);
           parts.push(chunk.slice());
         },
         onEnd: () => finish({ status, value: parse(concatBytes(parts), schema) }),
