@@ -31,6 +31,8 @@ export const ETCD_LIMITS = {
   journalBytesMax: 1 * MIB,
   /** After a failed write the local file is tried again, ms. */
   keepRetryMs: 5_000,
+  /** What a node tells again and again is gone so long after it told last, or sooner by half, ms. */
+  beatMs: 60_000,
   prefixCharsMax: 128,
 } as const;
 

@@ -243,10 +243,7 @@ export class SimEtcd {
       const gone = { ...failed(true, 'requested lease not found'), isFinal: true, isLeaseGone };
       return err<EtcdFailure>(gone);
     }
-    const ranges = operations.flatMap((operation) =>
-      operation.kind === 'range' ? [find(this.#items, operation.key, operation.end)] : [],
-    );
-    this.#run(operations);
+    const ranges = this.#run(operations);
     return ok<EtcdTransacted>({ isSuccess, revision: this.#revision, ranges });
   }
 
@@ -259,8 +256,10 @@ export class SimEtcd {
     return (field === 'mod' ? item?.modRevision : item?.createRevision) === (equals || undefined);
   }
 
-  #run(operations: readonly EtcdOperation[]): void {
+  /** Carries them out in order; what the ranges found. */
+  #run(operations: readonly EtcdOperation[]): readonly (readonly EtcdItem[])[] {
     const revision = this.#revision + 1;
+    const ranges: (readonly EtcdItem[])[] = [];
     const events: EtcdEvent[] = [];
     for (const operation of operations) {
       if (operation.kind === 'put') {
@@ -276,12 +275,13 @@ export class SimEtcd {
           this.#items.delete(key);
           events.push({ kind: 'delete', key, modRevision: revision });
         }
-      }
+      } else ranges.push(find(this.#items, operation.key, operation.end));
     }
-    if (events.length === 0) return;
+    if (events.length === 0) return ranges;
     this.#revision = revision;
     this.#log.push({ revision, events });
     for (const watcher of this.#watchers) this.#feedSoon(watcher);
+    return ranges;
   }
 
   // Watches.

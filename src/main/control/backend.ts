@@ -3,6 +3,7 @@
 import type { ClientEvents, ClientReply, ClientRequest } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
 import type { GroupMember } from '../../replica/group/types.ts';
+import type { Beats } from '../../replica/sharedConfig/beats.ts';
 import type { RegisterBackend } from '../registers/registerBackend.ts';
 import type { GroupAnswer } from './controlRoutes.ts';
 import type { Operated, Operation } from './members.ts';
@@ -27,6 +28,8 @@ export interface EtcdPart {
   moveLeader(name: string, isDry: boolean): Promise<Operated | 'unknown'>;
   /** Leases, claims and names in the same cluster, for the node of this name. */
   registers(name: string, claimMs: number): RegisterBackend;
+  /** What nodes tell again and again beside the state, for the node of this name. */
+  beats(name: string): Beats;
 }
 
 export interface ControlBackend {

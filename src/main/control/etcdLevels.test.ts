@@ -1,7 +1,11 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { clusterFeatureLevel, raiseLevel } from '../../replica/control/features.ts';
+import {
+  clusterFeatureLevel,
+  FEATURE_LEVEL_MAX,
+  raiseLevel,
+} from '../../replica/control/features.ts';
 import { putPeer } from '../../replica/control/peers.ts';
 import { EtcdWorld } from '../../sim/controlWorlds.ts';
 import { inVirtualTime } from '../../sim/driveTime.ts';
@@ -74,13 +78,13 @@ inEtcd(
   'FL1 in etcd the level rises once every node of the files has said it',
   true,
   async (nodes) => {
-    const first = nodes.start(0, 2);
-    nodes.start(1, 2);
+    const first = nodes.start(0, FEATURE_LEVEL_MAX);
+    nodes.start(1, FEATURE_LEVEL_MAX);
     await nodes.world.sleep(20_000);
     equal(nodes.level(), 1);
     deepEqual(first.heldBackBy(), ['us']);
-    nodes.start(2, 2);
-    await nodes.untilLevel(2);
+    nodes.start(2, FEATURE_LEVEL_MAX);
+    await nodes.untilLevel(FEATURE_LEVEL_MAX);
     deepEqual(first.heldBackBy(), []);
   },
 );

@@ -13,8 +13,10 @@ import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { EtcdClient } from '../../io/etcd/client.ts';
 import type { Log } from '../../io/observe/log.ts';
 import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
+import { EtcdBeats } from '../../replica/etcd/beats.ts';
 import { EtcdControlEngine } from '../../replica/etcd/engine.ts';
 import type { EtcdFailure } from '../../replica/etcd/store.ts';
+import type { Beats } from '../../replica/sharedConfig/beats.ts';
 import type { EtcdShell } from '../config/controlShell.ts';
 import { EtcdRegisterSide } from '../registers/etcdRegisterSide.ts';
 import type { RegisterBackend } from '../registers/registerBackend.ts';
@@ -193,6 +195,11 @@ export class EtcdSide implements ControlBackend, EtcdPart {
         return state.kind === 'following' || state.kind === 'away' ? null : REFUSED[state.kind];
       },
     });
+  }
+
+  beats(name: string): Beats {
+    const { shell, clock } = this.#options;
+    return new EtcdBeats({ store: this.#client, prefix: shell.prefix, name, clock });
   }
 
   async members(): Promise<GroupAnswer> {

@@ -1,12 +1,14 @@
 /** Whoever drives a roll-out, over a control state in memory and virtual time. */
 
-import { deepEqual, equal, match } from 'node:assert/strict';
+import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import { VirtualTime } from '../../base/virtualTime.ts';
 import { createLog } from '../../io/observe/log.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
+import { FEATURE_LEVEL_MAX, raiseLevel } from '../../replica/control/features.ts';
+import type { Beat, Beats } from '../../replica/sharedConfig/beats.ts';
 import { readReport, reportingPeers, tellReport } from '../../replica/sharedConfig/reports.ts';
 import { RolloutWorld } from '../../replica/sharedConfig/rolloutTestkit.ts';
 import { RolloutRunner, type Heard, type RunnerOptions } from './runner.ts';
@@ -25,6 +27,17 @@ function engineOf(world: RolloutWorld): ControlEngine {
     },
     confirm: (done) => done({ ok: true, value: world.machine.revision }),
     onMoved: () => () => {},
+  };
+}
+
+/** As an etcd cluster keeps them, for the node of this name. */
+function beatsOf(name: string, kept: Map<string, Beat>): Beats {
+  return {
+    exchange: (own, done) => {
+      const modRevision = 1 + Math.max(0, ...[...kept.values()].map((beat) => beat.modRevision));
+      if (own !== null) kept.set(name, { value: own, modRevision });
+      done(new Map(kept));
+    },
   };
 }
 
@@ -194,8 +207,9 @@ test('a region counts as heard while it tells anew, not for what it told once (S
   const world = new RolloutWorld(AP, EU);
   const time = new VirtualTime();
   const engine = engineOf(world);
+  const beats = beatsOf(EU, new Map());
   const report = () => Promise.resolve({ ...world.node(AP) });
-  const reports = new StateReports({ name: AP, engine, clock: time, timers: time, report });
+  const reports = new StateReports({ name: AP, engine, beats, clock: time, timers: time, report });
   world.run(tellReport(EU, world.node(EU), AUDIT));
   equal(reports.heard(EU), null, 'that may be long ago');
   world.run(tellReport(EU, world.node(EU), AUDIT));
@@ -211,9 +225,10 @@ test('nodes of one region tell under their own names', async () => {
   const world = new RolloutWorld(EU, two);
   const time = new VirtualTime();
   const engine = engineOf(world);
+  const beats = beatsOf(EU, new Map());
   for (const name of [EU, two]) {
     const report = () => Promise.resolve({ ...world.node(name), boot: name.length });
-    const reports = new StateReports({ name, engine, clock: time, timers: time, report });
+    const reports = new StateReports({ name, engine, beats, clock: time, timers: time, report });
     reports.wake();
     await settled();
     reports.stop();
@@ -226,8 +241,9 @@ test('a region tells once that it is there, and during a roll-out every few seco
   const world = new RolloutWorld(EU);
   const time = new VirtualTime();
   const engine = engineOf(world);
+  const beats = beatsOf(EU, new Map());
   const report = () => Promise.resolve({ ...world.node(EU) });
-  const reports = new StateReports({ name: EU, engine, clock: time, timers: time, report });
+  const reports = new StateReports({ name: EU, engine, beats, clock: time, timers: time, report });
   const told = () => world.machine.get(`config/regions/${EU}`)?.version ?? 0;
   for (let count = 0; count < 5; count += 1) {
     reports.wake();
@@ -247,4 +263,45 @@ test('a region tells once that it is there, and during a roll-out every few seco
   await pass(time, askMs);
   deepEqual(readReport(world.machine, EU)?.report.out, ['t'], 'what matters is told at once');
   reports.stop();
+});
+
+test('a roll-out of hours leaves few audit records, and all are heard all the while (SR3)', async () => {
+  const US = 'us-east-2';
+  const world = new RolloutWorld(AP, EU, US);
+  const time = new VirtualTime();
+  const engine = engineOf(world);
+  world.run(raiseLevel(world.machine, FEATURE_LEVEL_MAX, 'test'));
+  const kept = new Map<string, Beat>();
+  const all = [AP, EU, US].map((name) => {
+    const report = () => Promise.resolve({ ...world.node(name) });
+    const beats = beatsOf(name, kept);
+    return new StateReports({ name, engine, beats, clock: time, timers: time, report });
+  });
+  const [first] = all;
+  for (const reports of all) reports.wake();
+  await settled();
+  world.push('a');
+  const before = world.machine.revision;
+  for (const reports of all) reports.wake();
+  await settled();
+  ok(first !== undefined);
+  for (const peer of [AP, EU, US]) equal(first.heard(peer), null, 'it may have told long ago');
+  await pass(time, 10_000);
+  for (let count = 0; count < 2 * 7_200; count += 1) {
+    if (count % 20 === 0) world.serve(EU, 10, 1);
+    time.advance(askMs);
+    await settled();
+    for (const peer of [AP, EU, US]) equal(first.heard(peer)?.boot, 1, `${peer}: ${count}`);
+  }
+  deepEqual(world.machine.audit(before + 1, 100), []);
+  await pass(time, silentMs / 2);
+  deepEqual(first.heard(EU)?.counts, world.node(EU).counts, 'what it counts is heard');
+  all[1]?.stop();
+  await pass(time, silentMs);
+  equal(first.heard(EU), null, 'who tells nothing any more is not');
+  world.node(AP).out = ['t'];
+  await pass(time, askMs);
+  deepEqual(first.heard(AP)?.out, ['t']);
+  equal(world.machine.audit(before + 1, 100).length, 1, 'what matters is in the state');
+  for (const reports of all) reports.stop();
 });

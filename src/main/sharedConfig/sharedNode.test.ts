@@ -44,7 +44,7 @@ function nodeOf(
     state: { kind: 'opening' },
     group: null,
     cluster,
-    etcd: isEtcd ? {} : null,
+    etcd: isEtcd ? { beats: () => ({ exchange: () => {} }) } : null,
   } as unknown as ControlBackend;
   const node = new SharedConfigNode({
     backend,

@@ -114,7 +114,14 @@ export class SharedConfigNode {
     this.#state =
       hasLinks || backend.etcd === null
         ? null
-        : new StateReports({ name, engine, clock, timers, report });
+        : new StateReports({
+            name,
+            engine,
+            beats: backend.etcd.beats(name),
+            clock,
+            timers,
+            report,
+          });
   }
 
   /** All nodes that are known, this one first. */

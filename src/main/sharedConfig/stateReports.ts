@@ -4,14 +4,24 @@
  *
  * SR1: without a roll-out a node tells that it is there, and which version it has: once.
  * SR2: a node counts as heard while it tells anew; what it told stays in the state, and means nothing.
+ * SR3: what changes with every request is told beside the state, which keeps a record of each change:
+ *      a roll-out of a day leaves no more records than one of a minute. Before every program knows
+ *      that (feature `beats`), it is told in the state.
  */
 
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
+import { clusterFeatureLevel, isFeatureOn } from '../../replica/control/features.ts';
+import type { Beat, Beats } from '../../replica/sharedConfig/beats.ts';
 import { readHead } from '../../replica/sharedConfig/records.ts';
 import type { NodeReport } from '../../replica/sharedConfig/regionReport.ts';
-import { readReport, tellReport } from '../../replica/sharedConfig/reports.ts';
+import {
+  decodeReport,
+  encodeReport,
+  readReport,
+  tellReport,
+} from '../../replica/sharedConfig/reports.ts';
 
 /** Only its counts have changed: it tells as often, ms; else at once. Well below `silentMs`. */
 const COUNTS_MS = SHARED_CONFIG_LIMITS.silentMs / 4;
@@ -20,6 +30,7 @@ export interface StateReportsOptions {
   /** This node's own peer name. */
   readonly name: string;
   readonly engine: ControlEngine;
+  readonly beats: Beats;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly report: () => Promise<NodeReport>;
@@ -28,6 +39,8 @@ export interface StateReportsOptions {
 export class StateReports {
   readonly #options: StateReportsOptions;
   readonly #heard = new Map<string, { modRevision: number; atMs: number }>();
+  /** What nodes told beside the state since this roll-out began. */
+  readonly #beats = new Map<string, Beat>();
   #toldMs = -Infinity;
   #timer: TimerHandle | null = null;
   #isBusy = false;
@@ -60,16 +73,23 @@ export class StateReports {
     const stored = readReport(engine.view, peer);
     if (stored === null) return null;
     const { modRevision, report } = stored;
-    const nowMs = clock.nowMs();
     const known = this.#heard.get(peer);
-    if (known === undefined) {
-      // It may have told that long ago: only the next time counts.
-      this.#heard.set(peer, { modRevision, atMs: -Infinity });
-      return null;
+    // It may have told that long ago: only the next time counts.
+    if (known === undefined) this.#heard.set(peer, { modRevision, atMs: -Infinity });
+    else if (known.modRevision !== modRevision) {
+      this.#heard.set(peer, { modRevision, atMs: clock.nowMs() });
     }
-    if (known.modRevision !== modRevision) this.#heard.set(peer, { modRevision, atMs: nowMs });
     const { atMs = -Infinity } = this.#heard.get(peer) ?? {};
-    return nowMs - atMs < SHARED_CONFIG_LIMITS.silentMs / 2 ? report : null;
+    if (clock.nowMs() - atMs >= SHARED_CONFIG_LIMITS.silentMs / 2) return null;
+    return this.#withCounts(peer, report);
+  }
+
+  /** What was counted since, by the same process; the rest is what the state says, as its head is. */
+  #withCounts(peer: string, report: NodeReport): NodeReport {
+    const beat = this.#beats.get(peer);
+    const newer = beat === undefined ? null : decodeReport(beat.value);
+    if (newer === null || newer.boot !== report.boot) return report;
+    return { ...report, counts: newer.counts, before: newer.before };
   }
 
   get #isRolling(): boolean {
@@ -80,10 +100,18 @@ export class StateReports {
   async #turn(): Promise<void> {
     const { name, engine, clock, report } = this.#options;
     const next = await report();
+    if (this.#isStopped) return;
     const told = readReport(engine.view, name)?.report ?? null;
     const isSame = told !== null && factsOf(told) === factsOf(next);
     const isDue = this.#isRolling && clock.nowMs() - this.#toldMs >= COUNTS_MS;
-    if ((isSame && !isDue) || this.#isStopped) return;
+    const isBeside = isFeatureOn(clusterFeatureLevel(engine.view), 'beats');
+    if (!isSame || (isDue && !isBeside)) await this.#tell(next);
+    if (!this.#isRolling) this.#beats.clear();
+    else if (isBeside && !this.#isStopped) await this.#exchange(isDue ? next : null);
+  }
+
+  async #tell(next: NodeReport): Promise<void> {
+    const { name, engine, clock } = this.#options;
     const what = `config report of ${name}: version ${next.applied}`;
     const audit = { who: 'banyan', from: name, what, why: '' };
     await new Promise<void>((resolve) => {
@@ -92,6 +120,25 @@ export class StateReports {
         resolve();
       });
     });
+  }
+
+  /** SR3. */
+  async #exchange(own: NodeReport | null): Promise<void> {
+    const { beats, clock } = this.#options;
+    const all = await new Promise<ReadonlyMap<string, Beat> | null>((resolve) => {
+      beats.exchange(own === null ? null : encodeReport(own), resolve);
+    });
+    if (all === null) return;
+    const nowMs = clock.nowMs();
+    if (own !== null) this.#toldMs = nowMs;
+    for (const [peer, beat] of all) {
+      const known = this.#beats.get(peer);
+      if (known?.modRevision === beat.modRevision) continue;
+      this.#beats.set(peer, beat);
+      const heard = this.#heard.get(peer);
+      // The first one may be left from an earlier roll-out.
+      if (known !== undefined && heard !== undefined) heard.atMs = nowMs;
+    }
   }
 }
 

@@ -5,6 +5,7 @@ import { encodeUtf8 } from '../../base/bytes.ts';
 import { encodeCommand } from './codec.ts';
 import {
   clusterFeatureLevel,
+  FEATURE_LEVEL_MAX,
   holdingBack,
   isFeatureOn,
   levelRefusal,
@@ -41,8 +42,8 @@ test('FL2 the level is never lowered, whatever a node says', () => {
 
 test('who keeps the level down is named, and nobody once it is as high as this program goes', () => {
   deepEqual(holdingBack(1, nodes(2, null, 1)), ['n1', 'n2']);
-  deepEqual(holdingBack(1, nodes(2, 2)), []);
-  deepEqual(holdingBack(2, nodes(2, null)), []);
+  deepEqual(holdingBack(FEATURE_LEVEL_MAX - 1, nodes(FEATURE_LEVEL_MAX)), []);
+  deepEqual(holdingBack(FEATURE_LEVEL_MAX, nodes(2, null)), []);
 });
 
 test('FL3 a program below the level is told both numbers, one at it nothing', () => {

@@ -39,7 +39,14 @@ export function tellReport(peer: string, report: NodeReport, audit: AuditInput):
   return { kind: 'transaction', audit, compares: [], success: [put], failure: [] };
 }
 
-function encodeReport({ boot, applied, refused, counts, before, out }: NodeReport): Uint8Array {
+export function encodeReport({
+  boot,
+  applied,
+  refused,
+  counts,
+  before,
+  out,
+}: NodeReport): Uint8Array {
   const writer = new ByteWriter()
     .u64(boot)
     .u64(applied)
@@ -49,7 +56,7 @@ function encodeReport({ boot, applied, refused, counts, before, out }: NodeRepor
   return writer.list(out, (target) => writer.text(target)).finish();
 }
 
-function decodeReport(bytes: Uint8Array): NodeReport | null {
+export function decodeReport(bytes: Uint8Array): NodeReport | null {
   const reader = new ByteReader(bytes);
   const counts = () => ({ requests: reader.u64(), errors: reader.u64() });
   const report: NodeReport = {
