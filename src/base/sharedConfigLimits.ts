@@ -25,6 +25,8 @@ export const SHARED_CONFIG_LIMITS = {
    * none of whose nodes was is put off, and in the middle of its bake it halts.
    */
   silentMs: 10_000,
+  /** Without links: who told nothing for so long is not known any more, until it tells again, ms. */
+  forgetMs: 3_600_000,
   /** A region that was told of a version has it within, ms; else the roll-out halts. */
   applyMs: 30_000,
   /** What "before" means for a region's errors: the time up to its stage, ms, and the step of it. */

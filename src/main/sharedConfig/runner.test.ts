@@ -15,7 +15,7 @@ import { RolloutRunner, type Heard, type RunnerOptions } from './runner.ts';
 import { StateReports } from './stateReports.ts';
 
 const [AP, EU] = ['ap-northeast-1', 'eu-central-1'] as const;
-const { askMs, silentMs } = SHARED_CONFIG_LIMITS;
+const { askMs, forgetMs, silentMs } = SHARED_CONFIG_LIMITS;
 const AUDIT = { who: 'banyan', from: EU, what: 'test', why: '' };
 
 function engineOf(world: RolloutWorld): ControlEngine {
@@ -304,4 +304,45 @@ test('a roll-out of hours leaves few audit records, and all are heard all the wh
   deepEqual(first.heard(AP)?.out, ['t']);
   equal(world.machine.audit(before + 1, 100).length, 1, 'what matters is in the state');
   for (const reports of all) reports.stop();
+});
+
+test('who told nothing for long is taken out once no roll-out is under way (SR4)', async () => {
+  const [live, gone] = [AP, 'eu-central-1/old-pod'];
+  const world = new RolloutWorld(AP, EU);
+  const time = new VirtualTime();
+  const engine = engineOf(world);
+  world.run(raiseLevel(world.machine, FEATURE_LEVEL_MAX, 'test'));
+  for (const name of [live, gone]) world.run(tellReport(name, world.node(AP), AUDIT));
+  const kept = new Map<string, Beat>();
+  const state = { isAway: false };
+  const beats: Beats = {
+    exchange: (own, done) => {
+      if (state.isAway) return done(null);
+      kept.set(live, { value: new Uint8Array(), modRevision: 1 });
+      beatsOf(EU, kept).exchange(own, done);
+    },
+  };
+  const report = () => Promise.resolve({ ...world.node(EU) });
+  const reports = new StateReports({ name: EU, engine, beats, clock: time, timers: time, report });
+  const tick = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 10_000) {
+      reports.wake();
+      await settled();
+      time.advance(10_000);
+    }
+  };
+  await tick(forgetMs - 60_000);
+  state.isAway = true;
+  await tick(forgetMs * 2);
+  state.isAway = false;
+  await tick(forgetMs - 60_000);
+  deepEqual(reportingPeers(world.machine), [AP, EU, gone], 'nobody was heard meanwhile');
+  world.push('a');
+  await tick(forgetMs);
+  deepEqual(reportingPeers(world.machine), [AP, EU, gone], 'a roll-out counts on it');
+  world.end();
+  await tick(20_000);
+  deepEqual(reportingPeers(world.machine), [AP, EU]);
+  equal(kept.get(EU) === undefined, false, 'this node tells beside the state all the while');
+  reports.stop();
 });

@@ -2,13 +2,16 @@
  * Tells how this node fares through the control state, and hears the others from there: where etcd
  * keeps the control state, nodes need no links between them.
  *
- * SR1: without a roll-out a node tells that it is there, and which version it has: once.
+ * SR1: without a roll-out the state is told once that a node is there, and which version it has.
  * SR2: a node counts as heard while it tells anew; what it told stays in the state, and means nothing.
  * SR3: what changes with every request is told beside the state, which keeps a record of each change:
  *      a roll-out of a day leaves no more records than one of a minute. Before every program knows
  *      that (feature `beats`), it is told in the state.
+ * SR4: who told nothing beside the state for `forgetMs`, by the clock of a node that listened all the
+ *      while, is taken out, but not during a roll-out. If it lives after all it tells anew.
  */
 
+import { ETCD_LIMITS } from '../../base/etcdLimits.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { Clock, TimerHandle, Timers } from '../../base/ports.ts';
 import type { ControlEngine } from '../../replica/control/engine.ts';
@@ -18,13 +21,17 @@ import { readHead } from '../../replica/sharedConfig/records.ts';
 import type { NodeReport } from '../../replica/sharedConfig/regionReport.ts';
 import {
   decodeReport,
+  dropReport,
   encodeReport,
   readReport,
+  reportingPeers,
   tellReport,
 } from '../../replica/sharedConfig/reports.ts';
 
 /** Only its counts have changed: it tells as often, ms; else at once. Well below `silentMs`. */
 const COUNTS_MS = SHARED_CONFIG_LIMITS.silentMs / 4;
+/** Without a roll-out, ms: before what was told beside the state goes. */
+const IDLE_MS = ETCD_LIMITS.beatMs / 3;
 
 export interface StateReportsOptions {
   /** This node's own peer name. */
@@ -41,6 +48,9 @@ export class StateReports {
   readonly #heard = new Map<string, { modRevision: number; atMs: number }>();
   /** What nodes told beside the state since this roll-out began. */
   readonly #beats = new Map<string, Beat>();
+  /** When something of a node stood beside the state, by own clock; and since when this one listens. */
+  readonly #presentMs = new Map<string, number>();
+  #listensSinceMs: number | null = null;
   #toldMs = -Infinity;
   #timer: TimerHandle | null = null;
   #isBusy = false;
@@ -103,11 +113,14 @@ export class StateReports {
     if (this.#isStopped) return;
     const told = readReport(engine.view, name)?.report ?? null;
     const isSame = told !== null && factsOf(told) === factsOf(next);
-    const isDue = this.#isRolling && clock.nowMs() - this.#toldMs >= COUNTS_MS;
+    const isRolling = this.#isRolling;
+    const isDue = clock.nowMs() - this.#toldMs >= (isRolling ? COUNTS_MS : IDLE_MS);
     const isBeside = isFeatureOn(clusterFeatureLevel(engine.view), 'beats');
-    if (!isSame || (isDue && !isBeside)) await this.#tell(next);
-    if (!this.#isRolling) this.#beats.clear();
-    else if (isBeside && !this.#isStopped) await this.#exchange(isDue ? next : null);
+    if (!isSame || (isDue && isRolling && !isBeside)) await this.#tell(next);
+    if (!isRolling) this.#beats.clear();
+    if (!isBeside || this.#isStopped || (!isRolling && !isDue)) return;
+    await this.#exchange(isDue ? next : null);
+    await this.#forget();
   }
 
   async #tell(next: NodeReport): Promise<void> {
@@ -128,8 +141,13 @@ export class StateReports {
     const all = await new Promise<ReadonlyMap<string, Beat> | null>((resolve) => {
       beats.exchange(own === null ? null : encodeReport(own), resolve);
     });
-    if (all === null) return;
+    if (all === null) {
+      this.#listensSinceMs = null;
+      return;
+    }
     const nowMs = clock.nowMs();
+    this.#listensSinceMs ??= nowMs;
+    for (const peer of all.keys()) this.#presentMs.set(peer, nowMs);
     if (own !== null) this.#toldMs = nowMs;
     for (const [peer, beat] of all) {
       const known = this.#beats.get(peer);
@@ -139,6 +157,27 @@ export class StateReports {
       // The first one may be left from an earlier roll-out.
       if (known !== undefined && heard !== undefined) heard.atMs = nowMs;
     }
+  }
+
+  /** SR4: one a turn; several nodes that do it at once do it once. */
+  async #forget(): Promise<void> {
+    const { name, engine, clock } = this.#options;
+    const { view } = engine;
+    const listensSinceMs = this.#listensSinceMs;
+    if (listensSinceMs === null || this.#isStopped) return;
+    if ((readHead(view)?.head.rollout ?? null) !== null) return;
+    const untilMs = clock.nowMs() - SHARED_CONFIG_LIMITS.forgetMs;
+    const peer = reportingPeers(view).find((other) => {
+      const sinceMs = Math.max(this.#presentMs.get(other) ?? listensSinceMs, listensSinceMs);
+      return other !== name && sinceMs <= untilMs;
+    });
+    if (peer === undefined) return;
+    const audit = { who: 'banyan', from: name, what: `config report of ${peer}: gone`, why: '' };
+    const drop = dropReport(view, peer, audit);
+    if (drop === null) return;
+    await new Promise<void>((resolve) => engine.transact(drop, () => resolve()));
+    this.#presentMs.delete(peer);
+    this.#heard.delete(peer);
   }
 }
 

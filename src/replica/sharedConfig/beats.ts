@@ -1,7 +1,7 @@
 /**
- * How nodes without links hear each other while a roll-out is under way: every few seconds each one
- * tells that it is there, and what it has counted. A port: what is told so often has no place in a
- * state that keeps a record of every change.
+ * How nodes without links hear each other: every few seconds while a roll-out is under way, else
+ * every half minute, each one tells that it is there, and what it has counted. A port: what is told
+ * so often has no place in a state that keeps a record of every change.
  */
 
 export interface Beat {

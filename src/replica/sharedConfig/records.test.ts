@@ -4,13 +4,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import { encodeUtf8 } from '../../base/bytes.ts';
+import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import { ControlMachine } from '../control/machine.ts';
-import { encodeCommand } from '../control/codec.ts';
-import type { Operation } from '../control/types.ts';
+import { decodeReply, encodeCommand } from '../control/codec.ts';
+import type { Operation, Transaction } from '../control/types.ts';
 import { putHead, putVersion, readHead, readVersion } from './records.ts';
 import type { NodeReport } from './regionReport.ts';
 import type { ConfigHead, ConfigVersion } from './records.ts';
-import { readReport, reportingPeers, tellReport } from './reports.ts';
+import { dropReport, readReport, reportingPeers, tellReport } from './reports.ts';
 
 const PLAIN = { noNullPrototype: true } as const;
 const AUDIT = { who: 'ops', from: 'here', what: 'test', why: '' };
@@ -144,4 +145,26 @@ test('a head from before regions had several nodes is read, and written byte for
   ]);
   ok(read !== undefined);
   deepEqual(putHead(read), { kind: 'put', key: 'config/head', type: 'config-head/1', value });
+});
+
+test('all nodes that have told are known, however many, and one that is gone is taken out once', () => {
+  const machine = new ControlMachine();
+  const none = { requests: 0, errors: 0 };
+  const report = { boot: 1, applied: 0, refused: null, counts: none, before: none, out: [] };
+  let index = 0;
+  const run = (transaction: Transaction) =>
+    decodeReply(machine.apply((index += 1), 0, encodeCommand(transaction)));
+  const { nodesMax } = SHARED_CONFIG_LIMITS;
+  const names = Array.from({ length: nodesMax * 2 + 1 }, (_, at) => `eu/n${1_000 + at}`);
+  for (const name of names) run(tellReport(name, report, AUDIT));
+  deepEqual(reportingPeers(machine), names);
+  const [first = '', second = ''] = names;
+  const drop = dropReport(machine, first, AUDIT);
+  const late = dropReport(machine, second, AUDIT);
+  run(tellReport(second, report, AUDIT));
+  ok(drop !== null && late !== null);
+  for (const transaction of [drop, drop, late]) run(transaction);
+  deepEqual(reportingPeers(machine), names.slice(1), 'who has told meanwhile stays');
+  equal(machine.revision, names.length + 2);
+  equal(dropReport(machine, first, AUDIT), null);
 });

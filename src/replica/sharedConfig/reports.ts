@@ -6,6 +6,7 @@
 import { ByteReader, ByteWriter } from '../../base/byteCodec.ts';
 import { SHARED_CONFIG_LIMITS } from '../../base/sharedConfigLimits.ts';
 import type { ControlView } from '../control/engine.ts';
+import { unchanged } from '../control/records.ts';
 import type { AuditInput, Transaction } from '../control/types.ts';
 import type { NodeReport } from './regionReport.ts';
 
@@ -20,11 +21,16 @@ export interface StoredReport {
   readonly modRevision: number;
 }
 
-/** Nodes that have ever told, by peer name. */
+/** Nodes that have told, and were not taken out, by peer name. */
 export function reportingPeers(view: ControlView): readonly string[] {
-  const { nodesMax } = SHARED_CONFIG_LIMITS;
-  const { items } = view.range({ prefix: PREFIX, after: '', keysMax: nodesMax });
-  return items.map(({ key }) => key.slice(PREFIX.length));
+  const peers: string[] = [];
+  // Names that are made anew with each start may be more than nodes that live.
+  for (let after: string | null = ''; after !== null;) {
+    const page = view.range({ prefix: PREFIX, after, keysMax: SHARED_CONFIG_LIMITS.nodesMax });
+    peers.push(...page.items.map(({ key }) => key.slice(PREFIX.length)));
+    after = page.next;
+  }
+  return peers;
 }
 
 export function readReport(view: ControlView, peer: string): StoredReport | null {
@@ -37,6 +43,15 @@ export function tellReport(peer: string, report: NodeReport, audit: AuditInput):
   const value = encodeReport(report);
   const put = { kind: 'put', key: PREFIX + peer, type: TYPE, value } as const;
   return { kind: 'transaction', audit, compares: [], success: [put], failure: [] };
+}
+
+/** Takes out what a node told, unless it tells anew; null: it has told nothing. */
+export function dropReport(view: ControlView, peer: string, audit: AuditInput): Transaction | null {
+  const key = PREFIX + peer;
+  const item = view.get(key);
+  if (item === null) return null;
+  const compares = [unchanged(key, item.modRevision)];
+  return { kind: 'transaction', audit, compares, success: [{ kind: 'delete', key }], failure: [] };
 }
 
 export function encodeReport({
