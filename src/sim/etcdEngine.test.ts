@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { encodeUtf8 } from '../base/bytes.ts';
 import { CONTROL_LIMITS } from '../base/controlLimits.ts';
-import { ETCD_CHANGES_MAX } from '../base/etcdLimits.ts';
+import { ETCD_CHANGES_MAX, ETCD_LIMITS } from '../base/etcdLimits.ts';
 import type { ControlEngine, ControlOutcome } from '../replica/control/engine.ts';
 import type { Operation } from '../replica/control/types.ts';
 import { WatchHub } from '../replica/control/watch.ts';
@@ -209,6 +209,32 @@ inWorld('a disk that fails holds nothing up, is told, and is written again', asy
   await world.restart(2);
   deepEqual(keysOf(world.engine(2)), ['a']);
 });
+
+inWorld(
+  'what is written again while a list is on its way is not older than the list',
+  async (world) => {
+    const disk = world.disks[2];
+    ok(disk !== undefined);
+    disk.failNext('sync', 'io');
+    ok((await transact(world.engine(0), put('a'))).ok);
+    await until(world, 'it is shown', () => keysOf(world.engine(2)).length === 1);
+    ok(world.own(2).keepError !== null);
+    world.etcd.setFaults('n2', { isCut: true });
+    for (const key of ['b', 'c']) ok((await transact(world.engine(0), put(key))).ok);
+    world.etcd.compact();
+    disk.faults.latencyMs = ETCD_LIMITS.keepRetryMs / 4;
+    world.etcd.setFaults('n2', {});
+    await until(world, 'it has all', () => keysOf(world.engine(2)).length === 3);
+    // Long enough for what is queued behind it.
+    await world.sleep(ETCD_LIMITS.keepRetryMs * 4);
+    equal(world.own(2).keepError, null);
+    disk.faults.latencyMs = 1;
+    await world.crash(2);
+    world.etcd.setQuorum(false);
+    await world.restart(2);
+    deepEqual(keysOf(world.engine(2)), ['a', 'b', 'c']);
+  },
+);
 
 inWorld('what etcd does not take at once is refused, and says why', async (world) => {
   const engine = world.engine(0);

@@ -78,6 +78,8 @@ export class EtcdFollower {
   /** Heard, and not on the disk yet. */
   #heard: AgreedChange[] = [];
   #isWriting = false;
+  /** Lists on their way to the disk: newer than what is shown. */
+  #listsCount = 0;
   #behindSinceMs: number | null = null;
   #keepError: string | null = null;
   #keepTimer: TimerHandle | null = null;
@@ -244,7 +246,9 @@ export class EtcdFollower {
     const { layout, replica, keep, onMoved, onNote } = this.#options;
     const read = readList(layout, items);
     if (typeof read === 'string') return this.#fail(`what etcd holds is damaged: ${read}`);
+    this.#listsCount += 1;
     keep.replace(snapshotOf(read), (result) => {
+      this.#listsCount -= 1;
       this.#kept(result.ok ? null : result.error.detail);
       if (attempt !== this.#attempt) return;
       this.#mustList = false;
@@ -340,7 +344,8 @@ export class EtcdFollower {
     if (error === null || this.#keepTimer !== null || this.#isStopped) return;
     this.#keepTimer = this.#options.timers.after(ETCD_LIMITS.keepRetryMs, () => {
       this.#keepTimer = null;
-      if (!this.#isWriting) this.#rewrite();
+      // Behind a list this would put the state before it on the disk; the list tells how it ends.
+      if (!this.#isWriting && this.#listsCount === 0) this.#rewrite();
     });
   }
 
