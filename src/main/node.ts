@@ -244,8 +244,8 @@ class LiveNode implements RunningNode {
 
   async reloadTls(): Promise<string | null> {
     const api = this.#loaded.shell.apiTls === null ? null : await this.#api?.reloadTls();
-    const admin = await this.#admin?.reloadTls();
-    return [api, admin].find((problem) => typeof problem === 'string') ?? null;
+    const others = [await this.#admin?.reloadTls(), await this.#control?.side.etcd?.reloadTls()];
+    return [api, ...others].find((problem) => typeof problem === 'string') ?? null;
   }
 
   async stop(): Promise<void> {

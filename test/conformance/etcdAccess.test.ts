@@ -1,14 +1,16 @@
 /** How a node gets at a real etcd server: TLS with certificates on both sides, users with passwords. */
 
 import assert from 'node:assert/strict';
-import { readFile, rm } from 'node:fs/promises';
-import { mkdtemp } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import { initCerts } from '../../src/io/certs.ts';
+import { createClock, createTimers } from '../../src/io/clock.ts';
 import { EtcdClient } from '../../src/io/etcd/client.ts';
+import { createLog } from '../../src/io/observe/log.ts';
+import { EtcdSide } from '../../src/main/control/etcdSide.ts';
 import type { EtcdFailure, EtcdTransacted } from '../../src/replica/etcd/store.ts';
 import type { Result } from '../../src/base/result.ts';
 import { etcdAbsent, startEtcd, type EtcdCluster } from '../support/etcdCluster.ts';
@@ -80,6 +82,50 @@ describe('access to etcd', { skip: etcdAbsent() }, () => {
     assert.ok(!bare.ok, 'without a certificate');
     const other = await put(make({ ca: null, cert, key }), 'k');
     assert.ok(!other.ok && other.error.isDefinite, JSON.stringify(other));
+  });
+
+  it('renewed certificates count once they are read again, broken ones never', async () => {
+    const at = (name: string): string => join(folder, name);
+    const cluster = await startEtcd({
+      count: 1,
+      tls: { ca: at('ca.pem'), cert: at('server.pem'), key: at('server.key') },
+    });
+    clusters.push(cluster);
+    const own = join(folder, 'own');
+    const nodes = [{ region: 'client', node: 'client-1' }];
+    const options = { cluster: 'other', nodes, days: 1, isForced: false, wallMs: Date.now() };
+    assert.ok((await initCerts({ ...options, dir: own })).ok);
+    const ownAt = (name: string): string => join(own, name);
+    const tls = { ca: at('ca.pem'), cert: ownAt('client.pem'), key: ownAt('client.key') };
+    const side = await EtcdSide.create({
+      folder: join(folder, 'control'),
+      shell: {
+        endpoints: cluster.endpoints,
+        prefix: 'banyan',
+        tls: { ...tls, serverName: 'server-1' },
+        user: null,
+      },
+      name: 'client',
+      others: [],
+      clock: createClock(),
+      timers: createTimers(),
+      log: createLog('silent', {}, { write: () => {} }),
+    });
+    try {
+      assert.equal((await side.members()).items.length, 0, 'it is of another authority');
+      for (const name of ['client.pem', 'client.key']) await copyFile(at(name), ownAt(name));
+      assert.equal((await side.members()).items.length, 0, 'not read yet');
+      assert.equal(await side.reloadTls(), null);
+      const endMs = performance.now() + 20_000;
+      while ((await side.members()).items.length === 0) assert.ok(performance.now() < endMs);
+      await writeFile(ownAt('client.pem'), 'no certificate');
+      assert.match((await side.reloadTls()) ?? '', /PEM|certificate/i);
+      await rm(ownAt('client.key'));
+      assert.match((await side.reloadTls()) ?? '', /ENOENT/);
+      assert.equal((await side.members()).items.length, 1, 'those before stay');
+    } finally {
+      await side.stop();
+    }
   });
 
   it('with a user and a password; with a wrong one, and where it may not write, it is refused', async () => {

@@ -15,7 +15,7 @@ import type {
   EtcdWatch,
   EtcdWatchHandler,
 } from '../../replica/etcd/store.ts';
-import { EtcdGateway, type GatewayOptions } from './gateway.ts';
+import { EtcdGateway, type EtcdTls, type GatewayOptions } from './gateway.ts';
 import {
   anyAnswer,
   compareBody,
@@ -57,6 +57,10 @@ export class EtcdClient implements EtcdStore {
 
   constructor(options: GatewayOptions) {
     this.#gateway = new EtcdGateway(options);
+  }
+
+  setTls(tls: EtcdTls): Result<null, string> {
+    return this.#gateway.setTls(tls);
   }
 
   close(): void {

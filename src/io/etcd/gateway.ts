@@ -6,6 +6,7 @@
 
 import { Agent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as TlsAgent, request as httpsRequest, type AgentOptions } from 'node:https';
+import { createSecureContext } from 'node:tls';
 
 import type { z } from 'zod';
 
@@ -19,16 +20,20 @@ const CODE = { invalid: 3, notFound: 5, denied: 7, exhausted: 8, outOfRange: 11,
 /** Refused before it was proposed to the cluster, or by what applied it; nothing has changed. */
 const DEFINITE: ReadonlySet<number> = new Set(Object.values(CODE));
 
+const POOL = { keepAlive: true, maxSockets: 32, scheduling: 'lifo' } as const;
+
+/** PEM texts; null: those of the system, and no certificate of our own. */
+export interface EtcdTls {
+  readonly ca: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+  readonly serverName: string | null;
+}
+
 export interface GatewayOptions {
   /** `http://host:port` or `https://host:port`, the nearest first. */
   readonly endpoints: readonly string[];
-  /** PEM texts; null: those of the system, and no certificate of our own. */
-  readonly tls: {
-    readonly ca: string | null;
-    readonly cert: string | null;
-    readonly key: string | null;
-    readonly serverName: string | null;
-  } | null;
+  readonly tls: EtcdTls | null;
   readonly user: { readonly name: string; readonly password: string } | null;
 }
 
@@ -40,26 +45,31 @@ export interface LineHandler {
 
 export class EtcdGateway {
   readonly #options: GatewayOptions;
-  readonly #agent: Agent;
+  #agent: Agent;
   #current = 0;
   #token: string | null = null;
   readonly #open = new Set<ClientRequest>();
 
   constructor(options: GatewayOptions) {
     this.#options = options;
-    const common: AgentOptions = { keepAlive: true, maxSockets: 32, scheduling: 'lifo' };
-    const { tls, endpoints } = options;
-    if (endpoints[0]?.startsWith('https:') !== true) this.#agent = new Agent(common);
-    else {
-      this.#agent = new TlsAgent({
-        ...common,
-        minVersion: 'TLSv1.2',
-        ...(tls?.ca == null ? {} : { ca: tls.ca }),
-        ...(tls?.cert == null ? {} : { cert: tls.cert }),
-        ...(tls?.key == null ? {} : { key: tls.key }),
-        ...(tls?.serverName == null ? {} : { servername: tls.serverName }),
-      });
+    const isTls = options.endpoints[0]?.startsWith('https:') === true;
+    this.#agent = isTls ? new TlsAgent(tlsOptions(options.tls)) : new Agent(POOL);
+  }
+
+  /** New connections use these; what is under way ends on its own. Why not: the old ones stay. */
+  setTls(tls: EtcdTls): Result<null, string> {
+    const before = this.#agent;
+    if (!(before instanceof TlsAgent)) return ok(null);
+    const options = tlsOptions(tls);
+    try {
+      createSecureContext(options);
+    } catch (cause) {
+      return err(String(cause)); // Texts that are no certificates, or do not fit each other.
     }
+    this.#agent = new TlsAgent(options);
+    before.maxFreeSockets = 0; // Those in use are closed once they are free.
+    for (const socket of Object.values(before.freeSockets).flat()) socket?.destroy();
+    return ok(null);
   }
 
   get endpoints(): readonly string[] {
@@ -244,6 +254,17 @@ export class EtcdGateway {
     open.end(bytes);
     return open;
   }
+}
+
+function tlsOptions(tls: EtcdTls | null): AgentOptions {
+  return {
+    ...POOL,
+    minVersion: 'TLSv1.2',
+    ...(tls?.ca == null ? {} : { ca: tls.ca }),
+    ...(tls?.cert == null ? {} : { cert: tls.cert }),
+    ...(tls?.key == null ? {} : { key: tls.key }),
+    ...(tls?.serverName == null ? {} : { servername: tls.serverName }),
+  };
 }
 
 function readLines(

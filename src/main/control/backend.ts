@@ -21,6 +21,8 @@ export type ControlState =
 export interface EtcdPart {
   /** What an operator should know though requests are served. */
   warnings(): readonly string[];
+  /** Reads the certificates for it again; null, or why the old ones stay. */
+  reloadTls(): Promise<string | null>;
   members(): Promise<GroupAnswer>;
   /** Nodes for which the feature level does not rise to what this program supports. */
   heldBackBy(): readonly string[];

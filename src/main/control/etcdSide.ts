@@ -11,6 +11,7 @@ import type { ClientEvents, Clock, Timers } from '../../base/ports.ts';
 import { createPrng } from '../../base/prng.ts';
 import { NodeDisk } from '../../io/disk/nodeDisk.ts';
 import { EtcdClient } from '../../io/etcd/client.ts';
+import type { EtcdTls } from '../../io/etcd/gateway.ts';
 import type { Log } from '../../io/observe/log.ts';
 import { FEATURE_LEVEL_MAX } from '../../replica/control/features.ts';
 import { EtcdBeats } from '../../replica/etcd/beats.ts';
@@ -91,21 +92,8 @@ export class EtcdSide implements ControlBackend, EtcdPart {
 
   static async create(options: EtcdSideOptions): Promise<EtcdSide> {
     const { endpoints, tls, user } = options.shell;
-    const read = (file: string | null) => (file === null ? null : readFile(file, 'utf8'));
-    const client = new EtcdClient({
-      endpoints,
-      tls:
-        tls === null
-          ? null
-          : {
-              ca: await read(tls.ca),
-              cert: await read(tls.cert),
-              key: await read(tls.key),
-              serverName: tls.serverName,
-            },
-      user,
-    });
-    return new EtcdSide(options, client);
+    const read = tls === null ? null : await readTls(tls);
+    return new EtcdSide(options, new EtcdClient({ endpoints, tls: read, user }));
   }
 
   get state(): ControlState {
@@ -176,6 +164,17 @@ export class EtcdSide implements ControlBackend, EtcdPart {
     ];
   }
 
+  async reloadTls(): Promise<string | null> {
+    const { tls } = this.#options.shell;
+    if (tls === null) return null;
+    try {
+      const taken = this.#client.setTls(await readTls(tls));
+      return taken.ok ? null : taken.error;
+    } catch (cause) {
+      return String(cause); // A file that cannot be read: the old ones stay.
+    }
+  }
+
   heldBackBy(): readonly string[] {
     return this.#levels.heldBackBy();
   }
@@ -236,6 +235,17 @@ export class EtcdSide implements ControlBackend, EtcdPart {
     const moved = await this.#client.moveLeader(to.id);
     return moved.ok ? { isDone: true, error: null } : notDone(moved.error);
   }
+}
+
+async function readTls(tls: NonNullable<EtcdShell['tls']>): Promise<EtcdTls> {
+  const read = (file: string | null) => (file === null ? null : readFile(file, 'utf8'));
+  const { serverName } = tls;
+  return {
+    ca: await read(tls.ca),
+    cert: await read(tls.cert),
+    key: await read(tls.key),
+    serverName,
+  };
 }
 
 function notDone({ isDefinite, isFinal, detail }: EtcdFailure): Operated {
