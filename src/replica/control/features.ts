@@ -16,7 +16,7 @@ import { readFields, unchanged } from './records.ts';
 import type { AuditInput, KeyValue, Transaction } from './types.ts';
 
 /** What this program supports. */
-export const FEATURE_LEVEL_MAX = 3;
+export const FEATURE_LEVEL_MAX = 2;
 /** What every program before there were levels supports: a state without the key is at this one. */
 const FEATURE_LEVEL_MIN = 1;
 
@@ -27,7 +27,7 @@ const FEATURES = {
   /** Keys that are bound to regions, or whose rates are divided (`keys.ts`). */
   keyPlaces: 2,
   /** Nodes without links tell their counts beside the control state (`../sharedConfig/beats.ts`). */
-  beats: 3,
+  beats: 2,
 } as const;
 
 const KEY = 'cluster/level';
