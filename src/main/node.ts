@@ -35,6 +35,7 @@ import {
   tellGateway,
   withShared,
   workerConfig,
+  reloadTls,
 } from './nodeParts.ts';
 import { joinUpstreams } from './platform.ts';
 import type { ApiListening, Closable, PeerSide, Platform, SocketSide } from './platform.ts';
@@ -242,10 +243,9 @@ class LiveNode implements RunningNode {
     return config;
   }
 
-  async reloadTls(): Promise<string | null> {
-    const api = this.#loaded.shell.apiTls === null ? null : await this.#api?.reloadTls();
-    const others = [await this.#admin?.reloadTls(), await this.#control?.side.etcd?.reloadTls()];
-    return [api, ...others].find((problem) => typeof problem === 'string') ?? null;
+  reloadTls(): Promise<string | null> {
+    const api = this.#loaded.shell.apiTls === null ? null : this.#api;
+    return reloadTls([api, this.#admin, this.#control?.side.etcd, this.#peers]);
   }
 
   async stop(): Promise<void> {

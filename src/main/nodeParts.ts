@@ -122,3 +122,15 @@ export function setKnown(metrics: Metrics, config: ReturnType<LoadedConfig['node
     config.targets.map(({ name }) => name),
   );
 }
+
+/** Has each of them read its certificates again; null, or the first of what was not taken. */
+export async function reloadTls(
+  parts: readonly ({ reloadTls(): Promise<string | null> } | null | undefined)[],
+): Promise<string | null> {
+  const problems: string[] = [];
+  for (const part of parts) {
+    const problem = (await part?.reloadTls()) ?? null;
+    if (problem !== null) problems.push(problem);
+  }
+  return problems[0] ?? null;
+}

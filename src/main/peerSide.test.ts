@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
 import { makeCerts, until, type TestCerts } from '../io/peer/testdata/kit.ts';
@@ -150,4 +151,28 @@ test('who is named by address only, and has no certificate of our CA, stays out'
   await until(() => detail() !== '', 'it is refused');
   assert.match(detail(), /not signed by our CA|does not know the CA/);
   assert.equal(await call(a, 'region:b'), 'link-down');
+});
+
+test('certificates that are read again count for new links; what does not fit changes nothing', async () => {
+  const [old, next] = [await makeCerts(['a', 'b']), await makeCerts(['a', 'b'])];
+  const [a, b] = [await sideOf('a', old), await sideOf('b', old)];
+  acquaint([a, b]);
+  await until(isHealthy(a, 'b'), 'they are linked');
+  const key = await readFile(`${old.dir}/a.key`, 'utf8');
+  await writeFile(`${old.dir}/a.key`, 'no key');
+  assert.match((await a.reloadTls()) ?? '', /^peers: /);
+  await writeFile(`${old.dir}/a.key`, key);
+  for (const file of await readdir(next.dir)) {
+    await copyFile(`${next.dir}/${file}`, `${old.dir}/${file}`);
+  }
+  assert.equal(await a.reloadTls(), null);
+  assert.deepEqual(linked(a), ['b'], 'a link goes on as it is');
+  assert.ok(a.cut('b'));
+  a.heal();
+  await until(() => b.others().some(({ state }) => state !== 'healthy'), 'it is made anew');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.deepEqual(linked(a), [], 'of another CA than the other side');
+  assert.equal(await b.reloadTls(), null);
+  await until(isHealthy(a, 'b'), 'of one CA again');
+  await Promise.all([old.remove(), next.remove()]);
 });

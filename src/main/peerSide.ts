@@ -1,12 +1,14 @@
 /** The other nodes, joined: links of `io/peer`, knowledge of `regions/`, prices of `routing/`. */
 
 import { readFile } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
 
 import { headerValue } from '../base/headers.ts';
 import { PEER_LIMITS } from '../base/limits.ts';
 import type { Clock, TimerHandle, Timers } from '../base/ports.ts';
 import type { Prng } from '../base/prng.ts';
 import type { PeerHub, PeerObserver } from '../io/peer/contract.ts';
+import type { PeerTls } from '../io/peer/identity.ts';
 import type { PeerAddress } from '../io/peer/slots.ts';
 import { createPeerHub } from '../io/peer/hub.ts';
 import { decodeDigest, encodeDigest } from '../protocol/peer/digest.ts';
@@ -21,6 +23,8 @@ import type { OtherRegion } from './views.ts';
 /** Running streams of peers get this long when the node stops, ms: the drain is over by then. */
 const CLOSE_MS = 1_000;
 
+type MutualTls = Extract<PeerTls, { readonly kind: 'mutual' }>;
+
 /** Verdicts that say that whoever waits for the region waits in vain. */
 const LOST: ReadonlySet<RegionHealth> = new Set(['cut', 'paused', 'down']);
 
@@ -32,15 +36,13 @@ export async function openPeers(
   prng: Prng,
 ): Promise<PeerSide> {
   const { shell, config } = options;
-  const [ca, cert, key] = await Promise.all(
-    [shell.tls.ca, shell.tls.cert, shell.tls.key].map((file) => readFile(file, 'utf8')),
-  );
+  const tls = await readTls(shell.tls);
   const peers = shell.regions.map(({ peer, address, delayMs }) => ({ peer, ...address, delayMs }));
   const directory = new RegionDirectory({ region: config.region, peers: [] }, clock.nowMs());
   const nodes = new RegionNodes(config.region, directory);
   const hub = createPeerHub({
     config: { cluster: shell.cluster, name: config.peer, node: config.node, peers: [] },
-    tls: { kind: 'mutual', ca: ca ?? '', cert: cert ?? '', key: key ?? '' },
+    tls,
     clock,
     timers,
     prng,
@@ -73,6 +75,16 @@ export async function openPeers(
     nodes: () => nodes.views(clock.nowMs()),
     known: () => directory.views(clock.nowMs()),
     setPeers,
+    reloadTls: async () => {
+      try {
+        const next = await readTls(shell.tls);
+        createSecureContext(next); // Throws where they do not fit.
+        hub.setTls(next);
+        return null;
+      } catch (cause) {
+        return `peers: ${String(cause)}`; // The old ones stay.
+      }
+    },
     cut: (name) => hub.setCut(name, true),
     heal: () => healAll(hub),
     close: async () => {
@@ -80,6 +92,12 @@ export async function openPeers(
       await hub.close(CLOSE_MS);
     },
   };
+}
+
+async function readTls(files: PeerOptions['shell']['tls']): Promise<MutualTls> {
+  const read = (file: string): Promise<string> => readFile(file, 'utf8');
+  const [ca, cert, key] = [await read(files.ca), await read(files.cert), await read(files.key)];
+  return { kind: 'mutual', ca, cert, key };
 }
 
 /** Writes the digest that every heartbeat carries; an empty one before there is a gateway. */

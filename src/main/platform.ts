@@ -86,6 +86,8 @@ export interface PeerSide extends Listening {
   known(): readonly KnownRegion[];
   /** Links to all of these, and to no others. What their CA did not sign is refused as ever. */
   setPeers(peers: readonly PeerAddress[]): void;
+  /** Reads the certificates again: links that are made from now on go by them; null, or why not. */
+  reloadTls(): Promise<string | null>;
   /** Cuts the links to a region, or that to a node, as an accident would; false: there is none. */
   cut(name: string): boolean;
   heal(): void;
