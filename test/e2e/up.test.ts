@@ -208,6 +208,9 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
   });
 
   it('every region sees every other with the round trip of the world', async () => {
+    // On a machine with other work one may be slow for a moment after its start.
+    const areUp = async () => (await rows('regions')).every(({ state }) => state === 'up');
+    await until('all are up', areUp, 10_000);
     const { items, unreachable } = await verb('get', 'regions');
     assert.deepEqual(unreachable, []);
     assert.deepEqual(
@@ -215,7 +218,6 @@ describe('banyan up', { skip, timeout: 600_000 }, () => {
       REGIONS,
     );
     for (const row of items) {
-      assert.equal(row.state, 'up');
       assert.equal(row.targetsHealthy, 2);
       assert.equal(row.sightings.length, 2);
       for (const { rttMs } of row.sightings) assert.ok(rttMs >= 100, `${rttMs} ms`);
