@@ -299,9 +299,10 @@ function roundText(round: Round): string {
 }
 
 function requestText(request: Request): string {
-  const { id, lane, rounds, wasProposed, isFullNeeded, isCarried, hindrance, change } = request;
+  const { id, lane, rounds, wasProposed, isFullNeeded, carriedTo, hindrance, change } = request;
   const what = change === null ? '' : `${change.requestId}@${change.expect}${change.isRetry}`;
-  return `${id} ${lane} ${rounds} ${wasProposed} ${isFullNeeded} ${isCarried} ${hindrance} ${what}`;
+  const full = [...carriedTo].join(',');
+  return `${id} ${lane} ${rounds} ${wasProposed} ${isFullNeeded} ${full} ${hindrance} ${what}`;
 }
 
 /** What a proposer knows of one acceptor. */

@@ -39,7 +39,7 @@ export function enqueue(self: Core, asked: Asked): void {
     rounds: 0,
     wasProposed: false,
     isFullNeeded: false,
-    isCarried: false,
+    carriedTo: new Set(),
     hindrance: 'silence',
   };
   self.requestCount += 1;

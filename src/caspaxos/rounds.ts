@@ -58,7 +58,7 @@ export function beginRound(self: Core, request: Request): void {
   const round = openRound(self, request, control, phase, takeBallot(self, control.epoch));
   const body = { kind: phase, key, ballot: round.ballot } as const;
   for (const { id } of acceptorsOf(control)) {
-    ask(self, id, control.epoch, { ...body, ...carried(round) });
+    ask(self, id, control.epoch, { ...body, ...carried(round, id) });
   }
 }
 
@@ -86,7 +86,7 @@ function openRound(
     proposed: null,
     next: null,
     outcome: 'value',
-    isCarried: request.isCarried,
+    carriedTo: new Set(request.carriedTo),
     dueMs: self.nowMs + self.options.roundMs,
   };
   scheduleAt(self, round.dueMs);
@@ -197,7 +197,7 @@ function propose(self: Core, round: Round, register: Register, outcome: Outcome)
   const { key } = request;
   for (const { id } of acceptorsOf(control)) {
     const body = { kind: 'accept', key, ballot, register, next } as const;
-    ask(self, id, control.epoch, { ...body, ...carried(round) });
+    ask(self, id, control.epoch, { ...body, ...carried(round, id) });
   }
 }
 
@@ -247,10 +247,10 @@ export function onRefused(self: Core, message: MessageOf<'refused'>): void {
   if (message.reason === 'closed') return failRequest(self, request, 'bucket-closed');
   request.hindrance = message.reason;
   // Who is full takes what others keep all the same, once that is said: from the next round on.
-  if (message.reason === 'bucket-full' && !isNewKey(request)) request.isCarried = true;
+  if (message.reason === 'bucket-full' && !isNewKey(request)) request.carriedTo.add(message.from);
   refusals.add(message.from);
   if (isQuorum(round.control, (id) => !refusals.has(id))) return;
-  if (message.reason === 'bucket-full' && !round.isCarried && request.isCarried) {
+  if (message.reason === 'bucket-full' && request.carriedTo.size > round.carriedTo.size) {
     return again(self, request);
   }
   // Room comes with the end of a bucket, not in a moment.
@@ -259,8 +259,8 @@ export function onRefused(self: Core, message: MessageOf<'refused'>): void {
 }
 
 /** Older programs do not know the word: it is said only where it was found to be needed. */
-function carried({ isCarried }: Round): { readonly isCarried?: true } {
-  return isCarried ? { isCarried } : {};
+function carried({ carriedTo }: Round, to: NodeId): { readonly isCarried?: true } {
+  return carriedTo.has(to) ? { isCarried: true } : {};
 }
 
 /** Of a key that nobody has it would be the first version. */

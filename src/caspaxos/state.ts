@@ -45,8 +45,8 @@ export interface Request {
   wasProposed: boolean;
   /** A quorum that was asked did not agree: a read goes through a whole round. */
   isFullNeeded: boolean;
-  /** It was refused for lack of room, and makes no new key. */
-  isCarried: boolean;
+  /** It makes no new key, and these refused it for lack of room. */
+  readonly carriedTo: Set<NodeId>;
   /** Why the last round did not come to its end. */
   hindrance: Refusal | 'silence';
 }
@@ -73,8 +73,8 @@ export interface Round {
   proposed: Register | null;
   next: Ballot | null;
   outcome: Outcome;
-  /** As the request was when it began. */
-  readonly isCarried: boolean;
+  /** As of the request when it began. */
+  readonly carriedTo: ReadonlySet<NodeId>;
   dueMs: number;
 }
 

@@ -19,6 +19,7 @@ import { openControl, type ControlNode } from './control/controlNode.ts';
 import { dieOnBugs } from './dieOnBugs.ts';
 import { CliError, EXIT } from './exitCodes.ts';
 import type { Closable, PeerSide, Platform } from './platform.ts';
+import { reloadTls } from './nodeParts.ts';
 import { createPlatform } from './serve.ts';
 import { note, say } from './verb.ts';
 import { VERSION } from './version.ts';
@@ -80,7 +81,7 @@ async function start(
   log: LogOwner,
   open: Closable[],
 ): Promise<void> {
-  const { control, port } = await openMember(config, platform, log, open);
+  const { control, links } = await openMember(config, platform, log, open);
   const { admin, peers } = config.shell;
   const { clock } = platform;
   const { region, node } = config.node(new Map());
@@ -109,7 +110,13 @@ async function start(
           onRefused: (code) => metrics.httpRefused(`admin_${code}`),
         });
   if (side !== null) open.push(side);
-  const listens = peers === null ? null : renderAddress({ host: peers.listen.host, port });
+  process.on('SIGHUP', () => {
+    void reloadTls([side, links]).then((why) => {
+      if (why !== null) log.error('tls-refused', { why });
+    });
+  });
+  const listens =
+    peers === null ? null : renderAddress({ host: peers.listen.host, port: links.port });
   log.info('ready', { version: VERSION, admin: side?.url ?? null, peers: listens });
 }
 
@@ -119,7 +126,7 @@ async function openMember(
   platform: Platform,
   log: LogOwner,
   open: Closable[],
-): Promise<{ readonly control: ControlNode; readonly port: number }> {
+): Promise<{ readonly control: ControlNode; readonly links: PeerSide }> {
   const { peers, control, dataDir } = config.shell;
   if (peers === null || control === null) throw new Error('witnessConfig() looks');
   const { clock, timers } = platform;
@@ -175,5 +182,5 @@ async function openMember(
   open.push(member);
   await member.open();
   takesAll();
-  return { control: member, port: links.port };
+  return { control: member, links };
 }

@@ -1,6 +1,8 @@
 /** Two regions and a witness, as real processes: any one of the three may die, and changes go on. */
 
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { it } from 'node:test';
 
 import {
@@ -37,6 +39,14 @@ it('two regions and a witness: whichever dies, keys can be made and requests are
     return told.get('eu-west-1') === 'witness' && told.size === 3;
   });
   await untilWorks(serving, await makeKey(serving, 'all-there'));
+  // What does not fit is said, and the old certificates stay.
+  const certificate = join(third.folder, 'node.pem');
+  const before = await readFile(certificate, 'utf8');
+  await writeFile(certificate, 'none');
+  third.signal('SIGHUP');
+  await until('it says so', () => Promise.resolve(third.output.includes('tls-refused')));
+  await writeFile(certificate, before);
+  assert.equal((await roles()).length, 3, 'and goes on');
   for (const dead of places) {
     await dead.end('SIGKILL');
     const alive = places.filter((place) => place !== dead);

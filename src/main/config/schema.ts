@@ -174,7 +174,7 @@ export const residencyLabels = z
     z
       .string()
       .max(REGION_RECORD_LIMITS.residencyCharsMax)
-      .regex(RESIDENCY_LABEL, 'must be letters, digits and inner . _ -'),
+      .regex(RESIDENCY_LABEL, 'must be letters, digits and inner . _ -, and not "none"'),
   )
   .min(1)
   .max(REGION_RECORD_LIMITS.keyLabelsMax)

@@ -19,7 +19,7 @@ const weight = z
 const residency = z
   .string()
   .max(residencyCharsMax)
-  .regex(RESIDENCY_LABEL, 'must be letters, digits and inner . _ -')
+  .regex(RESIDENCY_LABEL, 'must be letters, digits and inner . _ -, and not "none"')
   .nullable()
   .describe('label of where its data may be; null: none');
 

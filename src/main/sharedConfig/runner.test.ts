@@ -157,11 +157,14 @@ test('of several that drive one that hears hardly anybody decides nothing over i
     time.advance(askMs / 5);
     await settled();
   }
+  let isWaiting = false;
   for (let passed = 0; passed < 100_000; passed += 50) {
     time.advance(50);
     await settled();
+    isWaiting ||= runners[0]?.isWaiting === true;
   }
   for (const runner of runners) runner.stop();
+  equal(isWaiting, true, 'and it says so');
   const steps = world.machine.audit(1, 100).map(({ what }) => what.replace(/^[^:]*: /, ''));
   deepEqual(
     steps.filter((what) => /goes to|everywhere|halted/.test(what)),

@@ -45,10 +45,17 @@ export class RolloutRunner {
   readonly #heardMs = new Map<string, number>();
   #timer: TimerHandle | null = null;
   #isBusy = false;
+  /** This node would have to decide alone, and hears too few. */
+  #isWaiting = false;
   #isStopped = false;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
+  }
+
+  /** Most other regions are silent: nothing is decided from here. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   /** There may be something to do. */
@@ -66,10 +73,15 @@ export class RolloutRunner {
   async #turn(): Promise<void> {
     const { engine, leads } = this.#options;
     const rollout = readHead(engine.view)?.head.rollout ?? null;
-    if (rollout === null || rollout.halted !== '') return this.#heardMs.clear();
+    if (rollout === null || rollout.halted !== '') {
+      this.#isWaiting = false;
+      return this.#heardMs.clear();
+    }
     const lead = leads();
-    if (lead === 'no') this.#heardMs.clear();
-    else {
+    if (lead === 'no') {
+      this.#isWaiting = false;
+      this.#heardMs.clear();
+    } else {
       this.#isBusy = true;
       await this.#step(lead === 'alone');
       this.#isBusy = false;
@@ -84,7 +96,8 @@ export class RolloutRunner {
     const stored = readHead(engine.view);
     if (stored === null) return;
     const seen = await this.#look();
-    if (this.#isStopped || (!isAlone && this.#isCutOff(seen))) return;
+    this.#isWaiting = !isAlone && this.#isCutOff(seen);
+    if (this.#isStopped || this.#isWaiting) return;
     const last = isAlone ? regionOfPeer(name) : null;
     const step = nextStep(stored.head, seen, last, Math.round(clock.wallMs()));
     if (step === null) return;

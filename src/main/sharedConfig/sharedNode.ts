@@ -200,6 +200,11 @@ export class SharedConfigNode {
   warnings(): readonly string[] {
     const lines: string[] = [];
     if (this.#halted !== '') lines.push(`shared configuration: roll-out halted: ${this.#halted}`);
+    if (this.#runner.isWaiting) {
+      lines.push(
+        'shared configuration: the roll-out waits: most other regions are silent from here',
+      );
+    }
     if (this.#refused !== null) {
       const { version, why } = this.#refused;
       const [first = ''] = why.split('\n');

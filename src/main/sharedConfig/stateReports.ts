@@ -163,11 +163,16 @@ export class StateReports {
   async #forget(): Promise<void> {
     const { name, engine, clock } = this.#options;
     const { view } = engine;
+    // Others may have taken it out.
+    const told = new Set(reportingPeers(view));
+    for (const known of [this.#presentMs, this.#heard]) {
+      for (const peer of known.keys()) if (!told.has(peer)) known.delete(peer);
+    }
     const listensSinceMs = this.#listensSinceMs;
     if (listensSinceMs === null || this.#isStopped) return;
     if ((readHead(view)?.head.rollout ?? null) !== null) return;
     const untilMs = clock.nowMs() - SHARED_CONFIG_LIMITS.forgetMs;
-    const peer = reportingPeers(view).find((other) => {
+    const peer = [...told].find((other) => {
       const sinceMs = Math.max(this.#presentMs.get(other) ?? listensSinceMs, listensSinceMs);
       return other !== name && sinceMs <= untilMs;
     });

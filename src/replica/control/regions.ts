@@ -29,6 +29,8 @@ export interface StoredRegion {
 }
 
 /** Letters, digits and `. _ -` inside: `eu`, `cn-north`, `us.gov`. */
+const KEPT_LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
+/** The same where one is given: `none` is the word for no label. */
 export const RESIDENCY_LABEL = /^(?!none$)[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 
 /** All regions with a record, by name. What is none of this version is left out. */
@@ -90,6 +92,6 @@ function isWish(value: unknown): value is RegionWish {
     (residency === null ||
       (typeof residency === 'string' &&
         residency.length <= residencyCharsMax &&
-        RESIDENCY_LABEL.test(residency)))
+        KEPT_LABEL.test(residency)))
   );
 }

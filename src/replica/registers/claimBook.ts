@@ -52,9 +52,11 @@ import type {
   WonClaim,
 } from './port.ts';
 
-/** A generation can become older while it is asked; more often than this is no chance. */
+/** Generations become older while they are asked, calls of one owner displace each other: so often. */
 const ROUNDS_MAX = 16;
 
+const WRONG_PLACE =
+  'It is not the place that this claim was won at, or of an older program: ask again with its owner.';
 const ASKED_AGAIN = 'Its owner has asked for it again since.';
 
 export class ClaimBook implements ClaimStore {
@@ -106,6 +108,7 @@ export class ClaimBook implements ClaimStore {
       of,
       made: new Map(),
       renewed: { bucket: 0, version: 0 },
+      hasChanged: false,
       unsure: new Map(),
       untilMs,
       isAbandoned: false,
@@ -178,7 +181,8 @@ export class ClaimBook implements ClaimStore {
     if (own.kind === 'won' && asked.made.get(newest) !== own.version && !isRenewed) {
       return this.#renew(asked, round, newest, own.version);
     }
-    this.#full = null;
+    // A first version is a key that was new.
+    if (own.kind === 'made' && own.version === 1) this.#full = null;
     place.push(checkOf(key, owner, place));
     done(ok({ kind: 'won', claim: { key, owner, about: of.about, place } }));
   }
@@ -216,14 +220,19 @@ export class ClaimBook implements ClaimStore {
   }
 
   /** All that stands of an owner that has given up. */
-  #freeOwn(asked: ClaimAsk, newest: number, found: ReadonlyMap<number, Found>): void {
+  #freeOwn(
+    asked: ClaimAsk,
+    newest: number,
+    found: ReadonlyMap<number, Found>,
+    isLooked = false,
+  ): void {
     const { key, of, done } = asked;
     const there = found.get(newest);
-    if (there?.kind === 'failed' && there.failure.kind === 'full') {
+    if (!isLooked && there?.kind === 'failed' && there.failure.kind === 'full') {
       // Whoever has no room for a new key may have been asked for one that stands with others.
       return this.#read(newest, key, of.owner, (one) => {
         const looked: Found = one === 'closed' ? { kind: 'free', version: 0 } : one;
-        this.#freeOwn(asked, newest, new Map([...found, [newest, looked]]));
+        this.#freeOwn(asked, newest, new Map([...found, [newest, looked]]), true);
       });
     }
     const failures = [...found.values()].flatMap((one) =>
@@ -271,6 +280,7 @@ export class ClaimBook implements ClaimStore {
     this.#asker.change(keyOf(bucket, key), change, (asked) => {
       // Its answer was lost until others had gone on from it: what stands now counts.
       if (asked.kind === 'changed' && !asked.isStanding) {
+        ask.hasChanged = true;
         return this.#read(bucket, key, of.owner, came);
       }
       const found = foundOf(of.owner, asked);
@@ -311,7 +321,7 @@ export class ClaimBook implements ClaimStore {
     if (places === null || control === null || host === null) {
       const failure: StoreFailure =
         places === null
-          ? { kind: 'not-yours', detail: 'It is not the place that this claim was won at.' }
+          ? { kind: 'not-yours', detail: WRONG_PLACE }
           : { kind: 'unavailable', detail: 'The registers are not open here yet.' };
       return void timers.after(0, () => done(err(failure)));
     }
@@ -374,7 +384,10 @@ export class ClaimBook implements ClaimStore {
         else this.#look(key, untilMs, done);
       });
     };
-    if (control === null) return again('The registers are not open here yet.');
+    if (control === null) {
+      const detail = 'The registers are not open here yet.';
+      return void this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
+    }
     const open = generations(control);
     if (open.length === 0) return again('No generation is open yet.');
     const seen: (Found | 'closed')[] = [];
@@ -432,8 +445,8 @@ function failureOf(
 }
 
 /** This call has put something, or may have. */
-function hasPut({ made, renewed, unsure: notKnown }: ClaimAsk): boolean {
-  return made.size > 0 || renewed.version > 0 || notKnown.size > 0;
+function hasPut({ made, renewed, hasChanged, unsure: notKnown }: ClaimAsk): boolean {
+  return hasChanged || made.size > 0 || renewed.version > 0 || notKnown.size > 0;
 }
 
 /** There was no room for a new key; there may be once a generation is closed. */
@@ -450,6 +463,8 @@ interface ClaimAsk {
   readonly made: Map<number, number>;
   /** What it has put over its owner's own, in the newest generation; version 0: nothing. */
   renewed: { readonly bucket: number; readonly version: number };
+  /** Something that it has put stands no more. */
+  hasChanged: boolean;
   /** What it may have put, by generation. */
   readonly unsure: Map<number, Change>;
   /** Until then it is waited for others to give theirs back, ms. */

@@ -30,22 +30,30 @@ export class NameBook implements NameStore {
       const detail = 'The registers are not open here yet.';
       return void this.#asker.timers.after(0, () => done(err({ kind: 'unavailable', detail })));
     }
-    this.#take(keyOf(name), owner, 0, done);
+    this.#take(keyOf(name), owner, 0, false, done);
   }
 
   /**
    * Each call has an id of its own, and what is the owner's already is taken as a new version: what an
    * earlier call of this owner still gives back is of an older one.
    */
-  #take(key: Key, owner: string, version: number, done: StoreDone<NameAnswer>): void {
+  #take(
+    key: Key,
+    owner: string,
+    version: number,
+    hasChanged: boolean,
+    done: StoreDone<NameAnswer>,
+  ): void {
     const change = { ...takeName(owner, version, false), requestId: this.#asker.uniqueName() };
     this.#asker.change(key, change, (asked) => {
       const outcome = outcomeOf(owner, change, asked);
-      if (outcome.kind === 'failed') done(err(outcome.failure));
-      else if (asked.kind === 'changed' && asked.isStanding) done(ok({ kind: 'yours' }));
-      else if (asked.kind === 'changed') this.#take(key, owner, 0, done);
+      if (outcome.kind === 'failed') {
+        const { failure } = outcome;
+        done(err(hasChanged ? { kind: 'unknown', detail: failure.detail } : failure));
+      } else if (asked.kind === 'changed' && asked.isStanding) done(ok({ kind: 'yours' }));
+      else if (asked.kind === 'changed') this.#take(key, owner, 0, true, done);
       else if (outcome.kind === 'taken') done(ok(outcome));
-      else this.#take(key, owner, outcome.version, done);
+      else this.#take(key, owner, outcome.version, hasChanged, done);
     });
   }
 
