@@ -247,8 +247,11 @@ test('an owner that asks twice wins no more than once asked, also while generati
       world.until(() => open === 0);
       behind.isDeaf = false;
       const [winner, another] = winners.keys();
-      equal(another, undefined, `seed ${seed}, round ${round}: beside ${winner}`);
       if (winner === undefined) continue;
+      // Whoever asked for longer than a claim stands may win after the other one's time.
+      const apartMs = (winners.get(another ?? '') ?? Infinity) - (winners.get(winner) ?? 0);
+      ok(apartMs >= claimMs, `seed ${seed}, round ${round}: ${another} beside ${winner}`);
+      if (another !== undefined) continue;
       world.run(300);
       const { claims } = world.registers(prng.nextBelow(3));
       const late = world.ask<ClaimAnswer>((done) => claims.claim(`k${round}`, 'late', '', done));
