@@ -15,8 +15,8 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
 import { CASPAXOS_LIMITS } from '../base/caspaxosLimits.ts';
+import { compareBallots, isSameBallot, isZeroBallot, ZERO_BALLOT } from './ballot.ts';
 import { isClosed, isOpen, PERMANENT_BUCKET } from './control.ts';
 import { ABSENT } from './register.ts';
 import { SlotTable } from './slotTable.ts';

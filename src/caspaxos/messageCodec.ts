@@ -33,9 +33,9 @@ const KINDS = [
   'page',
 ] as const satisfies readonly MessageKind[];
 
-/** Those that are carried, behind all kinds of the first version. */
+/** Those that are carried have numbers of their own, far behind those of the kinds. */
 const CARRIED = ['prepare', 'accept'] as const;
-const CARRIED_FROM = 9;
+const CARRIED_FROM = 128;
 
 /** What a proposer sends. */
 const ASKING: ReadonlySet<MessageKind> = new Set(['prepare', 'accept', 'query', 'scan']);

@@ -20,7 +20,7 @@ import { CASPAXOS_LIMITS } from '../base/caspaxosLimits.ts';
 import { isClosed, isOpen } from './control.ts';
 import type { CasErrorCode } from './errors.ts';
 import { keyText, scheduleAt, tell, type Core, type Request } from './state.ts';
-import type { Change, Control, Key } from './types.ts';
+import type { Change, Control, Key, NodeId } from './types.ts';
 
 /** Takes a request of the host, or refuses it. */
 export function startRequest(self: Core, id: number, key: Key, change: Change | null): void {
@@ -28,6 +28,8 @@ export function startRequest(self: Core, id: number, key: Key, change: Change | 
   if (error === null) enqueue(self, { id, key, change, lane: 0 });
   else tellFailure(self, id, error, change?.isRetry === true);
 }
+
+const NOBODY: ReadonlySet<NodeId> = new Set();
 
 type Asked = Pick<Request, 'id' | 'key' | 'change' | 'lane'>;
 
@@ -39,7 +41,7 @@ export function enqueue(self: Core, asked: Asked): void {
     rounds: 0,
     wasProposed: false,
     isFullNeeded: false,
-    carriedTo: new Set(),
+    carriedTo: NOBODY,
     hindrance: 'silence',
   };
   self.requestCount += 1;

@@ -86,7 +86,7 @@ function openRound(
     proposed: null,
     next: null,
     outcome: 'value',
-    carriedTo: new Set(request.carriedTo),
+    carriedTo: request.carriedTo,
     dueMs: self.nowMs + self.options.roundMs,
   };
   scheduleAt(self, round.dueMs);
@@ -195,8 +195,8 @@ function propose(self: Core, round: Round, register: Register, outcome: Outcome)
   round.dueMs = self.nowMs + self.options.roundMs;
   scheduleAt(self, round.dueMs);
   const { key } = request;
+  const body = { kind: 'accept', key, ballot, register, next } as const;
   for (const { id } of acceptorsOf(control)) {
-    const body = { kind: 'accept', key, ballot, register, next } as const;
     ask(self, id, control.epoch, { ...body, ...carried(round, id) });
   }
 }
@@ -247,7 +247,9 @@ export function onRefused(self: Core, message: MessageOf<'refused'>): void {
   if (message.reason === 'closed') return failRequest(self, request, 'bucket-closed');
   request.hindrance = message.reason;
   // Who is full takes what others keep all the same, once that is said: from the next round on.
-  if (message.reason === 'bucket-full' && !isNewKey(request)) request.carriedTo.add(message.from);
+  if (message.reason === 'bucket-full' && !isNewKey(request)) {
+    request.carriedTo = new Set([...request.carriedTo, message.from]);
+  }
   refusals.add(message.from);
   if (isQuorum(round.control, (id) => !refusals.has(id))) return;
   if (message.reason === 'bucket-full' && request.carriedTo.size > round.carriedTo.size) {

@@ -46,7 +46,7 @@ export interface Request {
   /** A quorum that was asked did not agree: a read goes through a whole round. */
   isFullNeeded: boolean;
   /** It makes no new key, and these refused it for lack of room. */
-  readonly carriedTo: Set<NodeId>;
+  carriedTo: ReadonlySet<NodeId>;
   /** Why the last round did not come to its end. */
   hindrance: Refusal | 'silence';
 }
